@@ -1,1 +1,18 @@
-//! x
+//! The specifications of the ghosts: for each one the promises that a right implementation keeps,
+//! executable against any implementation, and the [laboratory](lab) in which they are judged.
+//!
+//! A specification is one function, `check(app) -> Report`. It takes the app as a *constructor*, supplies everything that
+//! puts the app under stress, and returns one line for each promise:
+//!
+//! ```
+//! let report = spec::hidden_flush::check(|logs| logs);
+//! assert!(report.all_kept(), "{report}");
+//! println!("{report}");
+//! ```
+
+mod child;
+pub mod hidden_flush;
+pub mod lab;
+
+pub use child::{Ended, in_child};
+pub use lab::{Limits, Report};

@@ -1,0 +1,92 @@
+//! A connection on which the specification writes and reads the bytes itself.
+
+use std::fmt;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, WriteHalf},
+    sync::watch,
+};
+
+use super::{scene::Scene, transcript::escaped, wire::Tap};
+
+/// The client's end of a connection, as bytes. Dropping it leaves.
+pub struct RawConnection {
+    scene: Scene,
+    client: String,
+    write: Option<WriteHalf<Tap>>,
+    received: watch::Receiver<(Vec<u8>, bool)>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl RawConnection {
+    pub(super) fn new(scene: Scene, client: &str, io: Tap) -> Self {
+        let (mut read, write) = tokio::io::split(io);
+        let (news, received) = watch::channel((Vec::new(), false));
+        let (lane, noting) = (client.to_owned(), scene.clone());
+        let reader = scene.spawn(async move {
+            let mut buffer = vec![0; 4096];
+            while let Ok(length @ 1..) = read.read(&mut buffer).await {
+                noting.note(&lane, format!("gets {}", escaped(&buffer[..length])));
+                news.send_modify(|(bytes, _)| bytes.extend_from_slice(&buffer[..length]));
+            }
+            noting.note(&lane, "sees the connection closed");
+            news.send_modify(|(_, closed)| *closed = true);
+        });
+        Self { scene, client: client.to_owned(), write: Some(write), received, reader }
+    }
+
+    /// Writes bytes; waits while the connection is full. Bytes to a closed connection are lost, as on a socket.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.scene.note(&self.client, format!("sends {}", escaped(bytes)));
+        if let Some(write) = &mut self.write {
+            let _ = write.write_all(bytes).await;
+        }
+    }
+
+    /// What has been received so far.
+    pub fn received(&self) -> Vec<u8> {
+        self.received.borrow().0.clone()
+    }
+
+    /// What has been received so far, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.received()).into_owned()
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        self.received.borrow().1
+    }
+
+    /// Waits until the server has closed the connection.
+    pub async fn closed(&mut self) {
+        // The sender lives as long as the reader, and the reader as long as the connection.
+        let _ = self.received.wait_for(|(_, closed)| *closed).await;
+    }
+
+    /// Waits until what was received contains `text`, or the connection is closed.
+    pub async fn hears(&mut self, text: &str) -> bool {
+        let heard = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
+        let received = self.received.wait_for(|(bytes, closed)| *closed || heard(bytes)).await;
+        received.is_ok_and(|received| heard(&received.0))
+    }
+
+    /// The client is gone, at once and without a word.
+    pub fn leave(self) {
+        self.scene.note(&self.client, "leaves");
+    }
+}
+
+impl Drop for RawConnection {
+    fn drop(&mut self) {
+        // The reader holds the other half of the connection.
+        self.reader.abort();
+        self.write = None;
+    }
+}
+
+impl fmt::Debug for RawConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawConnection").field("client", &self.client).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! What came of a specification: one line for each promise.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::transcript::SceneRecord;
+
+/// The number of the JSON form of a [`Report`]; it changes when a reader of the old form would be misled.
+const SCHEMA: u32 = 1;
+const WIDTH: usize = 80;
+
+/// One line for each promise of a ghost: kept, broken or not judged.
+///
+/// Its `Display` is for people: the broken promises with what was observed and the transcript that shows it. Its serde form
+/// is for machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The number of this form, now 1.
+    pub schema: u32,
+    /// The slug of the ghost.
+    pub ghost: String,
+    /// The promises in the order of the specification.
+    pub promises: Vec<Judged>,
+}
+
+/// One promise and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The kebab-case name of the promise.
+    pub key: String,
+    /// The promise itself, one definite sentence.
+    pub promise: String,
+    /// Kept, broken or not judged.
+    pub outcome: Outcome,
+    /// What was seen, where the promise is not kept.
+    pub observed: Option<String>,
+    /// The scenes that were played; the last one is the one that broke the promise.
+    pub scenes: Vec<SceneRecord>,
+}
+
+/// The verdict on one promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every scene showed what the promise says.
+    Kept,
+    /// A scene showed something else.
+    Broken,
+    /// An earlier promise made it impossible to judge this one.
+    NotJudged,
+}
+
+impl Report {
+    pub(super) fn new(ghost: &str, promises: Vec<Judged>) -> Self {
+        Self { schema: SCHEMA, ghost: ghost.to_owned(), promises }
+    }
+
+    /// Whether the ghost is laid to rest: every promise was judged and kept.
+    pub fn all_kept(&self) -> bool {
+        self.kept() == self.promises.len()
+    }
+
+    /// How many promises were kept.
+    pub fn kept(&self) -> usize {
+        self.count(Outcome::Kept)
+    }
+
+    /// The keys of the broken promises, in the order of the specification.
+    pub fn broken(&self) -> Vec<&str> {
+        self.promises.iter().filter(|p| p.outcome == Outcome::Broken).map(|p| p.key.as_str()).collect()
+    }
+
+    /// The report without its transcripts: a line for each promise, and what was observed under the broken ones.
+    pub fn verdicts(&self) -> Verdicts<'_> {
+        Verdicts(self)
+    }
+
+    fn count(&self, outcome: Outcome) -> usize {
+        self.promises.iter().filter(|p| p.outcome == outcome).count()
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, transcripts: bool) -> fmt::Result {
+        let total = self.promises.len();
+        write!(f, "{}: {} of {total} promises kept", self.ghost, self.kept())?;
+        match self.count(Outcome::NotJudged) {
+            0 => writeln!(f)?,
+            left => writeln!(f, ", {left} not judged")?,
+        }
+        for judged in &self.promises {
+            judged.write(f, transcripts)?;
+        }
+        Ok(())
+    }
+}
+
+impl Judged {
+    fn write(&self, f: &mut fmt::Formatter<'_>, transcripts: bool) -> fmt::Result {
+        let word = match self.outcome {
+            Outcome::Kept => "kept",
+            Outcome::Broken => "BROKEN",
+            Outcome::NotJudged => "not judged",
+        };
+        writeln!(f, "\n  {word:10}  {}", self.key)?;
+        indented(f, &self.promise)?;
+        let Some(observed) = &self.observed else { return Ok(()) };
+        writeln!(f)?;
+        indented(f, &format!("-> {observed}"))?;
+        if let (true, Some(scene)) = (transcripts, self.scenes.last()) {
+            writeln!(f, "\n              {}:", scene.title)?;
+            for line in scene.to_string().lines() {
+                writeln!(f, "      {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, true)
+    }
+}
+
+/// See [`Report::verdicts`].
+#[derive(Clone, Copy, Debug)]
+pub struct Verdicts<'a>(&'a Report);
+
+impl fmt::Display for Verdicts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, false)
+    }
+}
+
+fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let indent = "              ";
+    let options = textwrap::Options::new(WIDTH).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    for line in textwrap::wrap(text, options) {
+        writeln!(f, "{line}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,665 @@
+//! hyper's own server and client at both ends of an in-memory connection.
+//!
+//! Everything is small and stated, so that back-pressure is felt after kilobytes and not after megabytes: a connection holds
+//! 16 KiB in each direction, HTTP/2 windows are 16 KiB for a stream and 64 KiB for a connection, hyper buffers 16 KiB.
+//! No connection has a timer and no answer a `date`.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::connect_info::ConnectInfo,
+    http::{
+        HeaderMap, HeaderValue, Request, StatusCode, Uri,
+        header::{CONTENT_ENCODING, HOST},
+    },
+};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, client, server, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    sync::{oneshot, watch},
+    task::{AbortHandle, JoinHandle},
+};
+use tower::ServiceExt;
+
+use super::{
+    raw::RawConnection,
+    scene::{Broken, Scene},
+    transcript::escaped,
+};
+
+/// What a connection holds in each direction before the writer waits, in bytes.
+pub const CONNECTION_BUFFER: usize = 16 * 1024;
+/// The HTTP/2 window of a stream, in bytes.
+pub const STREAM_WINDOW: u32 = 16 * 1024;
+/// The HTTP/2 window of a connection, in bytes.
+pub const CONNECTION_WINDOW: u32 = 64 * 1024;
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, with keep-alive.
+    Http1,
+    /// HTTP/2 without TLS.
+    Http2,
+}
+
+impl Protocol {
+    /// Both, HTTP/1.1 first.
+    pub const BOTH: [Self; 2] = [Self::Http1, Self::Http2];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
+    }
+}
+
+// ===== Server =====
+
+/// An app that accepts connections.
+#[derive(Debug)]
+pub struct Server {
+    scene: Scene,
+    app: Router,
+    watched: Mutex<Vec<Arc<Mutex<ConnectionWatch>>>>,
+}
+
+/// What is known of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionWatch {
+    /// The lane of the client that opened it.
+    pub client: String,
+    /// How many requests the app was given on it.
+    pub requests: usize,
+    /// When and how it ended, as the server saw it: milliseconds of the scene, and who ended it.
+    pub ended: Option<(u64, EndedBy)>,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The client left first.
+    Client,
+    /// The server closed it, after an answer or because of an error.
+    Server,
+    /// The server's connection task panicked.
+    Panic,
+}
+
+impl Server {
+    pub(super) fn new(scene: Scene, app: Router) -> Self {
+        Self { scene, app, watched: Mutex::default() }
+    }
+
+    /// Opens a connection; `client` is its lane in the transcript.
+    pub async fn connect(&self, client: &str, protocol: Protocol) -> Connection {
+        let (tap, watch) = self.accept(client, protocol);
+        Connection::open(self.scene.clone(), client, protocol, tap, watch).await
+    }
+
+    /// Opens a connection on which the specification writes and reads the bytes itself.
+    pub fn connect_raw(&self, client: &str, protocol: Protocol) -> RawConnection {
+        let (tap, _) = self.accept(client, protocol);
+        RawConnection::new(self.scene.clone(), client, tap)
+    }
+
+    /// What is known of each connection, in the order in which they were opened.
+    pub fn connections(&self) -> Vec<ConnectionWatch> {
+        locked(&self.watched).iter().map(|watch| locked(watch).clone()).collect()
+    }
+
+    fn accept(&self, client: &str, protocol: Protocol) -> (Tap, Arc<Mutex<ConnectionWatch>>) {
+        let (client_end, server_end) = tokio::io::duplex(CONNECTION_BUFFER);
+        let watch = ConnectionWatch { client: client.to_owned(), requests: 0, ended: None };
+        let watch = Arc::new(Mutex::new(watch));
+        let mut watched = locked(&self.watched);
+        watched.push(watch.clone());
+        let port = 40_000 + u16::try_from(watched.len()).unwrap_or(0);
+        let tap = Tap { inner: client_end, segments: Arc::default(), left: Arc::default() };
+        let peer = SocketAddr::from(([127, 0, 0, 1], port));
+        let serving = serve(self.scene.clone(), self.app.clone(), protocol, server_end, peer, watch.clone());
+        let (scene, ending, left) = (self.scene.clone(), watch.clone(), tap.left.clone());
+        self.scene.spawn(async move {
+            let by = match std::panic::AssertUnwindSafe(serving).catch_unwind().await {
+                Err(_) => EndedBy::Panic,
+                Ok(()) if *locked(&left) => EndedBy::Client,
+                Ok(()) => EndedBy::Server,
+            };
+            let mut watch = locked(&ending);
+            watch.ended = Some((scene.now_ms(), by));
+            match by {
+                EndedBy::Panic => scene.note("server", format!("loses the connection of {} to a panic", watch.client)),
+                EndedBy::Server => scene.note("server", format!("closes the connection of {}", watch.client)),
+                EndedBy::Client => {}
+            }
+        });
+        (tap, watch)
+    }
+}
+
+async fn serve(
+    scene: Scene,
+    app: Router,
+    protocol: Protocol,
+    io: DuplexStream,
+    peer: SocketAddr,
+    watch: Arc<Mutex<ConnectionWatch>>,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        locked(&watch).requests += 1;
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answering = app.clone().oneshot(request);
+        async move { answering.await.map_err(|never: Infallible| never) }
+    });
+    let io = TokioIo::new(io);
+    // How a connection ended is seen by the client; the error of its task adds nothing that two runs would share.
+    let _ = match protocol {
+        Protocol::Http1 => {
+            let mut http1 = server::conn::http1::Builder::new();
+            http1.auto_date_header(false).max_buf_size(CONNECTION_BUFFER).serve_connection(io, service).await
+        }
+        Protocol::Http2 => {
+            let mut http2 = server::conn::http2::Builder::new(SceneExecutor(scene));
+            http2
+                .auto_date_header(false)
+                .adaptive_window(false)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_send_buf_size(CONNECTION_BUFFER)
+                .serve_connection(io, service)
+                .await
+        }
+    };
+}
+
+/// Runs what hyper spawns as the laboratory's own tasks, so that only the app's are left to be counted.
+#[derive(Clone)]
+struct SceneExecutor(Scene);
+
+impl<F> hyper::rt::Executor<F> for SceneExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+// ===== Connection =====
+
+/// The client's end of a connection. Clones share it; it closes when it is told to [`leave`](Connection::leave), or when
+/// the last clone and the last answer are gone.
+#[derive(Clone)]
+pub struct Connection {
+    scene: Scene,
+    client: String,
+    protocol: Protocol,
+    sender: Sender,
+    segments: Segments,
+    open: Arc<Open>,
+    watch: Arc<Mutex<ConnectionWatch>>,
+}
+
+#[derive(Clone)]
+enum Sender {
+    // HTTP/1.1 takes one request at a time.
+    Http1(Arc<tokio::sync::Mutex<client::conn::http1::SendRequest<Body>>>),
+    Http2(client::conn::http2::SendRequest<Body>),
+}
+
+/// Keeps the connection's task alive, and ends it.
+struct Open(AbortHandle);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The connection closed, or the stream was reset, before an answer came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    client: String,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} got no answer: the connection or the stream was closed", self.client)
+    }
+}
+
+impl std::error::Error for Closed {}
+
+impl Connection {
+    async fn open(
+        scene: Scene,
+        client: &str,
+        protocol: Protocol,
+        tap: Tap,
+        watch: Arc<Mutex<ConnectionWatch>>,
+    ) -> Self {
+        let segments = tap.segments.clone();
+        let io = TokioIo::new(tap);
+        let (sender, task) = match protocol {
+            Protocol::Http1 => {
+                let http1 = client::conn::http1::Builder::new();
+                let (sender, connection) = http1.handshake(io).await.expect("a handshake of HTTP/1.1 writes nothing");
+                let task = scene.spawn(async move { drop(connection.await) });
+                (Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender))), task)
+            }
+            Protocol::Http2 => {
+                let mut http2 = client::conn::http2::Builder::new(SceneExecutor(scene.clone()));
+                http2
+                    .adaptive_window(false)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_send_buf_size(CONNECTION_BUFFER);
+                let (sender, connection) = http2.handshake(io).await.expect("a preface fits an empty connection");
+                let task = scene.spawn(async move { drop(connection.await) });
+                (Sender::Http2(sender), task)
+            }
+        };
+        let open = Arc::new(Open(task.abort_handle()));
+        Self { scene, client: client.to_owned(), protocol, sender, segments, open, watch }
+    }
+
+    /// Sends a request and waits for the head of the answer. `host` and the absolute URI of HTTP/2 are added.
+    ///
+    /// # Errors
+    /// If the connection closes, or the stream is reset, before a head comes.
+    pub async fn send(&self, request: Request<Body>) -> Result<Answer, Closed> {
+        self.begin(request).answer().await
+    }
+
+    /// Sends a request and does not wait.
+    pub fn begin(&self, request: Request<Body>) -> Pending {
+        let request = self.addressed(request);
+        self.scene.note(&self.client, sends(&request));
+        let (head, answered) = oneshot::channel();
+        let (sender, client, scene) = (self.sender.clone(), self.client.clone(), self.scene.clone());
+        let open = self.open.clone();
+        let task = self.scene.spawn(async move {
+            let answer = match sender {
+                Sender::Http1(sender) => {
+                    let mut sender = sender.lock().await;
+                    match sender.ready().await {
+                        Ok(()) => sender.send_request(request).await,
+                        Err(closed) => Err(closed),
+                    }
+                }
+                Sender::Http2(mut sender) => sender.send_request(request).await,
+            };
+            let answer = match answer {
+                Ok(response) => {
+                    scene.note(&client, gets(&response));
+                    let (parts, body) = response.into_parts();
+                    let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
+                    let decoder = gzip.then(|| flate2::write::MultiGzDecoder::new(Vec::new()));
+                    Ok(Answer {
+                        scene,
+                        client,
+                        status: parts.status,
+                        headers: parts.headers,
+                        body,
+                        decoder,
+                        _open: open,
+                    })
+                }
+                Err(_) => {
+                    scene.note(&client, "gets no answer: closed");
+                    Err(Closed { client })
+                }
+            };
+            // Nobody waits for it any more.
+            let _ = head.send(answer);
+        });
+        Pending { task, answered, client: self.client.clone() }
+    }
+
+    /// The client is gone, at once and without a word, with everything that it had begun.
+    pub fn leave(self) {
+        self.scene.note(&self.client, "leaves");
+        self.open.0.abort();
+    }
+
+    /// The bytes that crossed the wire so far, in either direction, in order.
+    pub fn segments(&self) -> Vec<Segment> {
+        locked(&self.segments).clone()
+    }
+
+    /// The bytes that the client received so far.
+    pub fn received(&self) -> Vec<u8> {
+        self.segments().into_iter().filter(|part| !part.from_client).flat_map(|part| part.bytes).collect()
+    }
+
+    /// What the server knows of this connection.
+    pub fn watch(&self) -> ConnectionWatch {
+        locked(&self.watch).clone()
+    }
+
+    fn addressed(&self, mut request: Request<Body>) -> Request<Body> {
+        match self.protocol {
+            Protocol::Http1 => {
+                request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("ghost.test"));
+            }
+            Protocol::Http2 => {
+                let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                let absolute = Uri::builder().scheme("http").authority("ghost.test").path_and_query(path);
+                *request.uri_mut() = absolute.build().expect("a path that was valid before");
+            }
+        }
+        request
+    }
+}
+
+fn sends(request: &Request<Body>) -> String {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    format!("sends {} {path}{}", request.method(), listed(request.headers(), &["host"]))
+}
+
+fn gets(response: &hyper::Response<Incoming>) -> String {
+    format!("gets {}{}", response.status().as_u16(), listed(response.headers(), &["date"]))
+}
+
+/// The headers in the order of the alphabet, without those that say nothing.
+fn listed(headers: &HeaderMap, left_out: &[&str]) -> String {
+    let mut lines: Vec<String> = headers
+        .iter()
+        .filter(|(name, _)| !left_out.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()).escape_debug()))
+        .collect();
+    lines.sort();
+    if lines.is_empty() { String::new() } else { format!(" ({})", lines.join(", ")) }
+}
+
+// ===== Pending and Answer =====
+
+/// A request that was sent and not answered yet. Dropping it takes the request back: HTTP/2 resets the stream, HTTP/1.1 has
+/// to close the connection.
+#[derive(Debug)]
+pub struct Pending {
+    task: JoinHandle<()>,
+    answered: oneshot::Receiver<Result<Answer, Closed>>,
+    client: String,
+}
+
+impl Pending {
+    /// Waits for the head of the answer.
+    ///
+    /// # Errors
+    /// If the connection closes, or the stream is reset, before a head comes.
+    pub async fn answer(mut self) -> Result<Answer, Closed> {
+        let closed = Closed { client: self.client.clone() };
+        (&mut self.answered).await.unwrap_or(Err(closed))
+    }
+
+    /// Whether the head has come, or never will.
+    pub fn is_answered(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The head of an answer, and its body, not yet read. Dropping it gives the rest of the body up.
+pub struct Answer {
+    scene: Scene,
+    client: String,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+    decoder: Option<flate2::write::MultiGzDecoder<Vec<u8>>>,
+    _open: Arc<Open>,
+}
+
+impl Answer {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The value of a header, if it is there once or more and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Reads the body in the background from now on.
+    pub fn listen(mut self) -> Listener {
+        let (news, arrived) = watch::channel(Received { status: self.status, ..Received::default() });
+        let scene = self.scene.clone();
+        let task = scene.spawn(async move {
+            while news.borrow().end.is_none() {
+                self.hear(&news).await;
+            }
+        });
+        Listener { task, arrived }
+    }
+
+    /// Reads the whole body.
+    pub async fn read(self) -> Received {
+        self.listen().ended().await
+    }
+
+    /// Waits for the next frame and tells it.
+    async fn hear(&mut self, news: &watch::Sender<Received>) {
+        let frame = self.body.frame().await;
+        let now = self.scene.now_ms();
+        match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(raw) => {
+                    let (data, coded) = self.decoded(&raw);
+                    self.scene.note(&self.client, format!("gets {}{coded}", escaped(&data)));
+                    news.send_modify(|received| {
+                        received.raw.extend_from_slice(&raw);
+                        received.data.push((now, data));
+                    });
+                }
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    self.scene.note(&self.client, format!("gets trailers{}", listed(&trailers, &[])));
+                    news.send_modify(|received| received.trailers = Some(trailers));
+                }
+            },
+            Some(Err(_)) => {
+                self.scene.note(&self.client, "gets an error: the body broke off");
+                news.send_modify(|received| received.end = Some((now, End::Error)));
+            }
+            None => {
+                self.scene.note(&self.client, "gets the end");
+                news.send_modify(|received| received.end = Some((now, End::Clean)));
+            }
+        }
+    }
+
+    /// What the bytes say, and how they were coded.
+    fn decoded(&mut self, raw: &Bytes) -> (Bytes, String) {
+        use std::io::Write;
+        let Some(decoder) = &mut self.decoder else { return (raw.clone(), String::new()) };
+        // Bytes that are no gzip decode to nothing; the promise then misses what it expected.
+        let _ = decoder.write_all(raw).and_then(|()| decoder.flush());
+        let data = std::mem::take(decoder.get_mut());
+        (Bytes::from(data), format!(", as {} bytes of gzip", raw.len()))
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+// ===== Listener =====
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As HTTP says that a body ends.
+    Clean,
+    /// With an error: the connection closed in mid-body, or the stream was reset.
+    Error,
+}
+
+/// What has come of a body.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// The data frames, decoded if they were gzip, each with the milliseconds of the scene at which it came.
+    pub data: Vec<(u64, Bytes)>,
+    /// All data as it came, in its coding.
+    pub raw: Vec<u8>,
+    /// The trailers.
+    pub trailers: Option<HeaderMap>,
+    /// When and how it ended.
+    pub end: Option<(u64, End)>,
+}
+
+impl Received {
+    /// All data, decoded, as one.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.data.iter().flat_map(|(_, data)| data.iter().copied()).collect()
+    }
+
+    /// All data, decoded, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// When the data that has come first contained `text`, in milliseconds of the scene.
+    pub fn came_at_ms(&self, text: &str) -> Option<u64> {
+        let mut so_far = Vec::new();
+        self.data.iter().find_map(|(at, data)| {
+            so_far.extend_from_slice(data);
+            String::from_utf8_lossy(&so_far).contains(text).then_some(*at)
+        })
+    }
+}
+
+/// Reads a body in the background. Dropping it gives the rest of the body up.
+#[derive(Debug)]
+pub struct Listener {
+    task: JoinHandle<()>,
+    arrived: watch::Receiver<Received>,
+}
+
+impl Listener {
+    /// What has come so far.
+    pub fn so_far(&self) -> Received {
+        self.arrived.borrow().clone()
+    }
+
+    /// Waits for the end of the body.
+    pub async fn ended(mut self) -> Received {
+        self.arrived
+            .wait_for(|received| received.end.is_some())
+            .await
+            .map(|received| received.clone())
+            .unwrap_or_default()
+    }
+
+    /// Waits until the data contains `text`, or the body has ended without it.
+    ///
+    /// # Errors
+    /// If the body ends without it.
+    pub async fn hears(&mut self, text: &str) -> Result<(), Broken> {
+        let heard = |received: &Received| received.came_at_ms(text).is_some();
+        let received = self.arrived.wait_for(|received| received.end.is_some() || heard(received)).await;
+        let found = received.is_ok_and(|received| heard(&received));
+        super::require(found, format!("the body ended before {} came", escaped(text.as_bytes())))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// ===== Tap =====
+
+/// Some bytes that crossed the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Whether the client wrote them.
+    pub from_client: bool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+type Segments = Arc<Mutex<Vec<Segment>>>;
+
+/// The client's end of the wire; records what passes, and says when it is gone.
+pub(super) struct Tap {
+    inner: DuplexStream,
+    segments: Segments,
+    left: Arc<Mutex<bool>>,
+}
+
+impl Tap {
+    fn record(&self, from_client: bool, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            locked(&self.segments).push(Segment { from_client, bytes: bytes.to_vec() });
+        }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        *locked(&self.left) = true;
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.record(false, &buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
+        self.record(true, &bytes[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
