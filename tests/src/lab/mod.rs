@@ -46,7 +46,7 @@ pub use feed::{Feed, SourceError};
 pub use guard::{Limits, Proof, Specification};
 pub use logs::{LogLine, LogSpan};
 pub use raw::RawConnection;
-pub use report::{Judged, Outcome, Report, Verdicts};
+pub use report::{Beside, Judged, Outcome, Report, Verdicts};
 pub use scene::{Broken, Lab, Scene, control, require};
 pub use transcript::{Event, SceneRecord, escaped};
 pub use wire::{Answer, Closed, Connection, ConnectionWatch, End, Listener, Pending, Protocol, Received, Server};

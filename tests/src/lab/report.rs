@@ -76,11 +76,20 @@ impl Report {
         Verdicts(self)
     }
 
+    /// This report with a transcript under each promise that `broken` breaks: the same scene, played by this app.
+    pub fn beside<'a>(&'a self, broken: &'a Report) -> Beside<'a> {
+        Beside { report: self, broken }
+    }
+
     fn count(&self, outcome: Outcome) -> usize {
         self.promises.iter().filter(|p| p.outcome == outcome).count()
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, transcripts: bool) -> fmt::Result {
+    fn write<'a>(
+        &'a self,
+        f: &mut fmt::Formatter<'_>,
+        scene: impl Fn(&'a Judged) -> Option<&'a SceneRecord>,
+    ) -> fmt::Result {
         let total = self.promises.len();
         write!(f, "{}: {} of {total} promises kept", self.ghost, self.kept())?;
         match self.count(Outcome::NotJudged) {
@@ -88,14 +97,19 @@ impl Report {
             left => writeln!(f, ", {left} not judged")?,
         }
         for judged in &self.promises {
-            judged.write(f, transcripts)?;
+            judged.write(f, scene(judged))?;
         }
         Ok(())
     }
 }
 
+/// The scene that broke the promise.
+fn breaking(judged: &Judged) -> Option<&SceneRecord> {
+    judged.scenes.last().filter(|_| judged.outcome == Outcome::Broken)
+}
+
 impl Judged {
-    fn write(&self, f: &mut fmt::Formatter<'_>, transcripts: bool) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, scene: Option<&SceneRecord>) -> fmt::Result {
         let word = match self.outcome {
             Outcome::Kept => "kept",
             Outcome::Broken => "BROKEN",
@@ -103,10 +117,11 @@ impl Judged {
         };
         writeln!(f, "\n  {word:10}  {}", self.key)?;
         indented(f, &self.promise)?;
-        let Some(observed) = &self.observed else { return Ok(()) };
-        writeln!(f)?;
-        indented(f, &format!("-> {observed}"))?;
-        if let (true, Some(scene)) = (transcripts, self.scenes.last()) {
+        if let Some(observed) = &self.observed {
+            writeln!(f)?;
+            indented(f, &format!("-> {observed}"))?;
+        }
+        if let Some(scene) = scene {
             writeln!(f, "\n              {}:", scene.title)?;
             for line in scene.to_string().lines() {
                 writeln!(f, "      {line}")?;
@@ -118,7 +133,7 @@ impl Judged {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, true)
+        self.write(f, breaking)
     }
 }
 
@@ -128,7 +143,23 @@ pub struct Verdicts<'a>(&'a Report);
 
 impl fmt::Display for Verdicts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write(f, false)
+        self.0.write(f, |_| None)
+    }
+}
+
+/// See [`Report::beside`].
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    report: &'a Report,
+    broken: &'a Report,
+}
+
+impl fmt::Display for Beside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.write(f, |judged| {
+            let there = self.broken.promises.iter().find(|there| there.key == judged.key).and_then(breaking)?;
+            judged.scenes.iter().find(|scene| scene.title == there.title)
+        })
     }
 }
 
