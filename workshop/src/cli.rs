@@ -1,0 +1,87 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{Refusal, difference, generated, ghosts, root, serve, show, skeleton, tour};
+
+/// The ghosts of the middleware: failures that pass review and haunt production.
+#[derive(Debug, Parser)]
+#[command(name = "ghosts", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; without it, the tour: every ghost and its verdicts in one table
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Report as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  cargo run                                       the tour
+  cargo ghosts show hidden-flush                  the story of one ghost
+  cargo ghosts serve hidden-flush                 the broken twin, for curl
+  cargo ghosts serve hidden-flush --fixed --port 0
+  cargo ghosts diff hidden-flush                  what laid it to rest";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The story of one ghost: its symptom, and the reports of both twins with their transcripts
+    Show {
+        /// The ghost
+        slug: String,
+        /// The reports of the near misses too
+        #[arg(long)]
+        near_misses: bool,
+    },
+    /// One twin on a real socket of 127.0.0.1, until Ctrl-C
+    Serve {
+        /// The ghost
+        slug: String,
+        /// The fixed twin instead of the broken one
+        #[arg(long)]
+        fixed: bool,
+        /// The port; 0 takes any free one
+        #[arg(long, default_value_t = 3000)]
+        port: u16,
+    },
+    /// The difference of the twins
+    Diff {
+        /// The ghost
+        slug: String,
+    },
+    /// The skeleton of a new ghost in every tree, and the lines to add by hand
+    New {
+        /// Its name, kebab-case, by mechanism
+        slug: String,
+    },
+    /// Everything generated and committed, made anew
+    Regenerate,
+}
+
+/// Does as the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    match dispatch(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(refusal) => {
+            // Standard error may be closed too; there is nobody left to tell.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("ghosts: {refusal}\n").as_bytes());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every verdict is as it should be.
+fn dispatch(cli: Cli) -> Result<bool, Refusal> {
+    let root = root();
+    match cli.command {
+        None => tour::run(&root, cli.json),
+        Some(Command::Show { slug, near_misses }) => show::run(&root, ghosts::find(&slug)?, near_misses, cli.json),
+        Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
+        Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
+        Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
+        Some(Command::Regenerate) => generated::run(&root, cli.json),
+    }
+}

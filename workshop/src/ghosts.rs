@@ -1,0 +1,60 @@
+//! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
+
+use axum::Router;
+use spec::Report;
+
+use crate::Refusal;
+
+/// One ghost, ready to be judged and served.
+#[derive(Clone, Copy, Debug)]
+pub struct Ghost {
+    /// Its one name.
+    pub slug: &'static str,
+    /// Judges the broken twin.
+    pub broken: fn() -> Report,
+    /// Judges the fixed twin.
+    pub fixed: fn() -> Report,
+    /// The near misses, in their order.
+    pub near_misses: fn() -> Vec<NearMiss>,
+    /// A twin with believable surroundings: the broken one, or the fixed one if true. Called inside a runtime.
+    pub serve: fn(bool) -> Router,
+}
+
+/// A near miss, ready to be judged.
+pub struct NearMiss {
+    /// Its name.
+    pub name: &'static str,
+    /// Judges it.
+    pub check: Box<dyn FnOnce() -> Report + Send>,
+}
+
+/// Every ghost, in the order of the tour.
+pub const ALL: &[Ghost] = &[
+    Ghost {
+        slug: "hidden-flush",
+        broken: || spec::hidden_flush::check(hidden_flush::app),
+        fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
+        near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
+        serve: |fixed| if fixed { hidden_flush_fixed::app } else { hidden_flush::app }(Router::new()),
+    },
+];
+
+fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
+    all.iter().map(|&(name, app)| NearMiss { name, check: Box::new(move || check(app)) }).collect()
+}
+
+/// The ghost with this slug.
+///
+/// # Errors
+/// If there is none: the sentence proposes the nearest.
+pub fn find(slug: &str) -> Result<&'static Ghost, Refusal> {
+    if let Some(ghost) = ALL.iter().find(|ghost| ghost.slug == slug) {
+        return Ok(ghost);
+    }
+    let likeness = |ghost: &&Ghost| (strsim::jaro_winkler(ghost.slug, slug) * 1000.0) as u32;
+    let next = match ALL.iter().max_by_key(likeness).filter(|ghost| likeness(ghost) > 700) {
+        Some(ghost) => format!("did you mean `{}`?", ghost.slug),
+        None => "`cargo run` lists them".to_owned(),
+    };
+    Err(Refusal::new(format!("there is no ghost `{}`; {next}", slug.escape_debug())))
+}

@@ -1,0 +1,102 @@
+//! The story of one ghost.
+
+use std::{fmt::Write, path::Path};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use spec::Report;
+
+use crate::{
+    Refusal,
+    case::{self, Case},
+    generated,
+    ghosts::Ghost,
+    print, print_json,
+};
+
+#[derive(Serialize)]
+struct Story<'a> {
+    schema: u32,
+    slug: &'static str,
+    case: &'a Case,
+    broken: Report,
+    fixed: Report,
+    near_misses: Vec<(&'static str, Report)>,
+    interleavings: Vec<generated::Interleaving>,
+}
+
+/// Prints the story.
+///
+/// # Errors
+/// If `case.toml` is wrong or an interleaving cannot be read.
+pub fn run(root: &Path, ghost: &Ghost, near_misses: bool, json: bool) -> Result<bool, Refusal> {
+    let case = case::read(root, ghost.slug)?;
+    let near = if near_misses { (ghost.near_misses)() } else { Vec::new() };
+    let story = Story {
+        schema: 1,
+        slug: ghost.slug,
+        case: &case,
+        broken: (ghost.broken)(),
+        fixed: (ghost.fixed)(),
+        near_misses: near.into_iter().map(|near_miss| (near_miss.name, (near_miss.check)())).collect(),
+        interleavings: generated::interleavings(root, ghost.slug)?,
+    };
+    if json { print_json(&story)? } else { print(&story.text())? }
+    Ok(story.fixed.all_kept() && !story.broken.broken().is_empty())
+}
+
+impl Story<'_> {
+    fn text(&self) -> String {
+        let slug = self.slug;
+        let bold = Style::new().bold();
+        let mut text = format!("{bold}{}{bold:#} ({slug})\n{}\n", self.case.title, self.case.symptom);
+        heading(&mut text, "The broken twin", &format!("cases/{slug}/src/lib.rs"));
+        text.push_str(&coloured(&self.broken.to_string()));
+        heading(&mut text, "The fixed twin, in the same scenes", &format!("fixed/{slug}/src/lib.rs"));
+        text.push_str(&coloured(&self.fixed.beside(&self.broken).to_string()));
+        for interleaving in &self.interleavings {
+            heading(&mut text, &interleaving.title, &interleaving.file);
+            text.push_str(&interleaving.text);
+        }
+        for ((name, report), told) in self.near_misses.iter().zip(&self.case.near_misses) {
+            let file = format!("cases/{slug}/src/near_misses/{}.rs", name.replace('-', "_"));
+            heading(&mut text, &format!("Near miss: {name}"), &file);
+            text.push_str(&format!("{}\n\n", told.tempts));
+            text.push_str(&coloured(&report.verdicts().to_string()));
+        }
+        heading(&mut text, "Where to read on", "");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  what laid it to rest   cargo ghosts diff {slug}");
+        let _ = writeln!(text, "  in a second terminal   cargo ghosts serve {slug}");
+        let _ = writeln!(text, "  the promises           tests/src/{}.rs", slug.replace('-', "_"));
+        if self.near_misses.is_empty() {
+            let _ = writeln!(text, "  the tempting fixes     cargo ghosts show {slug} --near-misses");
+        }
+        for thread in &self.case.threads {
+            let _ = writeln!(text, "  {}#{}\n    {}", thread.repository, thread.number, thread.shows);
+        }
+        text
+    }
+}
+
+fn heading(text: &mut String, title: &str, file: &str) {
+    let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "\n{bold}{title}{bold:#}  {dim}{file}{dim:#}\n");
+}
+
+/// The report with its words of verdict coloured.
+fn coloured(report: &str) -> String {
+    let (red, green) = (AnsiColor::Red.on_default().bold(), AnsiColor::Green.on_default());
+    let mut text = String::new();
+    for line in report.lines() {
+        let line = match (line.strip_prefix("  BROKEN"), line.strip_prefix("  kept")) {
+            (Some(rest), _) => format!("  {red}BROKEN{red:#}{rest}"),
+            (_, Some(rest)) => format!("  {green}kept{green:#}{rest}"),
+            _ => line.to_owned(),
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,226 @@
+//! What must be the same across the trees, and is kept by nobody's memory.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::{
+    Refusal, case, difference,
+    generated::names,
+    ghosts::{self, Ghost},
+    tour::MODEL,
+};
+
+const HEADINGS: [&str; 5] = ["# Symptom", "# Trigger", "# Cause", "# Cost", "# Start here"];
+const LIB_LINES: usize = 200;
+const SHARED_LINES: usize = 120;
+const CHANGED_LINES: usize = 50;
+
+/// Everything that is out of order, a sentence each, with what to do.
+///
+/// # Errors
+/// If a `case.toml` is wrong or a source cannot be read.
+pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
+    let mut faults = Vec::new();
+    same_slugs(root, &mut faults);
+    for ghost in ghosts::ALL {
+        let case = case::read(root, ghost.slug)?;
+        twins(root, ghost.slug, &mut faults)?;
+        near_misses(root, ghost, &case, &mut faults);
+        snapshots(root, ghost.slug, &mut faults);
+        every_promise_can_break(root, ghost, &case, &mut faults);
+    }
+    manifests(root, &mut faults);
+    words(root, &mut faults);
+    Ok(faults)
+}
+
+/// Every slug has a folder in both trees, a specification, two dependency lines and an entry.
+fn same_slugs(root: &Path, faults: &mut Vec<String>) {
+    let manifest = text(root, "workshop/Cargo.toml");
+    let specifications = text(root, "tests/src/lib.rs");
+    let entries: BTreeSet<String> = ghosts::ALL.iter().map(|ghost| ghost.slug.to_owned()).collect();
+    let folders = ["cases", "fixed"].map(|tree| names(&root.join(tree)).into_iter().collect::<BTreeSet<_>>());
+    for slug in folders.iter().flatten().chain(&entries).collect::<BTreeSet<_>>() {
+        let module = slug.replace('-', "_");
+        let needed = [
+            (folders[0].contains(slug), format!("there is no broken twin cases/{slug}")),
+            (folders[1].contains(slug), format!("there is no fixed twin fixed/{slug}")),
+            (entries.contains(slug), format!("workshop/src/ghosts.rs has no entry with `slug: \"{slug}\"`")),
+            (
+                manifest.contains(&format!("\n{slug} = {{ path = \"../cases/{slug}\" }}")),
+                format!("workshop/Cargo.toml lacks the line `{slug} = {{ path = \"../cases/{slug}\" }}`"),
+            ),
+            (
+                manifest.contains(&format!("\n{slug}-fixed = {{ path = \"../fixed/{slug}\" }}")),
+                format!("workshop/Cargo.toml lacks the line `{slug}-fixed = {{ path = \"../fixed/{slug}\" }}`"),
+            ),
+            (
+                specifications.contains(&format!("pub mod {module};")),
+                format!("tests/src/lib.rs lacks the line `pub mod {module};`"),
+            ),
+            (root.join(format!("cases/{slug}/case.toml")).exists(), format!("there is no cases/{slug}/case.toml")),
+        ];
+        faults.extend(needed.into_iter().filter(|(there, _)| !there).map(|(_, fault)| fault));
+    }
+}
+
+/// Headings, anchors and budgets of the twins, and of every whole file beside them.
+fn twins(root: &Path, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusal> {
+    for (tree, anchor) in [("cases", "defect"), ("fixed", "fix")] {
+        let name = format!("{tree}/{slug}/src/lib.rs");
+        let lib = text(root, &name);
+        for heading in HEADINGS {
+            let heading = if tree == "fixed" { heading.replace("Cause", "Fix") } else { heading.to_owned() };
+            if !lib.lines().any(|line| line == format!("//! {heading}")) {
+                faults.push(format!("{name} lacks the heading `{heading}`"));
+            }
+        }
+        let shared = text(root, &format!("{tree}/{slug}/src/shared.rs"));
+        for mark in [format!("// ANCHOR: {anchor}"), format!("// ANCHOR_END: {anchor}")] {
+            let times = [&lib, &shared].iter().flat_map(|file| file.lines()).filter(|line| line.trim() == mark).count();
+            if times != 1 {
+                faults.push(format!("{name} and its shared.rs have `{mark}` {times} times, and should have it once"));
+            }
+        }
+        within(root, &name, LIB_LINES, faults);
+        within(root, &format!("{tree}/{slug}/src/shared.rs"), SHARED_LINES, faults);
+    }
+    for folder in [format!("cases/{slug}/src/near_misses"), format!("fixed/{slug}/tests/also_right")] {
+        for file in names(&root.join(&folder)) {
+            within(root, &format!("{folder}/{file}"), LIB_LINES, faults);
+        }
+    }
+    let changed = difference::changed_code_lines(root, slug)?;
+    if changed > CHANGED_LINES {
+        faults.push(format!("the twins of {slug} differ in {changed} code lines, and may differ in {CHANGED_LINES}"));
+    }
+    Ok(())
+}
+
+fn within(root: &Path, name: &str, most: usize, faults: &mut Vec<String>) {
+    let lines = text(root, name).lines().count();
+    if lines > most {
+        faults.push(format!("{name} has {lines} lines, and may have {most}"));
+    }
+}
+
+/// Files, `near_misses::ALL`, `case.toml` and snapshots name the same near misses.
+fn near_misses(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
+    let slug = ghost.slug;
+    let all: Vec<&str> = (ghost.near_misses)().iter().map(|near_miss| near_miss.name).collect();
+    let told: Vec<&str> = case.near_misses.iter().map(|near_miss| near_miss.name.as_str()).collect();
+    if all != told {
+        faults.push(format!("near_misses::ALL of {slug} has {all:?} and cases/{slug}/case.toml has {told:?}"));
+    }
+    let folder = format!("cases/{slug}/src/near_misses");
+    let files = names(&root.join(&folder));
+    let files: BTreeSet<String> =
+        files.iter().filter_map(|file| file.strip_suffix(".rs")).map(|file| file.replace('_', "-")).collect();
+    for name in files.iter().filter(|file| !all.contains(&file.as_str())) {
+        faults.push(format!("near_misses::ALL of {slug} lacks `{name}`, which {folder} has"));
+    }
+    for name in all.iter().filter(|name| !files.contains(**name)) {
+        faults.push(format!("{folder} lacks the near miss `{name}`"));
+    }
+    for name in &all {
+        let snapshot = format!("cases/{slug}/tests/snapshots/reproduces__{name}.snap");
+        if !root.join(&snapshot).exists() {
+            faults.push(format!("no test has made {snapshot}"));
+        }
+    }
+}
+
+/// Every snapshot is named by a test, and none waits to be looked at.
+fn snapshots(root: &Path, slug: &str, faults: &mut Vec<String>) {
+    for (tree, test) in [("cases", "reproduces"), ("fixed", "holds")] {
+        let source = text(root, &format!("{tree}/{slug}/tests/{test}.rs"));
+        let folder = format!("{tree}/{slug}/tests/snapshots");
+        for file in names(&root.join(&folder)) {
+            let name = file.strip_prefix(&format!("{test}__")).and_then(|file| file.strip_suffix(".snap"));
+            if name.is_none_or(|name| !source.contains(&format!("\"{name}\""))) {
+                faults.push(format!("{folder}/{file} is named by no test in {tree}/{slug}/tests/{test}.rs"));
+            }
+        }
+    }
+}
+
+/// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the laboratory's tests.
+fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
+    let broken = (ghost.broken)();
+    let mut breakable: BTreeSet<String> = broken.broken().into_iter().map(str::to_owned).collect();
+    for near_miss in (ghost.near_misses)() {
+        breakable.extend((near_miss.check)().broken().into_iter().map(str::to_owned));
+    }
+    let saboteurs = text(root, &format!("tests/tests/saboteurs/{}.rs", ghost.slug.replace('-', "_")));
+    for judged in &broken.promises {
+        if !breakable.contains(&judged.key) && !saboteurs.contains(&format!("\"{}\"", judged.key)) {
+            faults.push(format!("nothing breaks the promise `{}` of {}", judged.key, ghost.slug));
+        }
+    }
+    for near_miss in &case.near_misses {
+        let known = broken.promises.iter().any(|judged| judged.key == near_miss.breaks);
+        if near_miss.breaks != MODEL && !known {
+            faults.push(format!("cases/{}/case.toml: `{}` is no promise", ghost.slug, near_miss.breaks));
+        }
+    }
+}
+
+/// Versions, lints and editions stand in the root manifest only.
+fn manifests(root: &Path, faults: &mut Vec<String>) {
+    let mut folders = vec!["tests".to_owned(), "tests/model".to_owned(), "workshop".to_owned()];
+    for tree in ["cases", "fixed"] {
+        folders.extend(names(&root.join(tree)).into_iter().map(|slug| format!("{tree}/{slug}")));
+    }
+    for folder in folders {
+        let name = format!("{folder}/Cargo.toml");
+        let manifest = text(root, &name);
+        for line in ["version.workspace = true", "edition.workspace = true", "rust-version.workspace = true", "license.workspace = true"] {
+            if !manifest.lines().any(|there| there == line) {
+                faults.push(format!("{name} lacks the line `{line}`"));
+            }
+        }
+        if !manifest.contains("[lints]\nworkspace = true") {
+            faults.push(format!("{name} does not take the workspace's lints"));
+        }
+        for line in manifest.lines().filter(|line| line.contains("version = \"") || line.contains(" = \"^")) {
+            faults.push(format!("{name} states a version, which belongs into the root manifest: {line}"));
+        }
+        let twin = folder.starts_with("cases/") || folder.starts_with("fixed/");
+        if twin && !manifest.contains("[lib]\ntest = false\ndoctest = false") {
+            faults.push(format!("{name} lacks `[lib]` with `test = false` and `doctest = false`"));
+        }
+    }
+}
+
+/// Words that switch a test off or leave work undone.
+fn words(root: &Path, faults: &mut Vec<String>) {
+    // Put together here, so that this file does not find itself.
+    let refused = [["#[ign", "ore"], ["#[should", "_panic"], ["to", "do!("], ["unimple", "mented!("], ["FIX", "ME"]].map(|two| two.concat());
+    let mut sources = Vec::new();
+    for tree in ["cases", "fixed", "tests", "workshop"] {
+        rust_sources(root, tree, &mut sources);
+    }
+    for name in sources {
+        let source = text(root, &name);
+        for (number, line) in source.lines().enumerate() {
+            for word in refused.iter().filter(|word| line.contains(word.as_str())) {
+                faults.push(format!("{name}:{}: `{word}` has no place here", number + 1));
+            }
+        }
+    }
+}
+
+fn rust_sources(root: &Path, folder: &str, sources: &mut Vec<String>) {
+    for name in names(&root.join(folder)) {
+        let name = format!("{folder}/{name}");
+        if root.join(&name).is_dir() {
+            rust_sources(root, &name, sources);
+        } else if name.ends_with(".rs") {
+            sources.push(name);
+        }
+    }
+}
+
+/// The text of a file below the root; empty where there is none, which the checks then name.
+fn text(root: &Path, name: &str) -> String {
+    fs::read_to_string(root.join(name)).unwrap_or_default().replace("\r\n", "\n")
+}

@@ -1,0 +1,33 @@
+//! The specification of `{slug}`: one sentence on what must not happen.
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, http::Request};
+
+use crate::lab::{Lab, Limits, Proof, Protocol, Report, Specification, require};
+
+/// Makes the app under test.
+pub type App = Arc<dyn Fn() -> Router + Send + Sync>;
+
+/// Holds `app` against every promise.
+pub fn check(app: impl Fn() -> Router + Send + Sync + 'static) -> Report {
+    judge(Arc::new(app), Limits::default())
+}
+
+/// Like [`check`], with limits of the caller's.
+pub fn judge(app: App, limits: Limits) -> Report {
+    Specification::of("{slug}", app)
+        .promise("says-boo", "A request is answered with boo.", says_boo)
+        .judge(limits)
+}
+
+async fn says_boo(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let scene = lab.scene(protocol.to_string());
+        let client = scene.serve(app()).connect("client", protocol).await;
+        let request = Request::get("/").body(Body::empty()).expect("a request that never changes");
+        let said = client.send(request).await?.read().await.text();
+        require(said == "boo", format!("expected boo, and it said {said}"))?;
+    }
+    Ok(())
+}

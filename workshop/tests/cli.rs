@@ -1,0 +1,141 @@
+//! The command line as a person meets it.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::{Command, Output, Stdio},
+};
+
+fn ghosts(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ghosts"));
+    command.args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    ghosts(arguments).output().expect("the runner starts")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_tour_is_the_default_and_all_is_as_it_should_be() {
+    let tour = run(&[]);
+    assert_eq!(tour.status.code(), Some(0), "{}", out(&tour));
+    insta::assert_snapshot!("tour", out(&tour));
+}
+
+#[test]
+fn no_line_is_wider_than_80_columns() {
+    for arguments in [&[] as &[&str], &["show", "hidden-flush"], &["show", "hidden-flush", "--near-misses"], &["--help"]] {
+        for line in out(&run(arguments)).lines() {
+            // The tables of interleavings quote source lines and may be 100 wide.
+            let most = if line.contains("shared.rs:") || line.contains("| ") { 100 } else { 80 };
+            assert!(line.chars().count() <= most, "{arguments:?} prints {line:?}");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_colour_but_on_a_terminal() {
+    for arguments in [&[] as &[&str], &["show", "hidden-flush"], &["diff", "hidden-flush"]] {
+        assert!(!out(&run(arguments)).contains('\u{1b}'), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_mistyped_slug_is_answered_with_the_nearest() {
+    let refused = run(&["show", "hiden-flush"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(err(&refused), "ghosts: there is no ghost `hiden-flush`; did you mean `hidden-flush`?\n");
+    assert_eq!(out(&refused), "");
+}
+
+#[test]
+fn a_slug_that_is_like_none_is_answered_with_where_to_look() {
+    let refused = run(&["diff", "../../x"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(err(&refused), "ghosts: there is no ghost `../../x`; `cargo run` lists them\n");
+}
+
+#[test]
+fn json_is_one_document_with_a_schema_number() {
+    for arguments in [&["--json"] as &[&str], &["show", "hidden-flush", "--json"], &["diff", "hidden-flush", "--json"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(value["schema"], 1, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let mut child =
+        ghosts(&["show", "hidden-flush"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the runner starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("the runner ends");
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(err(&ended), "");
+}
+
+#[test]
+fn a_busy_port_is_one_clear_sentence() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("a bound listener").port().to_string();
+    let refused = run(&["serve", "hidden-flush", "--port", &port]);
+    assert_eq!(refused.status.code(), Some(2));
+    let sentence = format!("ghosts: port {port} is taken; choose another with --port N, or --port 0 for any free one\n");
+    assert_eq!(err(&refused), sentence);
+    assert_eq!(out(&refused), "");
+}
+
+#[test]
+fn serve_says_what_to_try_before_anything_else() {
+    let mut child =
+        ghosts(&["serve", "hidden-flush", "--port", "0"]).stdout(Stdio::piped()).spawn().expect("the runner starts");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let first: Vec<String> = lines.map_while(Result::ok).take(5).collect();
+    child.kill().expect("it runs until it is ended");
+    child.wait().expect("it has ended");
+    assert!(first[0].starts_with("hidden-flush, broken twin, on http://127.0.0.1:"), "{first:?}");
+    assert!(first.iter().any(|line| line.trim_start().starts_with("curl ")), "{first:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_serve_cleanly() {
+    let mut child = ghosts(&["serve", "hidden-flush", "--fixed", "--port", "0", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the runner starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    // The last line of the document: it serves from now on.
+    while line.trim_end() != "}" {
+        line.clear();
+        stdout.read_line(&mut line).expect("it prints JSON");
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is everywhere");
+    assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+}
+
+#[test]
+fn new_refuses_a_name_that_is_none() {
+    for name in ["Hidden-Flush", "flush", "../evil", "hidden-flush", "a--b", "case-07"] {
+        let refused = run(&["new", name]);
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+        assert!(!err(&refused).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    assert_eq!(run(&["shwo"]).status.code(), Some(2));
+    assert_eq!(run(&["serve", "hidden-flush", "--port", "many"]).status.code(), Some(2));
+}
