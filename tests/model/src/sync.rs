@@ -6,6 +6,7 @@ pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::sync as standard;
 use std::thread::panicking;
 
@@ -38,22 +39,31 @@ impl<T> Arc<T> {
     #[track_caller]
     pub fn strong_count(this: &Self) -> usize {
         this.0.turn.take();
-        let owners = standard::Arc::strong_count(&this.0);
-        trace::count_owners(
-            this.0.number,
-            format!("counts {owners} owner{}", plural(owners)),
+        let count = standard::Arc::strong_count(&this.0);
+        trace::owners_matter(this.0.number);
+        this.record(
+            format!("counts {}", owners(count)),
+            Some(Location::caller()),
         );
-        owners
+        count
     }
 
     /// As std's.
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
         standard::Arc::ptr_eq(&this.0, &other.0)
     }
+
+    fn record(&self, did: String, line: Option<&'static Location<'static>>) {
+        trace::step_of_arc(self.0.number, did, line);
+    }
 }
 
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
+fn owners(count: usize) -> String {
+    if count == 1 {
+        "1 owner".to_owned()
+    } else {
+        format!("{count} owners")
+    }
 }
 
 impl<T> Clone for Arc<T> {
@@ -61,8 +71,11 @@ impl<T> Clone for Arc<T> {
     fn clone(&self) -> Self {
         self.0.turn.take();
         let clone = Self(standard::Arc::clone(&self.0));
-        let owners = standard::Arc::strong_count(&self.0);
-        trace::change_owners(self.0.number, format!("becomes owner {owners}"));
+        let count = standard::Arc::strong_count(&self.0);
+        self.record(
+            format!("clones its Arc: {}", owners(count)),
+            Some(Location::caller()),
+        );
         clone
     }
 }
@@ -71,10 +84,7 @@ impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
         self.0.turn.take();
         let left = standard::Arc::strong_count(&self.0) - 1;
-        trace::change_owners(
-            self.0.number,
-            format!("gives up its Arc, {left} owner{} left", plural(left)),
-        );
+        self.record(format!("drops its Arc: {}", owners(left)), None);
     }
 }
 
@@ -143,12 +153,16 @@ impl<T> Mutex<T> {
     /// If a thread that unwinds would have to wait.
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        let turn = (!panicking()).then(|| {
-            let waiting = trace::wait();
-            let turn = self.turn.lock().expect("loom's lock is never poisoned");
-            waiting.ends();
-            turn
-        });
+        let mut turn = None;
+        if !panicking() {
+            trace::begin_to_wait();
+            turn = Some(
+                self.turn
+                    .lock()
+                    .expect("loom never says that a lock is poisoned"),
+            );
+            trace::end_to_wait();
+        }
         let (value, poisoned) = match self.value.try_lock() {
             Ok(value) => (value, false),
             Err(TryLockError::Poisoned(error)) => (error.into_inner(), true),

@@ -78,7 +78,7 @@ macro_rules! atomic {
             /// As std's.
             #[track_caller]
             pub fn swap(&self, new: $value, order: Ordering) -> $value {
-                self.step(|value| value.swap(new, order), |old| format!("swaps {old} for {new}"))
+                self.step(|value| value.swap(new, order), |old| format!("replaces {old} with {new}"))
             }
 
             /// As std's.
