@@ -9,6 +9,9 @@ use loom::thread::{ThreadId, current};
 
 use crate::interleaving::{Interleaving, Step};
 
+/// So many steps of a run that never ends are told.
+const FIRST_OF_A_LOOP: usize = 20;
+
 type Line = &'static Location<'static>;
 
 thread_local! {
@@ -139,6 +142,9 @@ impl Trace {
             broken = "every thread waits for another: a deadlock".to_owned();
             self.steps
                 .extend(self.waiting.into_iter().map(|(_, recorded)| recorded));
+        } else if broken.starts_with("Model exceeded maximum number of branches") {
+            broken = "a thread waits in a loop for another and never ends".to_owned();
+            self.steps.truncate(FIRST_OF_A_LOOP);
         }
         let tell = |step: Recorded| Step::new(step.thread, step.did, step.line);
         Interleaving {

@@ -198,6 +198,20 @@ fn a_deadlock_is_told_with_the_lines_that_wait() {
 }
 
 #[test]
+fn a_thread_that_waits_in_a_loop_is_told_by_its_first_steps() {
+    let failing = explore(Bounds::Exhaustive, || {
+        let open = AtomicBool::new(false);
+        while !open.load(SeqCst) {}
+    })
+    .fails();
+    assert_eq!(
+        failing.broken,
+        "a thread waits in a loop for another and never ends"
+    );
+    assert_eq!(failing.steps.len(), 20);
+}
+
+#[test]
 fn a_load_sees_the_newest_value_whatever_its_ordering() {
     explore(Bounds::Exhaustive, || {
         let first = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
