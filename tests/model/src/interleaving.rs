@@ -47,20 +47,10 @@ pub struct Source {
 impl Step {
     pub(crate) fn new(thread: String, did: String, line: Option<&Location<'_>>) -> Self {
         let source = line.map(|at| {
-            let file = Path::new(at.file())
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy();
-            Source {
-                line: read(at).unwrap_or_default(),
-                place: format!("{file}:{}", at.line()),
-            }
+            let file = Path::new(at.file()).file_name().unwrap_or_default().to_string_lossy();
+            Source { line: read(at).unwrap_or_default(), place: format!("{file}:{}", at.line()) }
         });
-        Self {
-            thread,
-            did,
-            source,
-        }
+        Self { thread, did, source }
     }
 }
 
@@ -80,11 +70,7 @@ impl fmt::Display for Interleaving {
         let thread = widest(|step| width(&step.thread));
         let did = widest(|step| step.source.as_ref().map_or(0, |_| width(&step.did))).min(DID);
         let line = widest(|step| step.source.as_ref().map_or(0, |source| width(&source.line)));
-        let place = widest(|step| {
-            step.source
-                .as_ref()
-                .map_or(0, |source| width(&source.place))
-        });
+        let place = widest(|step| step.source.as_ref().map_or(0, |source| width(&source.place)));
         // Two spaces stand between the columns.
         let rest = COLUMNS.saturating_sub(number + thread + 4);
         let line = line.min(rest.saturating_sub(did + place + 4));
@@ -97,12 +83,7 @@ impl fmt::Display for Interleaving {
             let first = rows.next().unwrap_or_default();
             match &step.source {
                 Some(source) => {
-                    writeln!(
-                        f,
-                        "  {first:did$}  {:line$}  {}",
-                        fit(&source.line, line),
-                        source.place
-                    )?;
+                    writeln!(f, "  {first:did$}  {:line$}  {}", fit(&source.line, line), source.place)?;
                 }
                 None => writeln!(f, "  {first}")?,
             }
@@ -122,8 +103,5 @@ fn fit(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
     }
-    text.chars()
-        .take(room.saturating_sub(1))
-        .chain(['…'])
-        .collect()
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }

@@ -28,11 +28,7 @@ struct Shared<T> {
 impl<T> Arc<T> {
     /// As std's.
     pub fn new(value: T) -> Self {
-        Self(standard::Arc::new(Shared {
-            turn: Turn::new(),
-            number: trace::next_arc(),
-            value,
-        }))
+        Self(standard::Arc::new(Shared { turn: Turn::new(), number: trace::next_arc(), value }))
     }
 
     /// As std's; a step.
@@ -41,10 +37,7 @@ impl<T> Arc<T> {
         this.0.turn.take();
         let count = standard::Arc::strong_count(&this.0);
         trace::owners_matter(this.0.number);
-        this.record(
-            format!("counts {}", owners(count)),
-            Some(Location::caller()),
-        );
+        this.record(format!("counts {}", owners(count)), Some(Location::caller()));
         count
     }
 
@@ -59,11 +52,7 @@ impl<T> Arc<T> {
 }
 
 fn owners(count: usize) -> String {
-    if count == 1 {
-        "1 owner".to_owned()
-    } else {
-        format!("{count} owners")
-    }
+    if count == 1 { "1 owner".to_owned() } else { format!("{count} owners") }
 }
 
 impl<T> Clone for Arc<T> {
@@ -72,10 +61,7 @@ impl<T> Clone for Arc<T> {
         self.0.turn.take();
         let clone = Self(standard::Arc::clone(&self.0));
         let count = standard::Arc::strong_count(&self.0);
-        self.record(
-            format!("clones its Arc: {}", owners(count)),
-            Some(Location::caller()),
-        );
+        self.record(format!("clones its Arc: {}", owners(count)), Some(Location::caller()));
         clone
     }
 }
@@ -156,11 +142,7 @@ impl<T> Mutex<T> {
         let mut turn = None;
         if !panicking() {
             trace::begin_to_wait();
-            turn = Some(
-                self.turn
-                    .lock()
-                    .expect("loom never says that a lock is poisoned"),
-            );
+            turn = Some(self.turn.lock().expect("loom never says that a lock is poisoned"));
             trace::end_to_wait();
         }
         let (value, poisoned) = match self.value.try_lock() {
@@ -170,17 +152,8 @@ impl<T> Mutex<T> {
         };
         let found = (self.show)(&value);
         trace::step(format!("locks, finds {found}"));
-        let guard = MutexGuard {
-            value: Some(value),
-            turn,
-            found,
-            show: self.show,
-        };
-        if poisoned {
-            Err(PoisonError::new(guard))
-        } else {
-            Ok(guard)
-        }
+        let guard = MutexGuard { value: Some(value), turn, found, show: self.show };
+        if poisoned { Err(PoisonError::new(guard)) } else { Ok(guard) }
     }
 
     /// As std's.

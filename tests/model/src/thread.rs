@@ -10,12 +10,6 @@ pub use loom::thread::JoinHandle;
 ///
 /// Outside [`explore`](crate::explore).
 #[track_caller]
-pub fn spawn<T: Send + 'static>(
-    name: impl Into<String>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    loom::thread::Builder::new()
-        .name(name.into())
-        .spawn(work)
-        .expect("loom always starts a thread")
+pub fn spawn<T: Send + 'static>(name: impl Into<String>, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    loom::thread::Builder::new().name(name.into()).spawn(work).expect("loom always starts a thread")
 }

@@ -50,10 +50,7 @@ pub(crate) fn begin() {
 /// Begins the next run of an exploration and says which it is.
 pub(crate) fn next_run() -> usize {
     with(|trace| {
-        *trace = Trace {
-            run: trace.run + 1,
-            ..Trace::default()
-        };
+        *trace = Trace { run: trace.run + 1, ..Trace::default() };
         trace.run
     })
 }
@@ -94,35 +91,20 @@ pub(crate) fn next_arc() -> usize {
 /// A thread waits for a lock, which is told only if nobody ever lets it in.
 #[track_caller]
 pub(crate) fn begin_to_wait() {
-    let recorded = Recorded {
-        thread: name(),
-        did: "waits for ever".to_owned(),
-        line: Some(Location::caller()),
-        arc: None,
-    };
+    let recorded =
+        Recorded { thread: name(), did: "waits for ever".to_owned(), line: Some(Location::caller()), arc: None };
     with(|trace| trace.waiting.push((current().id(), recorded)));
 }
 
 pub(crate) fn end_to_wait() {
-    with(|trace| {
-        trace
-            .waiting
-            .retain(|(thread, _)| *thread != current().id())
-    });
+    with(|trace| trace.waiting.retain(|(thread, _)| *thread != current().id()));
 }
 
 /// Nothing is recorded of a thread that unwinds: its run has failed, and loom would not answer.
 fn record(did: String, line: Option<Line>, arc: Option<usize>) {
     if exploring() && !panicking() {
         let thread = name();
-        with(|trace| {
-            trace.steps.push(Recorded {
-                thread,
-                did,
-                line,
-                arc,
-            })
-        });
+        with(|trace| trace.steps.push(Recorded { thread, did, line, arc }));
     }
 }
 
@@ -136,21 +118,15 @@ fn with<R>(act: impl FnOnce(&mut Trace) -> R) -> R {
 
 impl Trace {
     fn tell(mut self, mut broken: String) -> Interleaving {
-        self.steps
-            .retain(|step| step.arc.is_none_or(|arc| self.counted.contains(&arc)));
+        self.steps.retain(|step| step.arc.is_none_or(|arc| self.counted.contains(&arc)));
         if broken.starts_with("deadlock; threads = ") {
             broken = "every thread waits for another: a deadlock".to_owned();
-            self.steps
-                .extend(self.waiting.into_iter().map(|(_, recorded)| recorded));
+            self.steps.extend(self.waiting.into_iter().map(|(_, recorded)| recorded));
         } else if broken.starts_with("Model exceeded maximum number of branches") {
             broken = "a thread waits in a loop for another and never ends".to_owned();
             self.steps.truncate(FIRST_OF_A_LOOP);
         }
         let tell = |step: Recorded| Step::new(step.thread, step.did, step.line);
-        Interleaving {
-            number: self.run,
-            steps: self.steps.into_iter().map(tell).collect(),
-            broken,
-        }
+        Interleaving { number: self.run, steps: self.steps.into_iter().map(tell).collect(), broken }
     }
 }

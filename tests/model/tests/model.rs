@@ -5,9 +5,7 @@ use std::process::{Command, Output};
 use std::sync::PoisonError;
 
 use model::sync;
-use model::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
-};
+use model::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use model::sync::{Arc, Mutex};
 use model::{Bounds, Exploration, Interleaving, explore, note, require, thread};
 
@@ -100,19 +98,14 @@ fn three_threads_are_explored_exhaustively_and_more_within_a_bound() {
     let all = right(Bounds::Exhaustive, 3).holds();
     let bounded = right(Bounds::Preemptions(2), 3).holds();
     let four = right(Bounds::Preemptions(2), 4).holds();
-    insta::assert_snapshot!(format!(
-        "three: {all}, of these within the bound: {bounded}; four within it: {four}"
-    ));
+    insta::assert_snapshot!(format!("three: {all}, of these within the bound: {bounded}; four within it: {four}"));
 }
 
 #[test]
 fn a_bound_that_is_too_low_finds_nothing_and_a_higher_one_finds_the_failure() {
     use load_then_store::Slot;
     let explore = |bounds| finishers(bounds, 3, Slot::give_back, Slot::free);
-    assert_eq!(
-        explore(Bounds::Preemptions(0)),
-        Exploration::Holds { interleavings: 1 }
-    );
+    assert_eq!(explore(Bounds::Preemptions(0)), Exploration::Holds { interleavings: 1 });
     assert_eq!(explore(Bounds::Preemptions(1)).fails().broken, ONCE);
 }
 
@@ -152,10 +145,7 @@ fn a_mutex_keeps_every_update() {
         let second = thread::spawn("second", move || *same.lock().unwrap() += 1);
         *total.lock().unwrap() += 1;
         second.join().unwrap();
-        require(
-            *total.lock().unwrap() == 2,
-            "two were added, so there are two",
-        );
+        require(*total.lock().unwrap() == 2, "two were added, so there are two");
     });
     insta::assert_snapshot!(explored.holds());
 }
@@ -165,13 +155,9 @@ fn a_mutex_tells_what_was_found_and_what_was_left() {
     let failing = explore(Bounds::Exhaustive, || {
         let user = Arc::new(Mutex::new(String::new()));
         let same = user.clone();
-        let ben = thread::spawn("Ben's request", move || {
-            "ben".clone_into(&mut same.lock().unwrap())
-        });
+        let ben = thread::spawn("Ben's request", move || "ben".clone_into(&mut same.lock().unwrap()));
         "ada".clone_into(&mut user.lock().unwrap());
-        note(
-            "Ada's request is suspended while the warehouse looks for her orders, which takes a while",
-        );
+        note("Ada's request is suspended while the warehouse looks for her orders, which takes a while");
         let seen = user.lock().unwrap().clone();
         ben.join().unwrap();
         require(seen == "ada", "Ada's request is served as Ada's");
@@ -204,10 +190,7 @@ fn a_thread_that_waits_in_a_loop_is_told_by_its_first_steps() {
         while !open.load(SeqCst) {}
     })
     .fails();
-    assert_eq!(
-        failing.broken,
-        "a thread waits in a loop for another and never ends"
-    );
+    assert_eq!(failing.broken, "a thread waits in a loop for another and never ends");
     assert_eq!(failing.steps.len(), 20);
 }
 
@@ -221,10 +204,7 @@ fn a_load_sees_the_newest_value_whatever_its_ordering() {
             first.1.store(1, Relaxed);
         });
         if second.1.load(Relaxed) == 1 {
-            require(
-                second.0.load(Relaxed) == 1,
-                "what was written first is seen first",
-            );
+            require(second.0.load(Relaxed) == 1, "what was written first is seen first");
         }
         writes.join().unwrap();
     })
@@ -254,9 +234,7 @@ fn every_operation_says_what_it_did() {
 fn a_failing_assertion_in_a_spawned_thread_is_told() {
     let failing = explore(Bounds::Exhaustive, || {
         let slots = Arc::new(AtomicUsize::new(1));
-        let left = thread::spawn("reader", move || {
-            assert_eq!(slots.load(SeqCst), 2, "two slots")
-        });
+        let left = thread::spawn("reader", move || assert_eq!(slots.load(SeqCst), 2, "two slots"));
         left.join().unwrap();
     });
     insta::assert_snapshot!(failing.fails());
@@ -271,20 +249,14 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.released.store(true, SeqCst);
-        self.ledger
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push("released");
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).push("released");
     }
 }
 
 #[test]
 fn a_drop_may_use_atomics_and_locks_while_its_thread_unwinds() {
     let failing = explore(Bounds::Exhaustive, || {
-        let guard = Guard {
-            released: Arc::default(),
-            ledger: Arc::default(),
-        };
+        let guard = Guard { released: Arc::default(), ledger: Arc::default() };
         let ledger = guard.ledger.clone();
         let reader = thread::spawn("reader", move || ledger.lock().unwrap().len());
         require(!guard.released.load(SeqCst), "not released yet");
@@ -296,30 +268,17 @@ fn a_drop_may_use_atomics_and_locks_while_its_thread_unwinds() {
 #[test]
 fn a_panic_under_a_lock_fails_the_model_and_the_same_unwinding_finds_it_poisoned() {
     let failing = explore(Bounds::Exhaustive, || {
-        let guard = Guard {
-            released: Arc::default(),
-            ledger: Arc::default(),
-        };
+        let guard = Guard { released: Arc::default(), ledger: Arc::default() };
         let ledger = guard.ledger.clone();
         let _entries = ledger.lock().unwrap();
-        require(
-            guard.released.load(SeqCst),
-            "the first panic is the one that is told",
-        );
+        require(guard.released.load(SeqCst), "the first panic is the one that is told");
     });
-    assert_eq!(
-        failing.fails().broken,
-        "the first panic is the one that is told"
-    );
+    assert_eq!(failing.fails().broken, "the first panic is the one that is told");
 }
 
 #[test]
 fn one_interleaving_proves_nothing() {
-    let alone = || {
-        explore(Bounds::Exhaustive, || {
-            require(AtomicBool::new(true).load(SeqCst), "a control")
-        })
-    };
+    let alone = || explore(Bounds::Exhaustive, || require(AtomicBool::new(true).load(SeqCst), "a control"));
     assert_eq!(alone(), Exploration::Holds { interleavings: 1 });
     insta::assert_snapshot!(panic_of(|| alone().holds()));
 }
@@ -335,8 +294,7 @@ fn the_wrong_expectation_is_said_with_what_was_found() {
 #[test]
 fn the_table_is_never_wider_than_a_hundred_columns() {
     let failing = explore(Bounds::Exhaustive, || {
-        let text =
-            Mutex::new("a value that is longer than the column in which it stands".repeat(3));
+        let text = Mutex::new("a value that is longer than the column in which it stands".repeat(3));
         note("a long note ".repeat(30));
         require(
             text.lock().unwrap().is_empty(),
@@ -344,21 +302,14 @@ fn the_table_is_never_wider_than_a_hundred_columns() {
         );
     });
     let table = failing.fails().to_string();
-    assert!(
-        table.lines().all(|line| line.chars().count() <= 100),
-        "{table}"
-    );
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
 }
 
 #[test]
 fn a_subscriber_of_the_test_hears_nothing_of_loom() {
     struct Deaf;
     impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Deaf {
-        fn on_event(
-            &self,
-            event: &tracing::Event<'_>,
-            _: tracing_subscriber::layer::Context<'_, S>,
-        ) {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
             panic!("heard {event:?}");
         }
     }
@@ -382,28 +333,14 @@ fn variables_that_loom_reads_change_nothing() {
             ("LOOM_LOG", "trace"),
         ],
     );
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
 fn the_panics_of_a_model_are_not_printed_and_others_are() {
-    let model = again(
-        &[
-            "--exact",
-            "--nocapture",
-            "a_double_release_is_found_and_told",
-        ],
-        &[],
-    );
+    let model = again(&["--exact", "--nocapture", "a_double_release_is_found_and_told"], &[]);
     assert_eq!(String::from_utf8_lossy(&model.stderr), "");
-    let other = again(
-        &["--exact", "--nocapture", "one_interleaving_proves_nothing"],
-        &[],
-    );
+    let other = again(&["--exact", "--nocapture", "one_interleaving_proves_nothing"], &[]);
     assert!(String::from_utf8_lossy(&other.stderr).contains("proves nothing"));
 }
 
@@ -419,9 +356,7 @@ fn again(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 }
 
 fn panic_of<R>(act: impl FnOnce() -> R) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(act))
-        .err()
-        .expect("it panics");
+    let panic = catch_unwind(AssertUnwindSafe(act)).err().expect("it panics");
     panic
         .downcast_ref::<String>()
         .cloned()

@@ -11,10 +11,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn share(&self) -> Self {
-        Self {
-            owners: self.owners.clone(),
-            free: self.free.clone(),
-        }
+        Self { owners: self.owners.clone(), free: self.free.clone() }
     }
 
     pub(crate) fn give_back(self) -> Arc<AtomicUsize> {
