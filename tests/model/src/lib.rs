@@ -104,6 +104,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
+use loom::model::Builder;
 use tracing::subscriber::NoSubscriber;
 
 mod interleaving;
@@ -143,11 +144,28 @@ pub enum Exploration {
 ///
 /// Nothing is printed, and no environment variable changes the outcome.
 ///
+/// All runs are on one OS thread named `loom`. Loom ends each of its threads by a panic, hundreds in
+/// one exploration; a panic hook put in the place of ours can leave them out by that name.
+///
 /// # Panics
 ///
 /// If there are more than 20,000 interleavings within the bounds, which take some seconds.
+#[track_caller]
 pub fn explore(bounds: Bounds, model: impl Fn() + Send + Sync + 'static) -> Exploration {
-    let mut builder = loom::model::Builder::new();
+    install_hook();
+    let builder = builder(bounds);
+    let thread = std::thread::Builder::new().name("loom".to_owned());
+    let runs = thread.spawn(move || run_all(&builder, model)).expect("a thread can be started");
+    let (interleavings, failing) = runs.join().expect("what panics in a model is caught");
+    assert!(
+        interleavings <= MOST_INTERLEAVINGS,
+        "there are more than {MOST_INTERLEAVINGS} interleavings: take fewer threads or bound the preemptions"
+    );
+    failing.map_or(Exploration::Holds { interleavings }, Exploration::Fails)
+}
+
+fn builder(bounds: Bounds) -> Builder {
+    let mut builder = Builder::new();
     // Every field is set, because the defaults are read from environment variables.
     builder.max_threads = loom::MAX_THREADS;
     builder.max_branches = 1_000;
@@ -162,25 +180,22 @@ pub fn explore(bounds: Bounds, model: impl Fn() + Send + Sync + 'static) -> Expl
     builder.expect_explicit_explore = false;
     builder.location = false;
     builder.log = false;
+    builder
+}
 
+/// The number of runs, and the last one if it failed.
+fn run_all(builder: &Builder, model: impl Fn() + Send + Sync + 'static) -> (usize, Option<Interleaving>) {
     let run = move || {
         let number = trace::next_run();
         require(number <= MOST_INTERLEAVINGS, "too many interleavings");
         model();
     };
-    install_hook();
     trace::begin();
-    // A test may have a subscriber of its own, which would be told each of loom's moves.
+    // The tests' own subscriber, if it is the process's, would be told each of loom's moves.
     let outcome = tracing::subscriber::with_default(NoSubscriber::default(), || {
         catch_unwind(AssertUnwindSafe(|| builder.check(run)))
     });
-    let broken = outcome.err().map(|panic| message(panic.as_ref()));
-    let (interleavings, failing) = trace::end(broken);
-    assert!(
-        interleavings <= MOST_INTERLEAVINGS,
-        "there are more than {MOST_INTERLEAVINGS} interleavings: take fewer threads or bound the preemptions"
-    );
-    failing.map_or(Exploration::Holds { interleavings }, Exploration::Fails)
+    trace::end(outcome.err().map(|panic| message(panic.as_ref())))
 }
 
 impl Exploration {

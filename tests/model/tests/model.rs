@@ -314,7 +314,8 @@ fn a_subscriber_of_the_test_hears_nothing_of_loom() {
         }
     }
     use tracing_subscriber::layer::SubscriberExt;
-    let _deaf = tracing::subscriber::set_default(tracing_subscriber::registry().with(Deaf));
+    // The process's own, as tracing-test's is.
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Deaf)).unwrap();
     broken_slot();
 }
 
