@@ -31,8 +31,10 @@ impl fmt::Display for SourceError {
 
 impl Error for SourceError {}
 
-/// The handle of a body that the specification feeds. Dropping it ends the body.
+/// The handle of a body of unknown length that the specification feeds, frame by frame. It is never full: the frames wait
+/// until the body is polled. Dropping the handle ends the body, without a line in the transcript.
 #[derive(Debug)]
+#[must_use = "dropping it ends the body"]
 pub struct Feed {
     scene: Scene,
     lane: String,
@@ -61,7 +63,7 @@ impl Feed {
         self.put(Ok(Frame::trailers(trailers)));
     }
 
-    /// Fails now: the body's next frame is an error with this text.
+    /// Fails now: after the frames before it, the body yields an error with this text, and nothing more.
     pub fn fail(&self, error: &str) {
         self.scene.note(&self.lane, format!("fails: {error}"));
         self.put(Err(SourceError(error.to_owned())));
@@ -74,7 +76,7 @@ impl Feed {
         }
     }
 
-    /// How many bytes were taken from the body so far.
+    /// How many bytes of data were taken from the body so far.
     pub fn taken(&self) -> u64 {
         self.shared.taken.load(Ordering::SeqCst)
     }
@@ -127,6 +129,10 @@ impl http_body::Body for FedBody {
     type Error = SourceError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SourceError>>> {
+        // A body that has ended stays ended, also after an error.
+        if self.ended {
+            return Poll::Ready(None);
+        }
         let frame = ready!(self.frames.poll_recv(cx));
         match &frame {
             Some(Ok(frame)) => {
