@@ -1,46 +1,68 @@
 //! A connection on which the specification writes and reads the bytes itself.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, WriteHalf},
     sync::watch,
 };
 
-use super::{scene::Scene, transcript::escaped, wire::Tap};
+use super::{
+    scene::Scene,
+    transcript::escaped,
+    wire::{ConnectionWatch, Line, Tap},
+};
 
-/// The client's end of a connection, as bytes. Dropping it leaves.
+/// The client's end of a connection, as bytes, which are read as they come. Dropping it leaves.
+#[must_use = "dropping it leaves"]
 pub struct RawConnection {
     scene: Scene,
     client: String,
-    write: Option<WriteHalf<Tap>>,
+    line: Line,
+    write: WriteHalf<Tap>,
     received: watch::Receiver<(Vec<u8>, bool)>,
-    reader: tokio::task::JoinHandle<()>,
+    watch: Arc<Mutex<ConnectionWatch>>,
 }
 
 impl RawConnection {
-    pub(super) fn new(scene: Scene, client: &str, io: Tap) -> Self {
+    pub(super) fn new(scene: Scene, client: &str, io: Tap, watch: Arc<Mutex<ConnectionWatch>>) -> Self {
+        let line = io.0.clone();
         let (mut read, write) = tokio::io::split(io);
         let (news, received) = watch::channel((Vec::new(), false));
-        let (lane, noting) = (client.to_owned(), scene.clone());
-        let reader = scene.spawn(async move {
+        let (lane, noting, open) = (client.to_owned(), scene.clone(), line.clone());
+        scene.spawn(async move {
             let mut buffer = vec![0; 4096];
             while let Ok(length @ 1..) = read.read(&mut buffer).await {
                 noting.note(&lane, format!("gets {}", escaped(&buffer[..length])));
                 news.send_modify(|(bytes, _)| bytes.extend_from_slice(&buffer[..length]));
             }
-            noting.note(&lane, "sees the connection closed");
+            if !open.is_cut() {
+                noting.note(&lane, "sees the connection closed");
+            }
             news.send_modify(|(_, closed)| *closed = true);
         });
-        Self { scene, client: client.to_owned(), write: Some(write), received, reader }
+        Self { scene, client: client.to_owned(), line, write, received, watch }
     }
 
     /// Writes bytes; waits while the connection is full. Bytes to a closed connection are lost, as on a socket.
     pub async fn write(&mut self, bytes: &[u8]) {
         self.scene.note(&self.client, format!("sends {}", escaped(bytes)));
-        if let Some(write) = &mut self.write {
-            let _ = write.write_all(bytes).await;
-        }
+        let _ = self.write.write_all(bytes).await;
+    }
+
+    /// Sends no more, and goes on reading. hyper takes that for a client that has left.
+    pub async fn finish(&mut self) {
+        self.scene.note(&self.client, "sends no more");
+        // A connection that is closed already has nothing to finish.
+        let _ = self.write.shutdown().await;
+    }
+
+    /// What the server knows of this connection.
+    pub fn watch(&self) -> ConnectionWatch {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What has been received so far.
@@ -79,9 +101,7 @@ impl RawConnection {
 
 impl Drop for RawConnection {
     fn drop(&mut self) {
-        // The reader holds the other half of the connection.
-        self.reader.abort();
-        self.write = None;
+        self.line.cut();
     }
 }
 

@@ -1,16 +1,18 @@
 //! hyper's own server and client at both ends of an in-memory connection.
 //!
 //! Everything is small and stated, so that back-pressure is felt after kilobytes and not after megabytes: a connection holds
-//! 16 KiB in each direction, HTTP/2 windows are 16 KiB for a stream and 64 KiB for a connection, hyper buffers 16 KiB.
-//! No connection has a timer and no answer a `date`.
+//! 16 KiB in each direction, HTTP/2 windows are 16 KiB for a stream and 64 KiB for a connection, and hyper buffers at most
+//! 16 KiB at each end. No connection has a timer and no answer a `date`.
+//!
+//! What a client does is said by what its handles do: to leave is to [`leave`](Connection::leave), to take a request back is
+//! to [`cancel`](Pending::cancel) it, to stop reading is to hold the [`Answer`] and not to listen.
 
 use std::{
-    convert::Infallible,
     fmt,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use axum::{
@@ -30,7 +32,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     sync::{oneshot, watch},
-    task::{AbortHandle, JoinHandle},
+    task::JoinHandle,
 };
 use tower::ServiceExt;
 
@@ -72,8 +74,12 @@ impl fmt::Display for Protocol {
 
 // ===== Server =====
 
-/// An app that accepts connections.
+/// An app that accepts connections. Connections outlive it.
+///
+/// The peer of each connection, as axum's `ConnectInfo<SocketAddr>` tells it, is 127.0.0.1 with a port of its own: 40001 for
+/// the first, 40002 for the second.
 #[derive(Debug)]
+#[must_use = "an app that nobody connects to does nothing"]
 pub struct Server {
     scene: Scene,
     app: Router,
@@ -115,8 +121,8 @@ impl Server {
 
     /// Opens a connection on which the specification writes and reads the bytes itself.
     pub fn connect_raw(&self, client: &str, protocol: Protocol) -> RawConnection {
-        let (tap, _) = self.accept(client, protocol);
-        RawConnection::new(self.scene.clone(), client, tap)
+        let (tap, watch) = self.accept(client, protocol);
+        RawConnection::new(self.scene.clone(), client, tap, watch)
     }
 
     /// What is known of each connection, in the order in which they were opened.
@@ -131,14 +137,19 @@ impl Server {
         let mut watched = locked(&self.watched);
         watched.push(watch.clone());
         let port = 40_000 + u16::try_from(watched.len()).unwrap_or(0);
-        let tap = Tap { inner: client_end, segments: Arc::default(), left: Arc::default() };
+        let line = Line::new(client_end);
+        let tap = Tap(line.clone());
         let peer = SocketAddr::from(([127, 0, 0, 1], port));
         let serving = serve(self.scene.clone(), self.app.clone(), protocol, server_end, peer, watch.clone());
-        let (scene, ending, left) = (self.scene.clone(), watch.clone(), tap.left.clone());
+        let (scene, ending) = (self.scene.clone(), watch.clone());
         self.scene.spawn(async move {
             let by = match std::panic::AssertUnwindSafe(serving).catch_unwind().await {
-                Err(_) => EndedBy::Panic,
-                Ok(()) if *locked(&left) => EndedBy::Client,
+                Err(payload) => {
+                    // The app chose it, and it may panic when it is dropped.
+                    std::mem::forget(payload);
+                    EndedBy::Panic
+                }
+                Ok(()) if line.is_cut() => EndedBy::Client,
                 Ok(()) => EndedBy::Server,
             };
             let mut watch = locked(&ending);
@@ -164,8 +175,7 @@ async fn serve(
     let service = service_fn(move |mut request: Request<Incoming>| {
         locked(&watch).requests += 1;
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answering = app.clone().oneshot(request);
-        async move { answering.await.map_err(|never: Infallible| never) }
+        app.clone().oneshot(request)
     });
     let io = TokioIo::new(io);
     // How a connection ended is seen by the client; the error of its task adds nothing that two runs would share.
@@ -205,14 +215,14 @@ where
 // ===== Connection =====
 
 /// The client's end of a connection. Clones share it; it closes when it is told to [`leave`](Connection::leave), or when
-/// the last clone and the last answer are gone.
+/// the last clone, the last request and the last answer are gone.
 #[derive(Clone)]
+#[must_use = "dropping it leaves"]
 pub struct Connection {
     scene: Scene,
     client: String,
     protocol: Protocol,
     sender: Sender,
-    segments: Segments,
     open: Arc<Open>,
     watch: Arc<Mutex<ConnectionWatch>>,
 }
@@ -224,12 +234,21 @@ enum Sender {
     Http2(client::conn::http2::SendRequest<Body>),
 }
 
-/// Keeps the connection's task alive, and ends it.
-struct Open(AbortHandle);
+/// Keeps the connection open, and cuts it when the last one who holds it lets go.
+struct Open(Line);
+
+impl Open {
+    /// Notes what the client sees, unless it has left.
+    fn note(&self, scene: &Scene, client: &str, what: impl FnOnce() -> String) {
+        if !self.0.is_cut() {
+            scene.note(client, what());
+        }
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.cut();
     }
 }
 
@@ -255,14 +274,15 @@ impl Connection {
         tap: Tap,
         watch: Arc<Mutex<ConnectionWatch>>,
     ) -> Self {
-        let segments = tap.segments.clone();
+        let open = Arc::new(Open(tap.0.clone()));
         let io = TokioIo::new(tap);
-        let (sender, task) = match protocol {
+        let sender = match protocol {
             Protocol::Http1 => {
-                let http1 = client::conn::http1::Builder::new();
+                let mut http1 = client::conn::http1::Builder::new();
+                http1.max_buf_size(CONNECTION_BUFFER);
                 let (sender, connection) = http1.handshake(io).await.expect("a handshake of HTTP/1.1 writes nothing");
-                let task = scene.spawn(async move { drop(connection.await) });
-                (Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender))), task)
+                scene.spawn(async move { drop(connection.await) });
+                Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender)))
             }
             Protocol::Http2 => {
                 let mut http2 = client::conn::http2::Builder::new(SceneExecutor(scene.clone()));
@@ -272,12 +292,11 @@ impl Connection {
                     .initial_connection_window_size(CONNECTION_WINDOW)
                     .max_send_buf_size(CONNECTION_BUFFER);
                 let (sender, connection) = http2.handshake(io).await.expect("a preface fits an empty connection");
-                let task = scene.spawn(async move { drop(connection.await) });
-                (Sender::Http2(sender), task)
+                scene.spawn(async move { drop(connection.await) });
+                Sender::Http2(sender)
             }
         };
-        let open = Arc::new(Open(task.abort_handle()));
-        Self { scene, client: client.to_owned(), protocol, sender, segments, open, watch }
+        Self { scene, client: client.to_owned(), protocol, sender, open, watch }
     }
 
     /// Sends a request and waits for the head of the answer. `host` and the absolute URI of HTTP/2 are added.
@@ -288,7 +307,7 @@ impl Connection {
         self.begin(request).answer().await
     }
 
-    /// Sends a request and does not wait.
+    /// Sends a request and does not wait. On HTTP/1.1 it is sent when the answers before it have been read.
     pub fn begin(&self, request: Request<Body>) -> Pending {
         let request = self.addressed(request);
         self.scene.note(&self.client, sends(&request));
@@ -308,40 +327,33 @@ impl Connection {
             };
             let answer = match answer {
                 Ok(response) => {
-                    scene.note(&client, gets(&response));
+                    open.note(&scene, &client, || gets(&response));
                     let (parts, body) = response.into_parts();
                     let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
                     let decoder = gzip.then(|| flate2::write::MultiGzDecoder::new(Vec::new()));
-                    Ok(Answer {
-                        scene,
-                        client,
-                        status: parts.status,
-                        headers: parts.headers,
-                        body,
-                        decoder,
-                        _open: open,
-                    })
+                    Ok(Answer { scene, client, status: parts.status, headers: parts.headers, body, decoder, open })
                 }
                 Err(_) => {
-                    scene.note(&client, "gets no answer: closed");
+                    open.note(&scene, &client, || "gets no answer: closed".to_owned());
                     Err(Closed { client })
                 }
             };
             // Nobody waits for it any more.
             let _ = head.send(answer);
         });
-        Pending { task, answered, client: self.client.clone() }
+        Pending { task, answered, scene: self.scene.clone(), client: self.client.clone() }
     }
 
-    /// The client is gone, at once and without a word, with everything that it had begun.
+    /// The client is gone, at once and without a word, with everything that it had begun: the server finds the connection
+    /// closed, and what was not answered is [`Closed`].
     pub fn leave(self) {
         self.scene.note(&self.client, "leaves");
-        self.open.0.abort();
+        self.open.0.cut();
     }
 
     /// The bytes that crossed the wire so far, in either direction, in order.
     pub fn segments(&self) -> Vec<Segment> {
-        locked(&self.segments).clone()
+        self.open.0.segments()
     }
 
     /// The bytes that the client received so far.
@@ -392,11 +404,13 @@ fn listed(headers: &HeaderMap, left_out: &[&str]) -> String {
 // ===== Pending and Answer =====
 
 /// A request that was sent and not answered yet. Dropping it takes the request back: HTTP/2 resets the stream, HTTP/1.1 has
-/// to close the connection.
+/// to close the connection, unless the request was not sent yet.
 #[derive(Debug)]
+#[must_use = "dropping it takes the request back"]
 pub struct Pending {
     task: JoinHandle<()>,
     answered: oneshot::Receiver<Result<Answer, Closed>>,
+    scene: Scene,
     client: String,
 }
 
@@ -408,6 +422,11 @@ impl Pending {
     pub async fn answer(mut self) -> Result<Answer, Closed> {
         let closed = Closed { client: self.client.clone() };
         (&mut self.answered).await.unwrap_or(Err(closed))
+    }
+
+    /// Takes the request back, and says so in the transcript.
+    pub fn cancel(self) {
+        self.scene.note(&self.client, "takes the request back");
     }
 
     /// Whether the head has come, or never will.
@@ -422,7 +441,9 @@ impl Drop for Pending {
     }
 }
 
-/// The head of an answer, and its body, not yet read. Dropping it gives the rest of the body up.
+/// The head of an answer, and its body, not yet read: while it is only held, the client is a reader that has stopped.
+/// Dropping it gives the rest of the body up: HTTP/2 resets the stream, HTTP/1.1 has to close the connection.
+#[must_use = "dropping it gives the body up"]
 pub struct Answer {
     scene: Scene,
     client: String,
@@ -430,7 +451,7 @@ pub struct Answer {
     headers: HeaderMap,
     body: Incoming,
     decoder: Option<flate2::write::MultiGzDecoder<Vec<u8>>>,
-    _open: Arc<Open>,
+    open: Arc<Open>,
 }
 
 impl Answer {
@@ -449,16 +470,21 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Gives the body up, and says so in the transcript.
+    pub fn cancel(self) {
+        self.scene.note(&self.client, "gives the answer up");
+    }
+
     /// Reads the body in the background from now on.
     pub fn listen(mut self) -> Listener {
         let (news, arrived) = watch::channel(Received { status: self.status, ..Received::default() });
-        let scene = self.scene.clone();
+        let (scene, client) = (self.scene.clone(), self.client.clone());
         let task = scene.spawn(async move {
             while news.borrow().end.is_none() {
                 self.hear(&news).await;
             }
         });
-        Listener { task, arrived }
+        Listener { task, arrived, scene, client }
     }
 
     /// Reads the whole body.
@@ -474,7 +500,7 @@ impl Answer {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(raw) => {
                     let (data, coded) = self.decoded(&raw);
-                    self.scene.note(&self.client, format!("gets {}{coded}", escaped(&data)));
+                    self.open.note(&self.scene, &self.client, || format!("gets {}{coded}", escaped(&data)));
                     news.send_modify(|received| {
                         received.raw.extend_from_slice(&raw);
                         received.data.push((now, data));
@@ -482,16 +508,16 @@ impl Answer {
                 }
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    self.scene.note(&self.client, format!("gets trailers{}", listed(&trailers, &[])));
+                    self.open.note(&self.scene, &self.client, || format!("gets trailers{}", listed(&trailers, &[])));
                     news.send_modify(|received| received.trailers = Some(trailers));
                 }
             },
             Some(Err(_)) => {
-                self.scene.note(&self.client, "gets an error: the body broke off");
+                self.open.note(&self.scene, &self.client, || "gets an error: the body broke off".to_owned());
                 news.send_modify(|received| received.end = Some((now, End::Error)));
             }
             None => {
-                self.scene.note(&self.client, "gets the end");
+                self.open.note(&self.scene, &self.client, || "gets the end".to_owned());
                 news.send_modify(|received| received.end = Some((now, End::Clean)));
             }
         }
@@ -532,7 +558,7 @@ pub struct Received {
     pub status: StatusCode,
     /// The data frames, decoded if they were gzip, each with the milliseconds of the scene at which it came.
     pub data: Vec<(u64, Bytes)>,
-    /// All data as it came, in its coding.
+    /// All data as it came, in its coding. Whether it is a whole gzip is for the specification to say.
     pub raw: Vec<u8>,
     /// The trailers.
     pub trailers: Option<HeaderMap>,
@@ -561,14 +587,22 @@ impl Received {
     }
 }
 
-/// Reads a body in the background. Dropping it gives the rest of the body up.
+/// Reads a body in the background. Dropping it gives the rest of the body up, as with an [`Answer`].
 #[derive(Debug)]
+#[must_use = "dropping it gives the rest of the body up"]
 pub struct Listener {
     task: JoinHandle<()>,
     arrived: watch::Receiver<Received>,
+    scene: Scene,
+    client: String,
 }
 
 impl Listener {
+    /// Gives the rest of the body up, and says so in the transcript.
+    pub fn cancel(self) {
+        self.scene.note(&self.client, "gives the answer up");
+    }
+
     /// What has come so far.
     pub fn so_far(&self) -> Received {
         self.arrived.borrow().clone()
@@ -612,51 +646,99 @@ pub struct Segment {
     pub bytes: Vec<u8>,
 }
 
-type Segments = Arc<Mutex<Vec<Segment>>>;
+/// The client's end of the wire, as seen by those who may cut it.
+#[derive(Clone)]
+pub(super) struct Line(Arc<Mutex<Ends>>);
 
-/// The client's end of the wire; records what passes, and says when it is gone.
-pub(super) struct Tap {
-    inner: DuplexStream,
-    segments: Segments,
-    left: Arc<Mutex<bool>>,
+struct Ends {
+    /// `None` when the client has left.
+    io: Option<DuplexStream>,
+    /// Who waits on the client's side. The connection's tasks would otherwise never learn that it was cut.
+    waiting: Vec<Waker>,
+    segments: Vec<Segment>,
 }
 
-impl Tap {
-    fn record(&self, from_client: bool, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            locked(&self.segments).push(Segment { from_client, bytes: bytes.to_vec() });
+impl Line {
+    fn new(io: DuplexStream) -> Self {
+        Self(Arc::new(Mutex::new(Ends { io: Some(io), waiting: Vec::new(), segments: Vec::new() })))
+    }
+
+    /// The client is gone: the server finds the connection closed, the client's own tasks find it broken.
+    pub(super) fn cut(&self) {
+        let (io, waiting) = {
+            let mut ends = locked(&self.0);
+            (ends.io.take(), std::mem::take(&mut ends.waiting))
+        };
+        drop(io);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        locked(&self.0).io.is_none()
+    }
+
+    fn segments(&self) -> Vec<Segment> {
+        locked(&self.0).segments.clone()
+    }
+
+    /// Does something with the stream, and remembers who waits for it.
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(Pin<&mut DuplexStream>, &mut Context<'_>, &mut Vec<Segment>) -> Poll<std::io::Result<T>>,
+    ) -> Poll<std::io::Result<T>> {
+        let mut ends = locked(&self.0);
+        let Ends { io, waiting, segments } = &mut *ends;
+        let Some(io) = io else { return Poll::Ready(Err(std::io::ErrorKind::ConnectionAborted.into())) };
+        let done = work(Pin::new(io), cx, segments);
+        if done.is_pending() && !waiting.iter().any(|known| known.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
         }
+        done
     }
 }
 
+/// What the client's connection reads and writes. Records what passes. Dropping it leaves.
+pub(super) struct Tap(pub(super) Line);
+
 impl Drop for Tap {
     fn drop(&mut self) {
-        *locked(&self.left) = true;
+        self.0.cut();
     }
 }
 
 impl AsyncRead for Tap {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.record(false, &buf.filled()[before..]);
-        Poll::Ready(Ok(()))
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        self.0.poll(cx, |io, cx, segments| {
+            let before = buf.filled().len();
+            ready!(io.poll_read(cx, buf))?;
+            record(segments, false, &buf.filled()[before..]);
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
 impl AsyncWrite for Tap {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
-        self.record(true, &bytes[..written]);
-        Poll::Ready(Ok(written))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.poll(cx, |io, cx, segments| {
+            let written = ready!(io.poll_write(cx, bytes))?;
+            record(segments, true, &bytes[..written]);
+            Poll::Ready(Ok(written))
+        })
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.0.poll(cx, |io, cx, _| io.poll_flush(cx))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.0.poll(cx, |io, cx, _| io.poll_shutdown(cx))
+    }
+}
+
+fn record(segments: &mut Vec<Segment>, from_client: bool, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        segments.push(Segment { from_client, bytes: bytes.to_vec() });
     }
 }
 
