@@ -1,15 +1,39 @@
-//! Judges in a process of its own what could end the process: an exit, an abort, a stack overflow.
+//! Judges in a process of its own what could end the process: an exit, an abort, a stack overflow, a loop without an end.
 
-use std::{env, fmt, fs, process};
+use std::{
+    env, fmt, fs, io,
+    panic::Location,
+    path::{Path, PathBuf},
+    process::{self, Child, Command, ExitStatus, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
 
-use crate::lab::Report;
+use serde::{Serialize, de::DeserializeOwned};
 
-const REPORT_FILE: &str = "GHOST_REPORT_FILE";
+/// The folder in which a child says what it has to say; set in children only.
+const FOLDER: &str = "GHOST_CHILD_FOLDER";
+/// How long a child may take, by the wall clock.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How much of what the child said last is kept.
+const SAID: usize = 4096;
 
 /// The child ended without a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     how: String,
+    said: String,
+}
+
+impl Ended {
+    /// The last lines that the child wrote to its standard error. They may differ from run to run.
+    pub fn said(&self) -> &str {
+        &self.said
+    }
 }
 
 impl fmt::Display for Ended {
@@ -20,37 +44,119 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-/// Runs `check` in a child: this test binary, started again for the one test `test` that calls this function.
+/// Runs `check` in a child: this test binary, started again for the one test `test` that calls this function. What comes of
+/// it is a [`Report`](crate::Report), or whatever else can be written as JSON.
 ///
-/// The child writes its report to a file as the last thing that it does. No file means that the app ended the process,
-/// whatever the exit code says.
+/// The child writes its result to a file as the last thing that it does. No file means that the app ended the process,
+/// whatever the exit code says. A child that has not ended after two minutes is killed. What a child prints is not shown.
+///
+/// `test` is the name as the test harness prints it, with its modules. A test calls this function once: the child begins at
+/// the top of the test.
 ///
 /// # Errors
 /// If the child ends without a verdict.
 ///
 /// # Panics
-/// If the test binary cannot be started again, or the temporary folder cannot be written.
-pub fn in_child(test: &str, check: impl FnOnce() -> Report) -> Result<Report, Ended> {
-    if let Some(file) = env::var_os(REPORT_FILE) {
-        let report = serde_json::to_vec(&check()).expect("a report is plain data");
-        fs::write(file, report).expect("the parent made the folder");
-        process::exit(0);
+/// If the test binary cannot be started again, if it has no such test or that test does not come to this call, or if the
+/// temporary folder cannot be written.
+#[track_caller]
+pub fn in_child<T>(test: &str, check: impl FnOnce() -> T) -> Result<T, Ended>
+where
+    T: Serialize + DeserializeOwned,
+{
+    in_child_within(LIMIT, test, check)
+}
+
+/// Like [`in_child`], with a limit of the caller's, by the wall clock.
+///
+/// # Errors
+/// If the child ends without a verdict, or has not ended in time.
+///
+/// # Panics
+/// As [`in_child`].
+#[track_caller]
+pub fn in_child_within<T>(limit: Duration, test: &str, check: impl FnOnce() -> T) -> Result<T, Ended>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let call = Location::caller().to_string();
+    if let Some(folder) = env::var_os(FOLDER) {
+        be_the_child(Path::new(&folder), &call, check);
     }
-    let folder = env::temp_dir().join(format!("ghost-{}-{}", process::id(), test.replace("::", "-")));
-    fs::create_dir_all(&folder).expect("a folder for the report");
-    let file = folder.join("report.json");
-    let child = process::Command::new(env::current_exe().expect("the path of this test binary"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(REPORT_FILE, &file)
-        .output()
+    let folder = Folder::new();
+    let child = Command::new(env::current_exe().expect("the path of this test binary"))
+        // The same for cargo test and nextest, and for a test that is only run on demand.
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, &folder.0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(folder.0.join("said")).expect("a file in a folder just made"))
+        .spawn()
         .expect("this test binary started once already");
-    let report = fs::read(&file);
-    // What is left behind is a folder in the temporary one.
-    let _ = fs::remove_dir_all(&folder);
-    report.ok().and_then(|report| serde_json::from_slice(&report).ok()).ok_or_else(|| Ended { how: how(child.status) })
+    let how = match wait(child, limit).expect("a child of this process") {
+        None => format!("killed: it had not ended after {limit:?}"),
+        Some(status) => how(status),
+    };
+    let came_to = fs::read_to_string(folder.0.join("call"));
+    assert!(came_to.is_ok(), "the child did not come to this call: has this test binary a test `{test}`?");
+    assert!(came_to.is_ok_and(|came_to| came_to == call), "`{test}` calls `in_child` twice: give each call a test");
+    let result = fs::read(folder.0.join("result.json")).ok();
+    result.and_then(|result| serde_json::from_slice(&result).ok()).ok_or_else(|| Ended { how, said: folder.said() })
+}
+
+fn be_the_child<T: Serialize>(folder: &Path, call: &str, check: impl FnOnce() -> T) -> ! {
+    fs::write(folder.join("call"), call).expect("the parent made the folder");
+    let result = serde_json::to_vec(&check()).expect("a result is plain data");
+    fs::write(folder.join("result.json"), result).expect("the parent made the folder");
+    process::exit(0);
+}
+
+/// `None` if the child had to be killed.
+fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut output = child.stdout.take().expect("it was piped");
+    let (end, ended) = mpsc::channel::<()>();
+    // The output ends when the child does.
+    thread::spawn(move || {
+        // What it says is not wanted, but a full pipe would stop it.
+        let _ = io::copy(&mut output, &mut io::sink());
+        drop(end);
+    });
+    if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) && child.try_wait()?.is_none() {
+        child.kill()?;
+        child.wait()?;
+        return Ok(None);
+    }
+    child.wait().map(Some)
 }
 
 /// The code or the signal, in words that are the same on every system where they can be.
-fn how(status: process::ExitStatus) -> String {
+fn how(status: ExitStatus) -> String {
     status.code().map_or_else(|| "killed by a signal".to_owned(), |code| format!("exit code {code}"))
+}
+
+/// A folder of one call's own in the temporary one.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("ghost-{}-{call}", process::id()));
+        // One of this name was left behind by another process, long ago.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder in the temporary one");
+        Self(folder)
+    }
+
+    fn said(&self) -> String {
+        let said = fs::read(self.0.join("said")).unwrap_or_default();
+        String::from_utf8_lossy(&said[said.len().saturating_sub(SAID)..]).into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left behind is a folder in the temporary one.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

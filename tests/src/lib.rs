@@ -14,5 +14,5 @@ mod child;
 pub mod hidden_flush;
 pub mod lab;
 
-pub use child::{Ended, in_child};
+pub use child::{Ended, in_child, in_child_within};
 pub use lab::{Limits, Report};
