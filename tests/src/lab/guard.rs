@@ -1,9 +1,13 @@
 //! Judges a specification, promise by promise, and survives the app under test.
 
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::mpsc,
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::Duration,
 };
@@ -11,9 +15,10 @@ use std::{
 use tokio::runtime;
 
 use super::{
-    logs, panics,
+    attendance, panics,
     report::{Judged, Outcome, Report},
     scene::{Broken, Lab, Stage},
+    transcript::SceneRecord,
 };
 
 /// What came of a proof.
@@ -71,24 +76,30 @@ impl<A: Clone + Send + 'static> Specification<A> {
         self
     }
 
-    /// Holds the app against each promise, on a thread and a runtime of its own.
+    /// Holds the app against each promise, on a thread and a runtime of its own. Blocks the caller, also one inside a runtime.
+    ///
+    /// An app that spins or blocks its thread is given up with that thread, which stays behind; the promises after it are not
+    /// judged.
+    ///
+    /// # Panics
+    /// If the system gives no thread.
     pub fn judge(self, limits: Limits) -> Report {
         let _turn = panics::take_turn(self.alone);
         let mut judged: Vec<Judged> = Vec::new();
         let mut given_up = None;
         for Promise { key, sentence, proof } in self.promises {
-            let (outcome, observed, scenes) = if let Some(earlier) = given_up {
-                (Outcome::NotJudged, Some(format!("the app was given up at `{earlier}`")), Vec::new())
+            let (proof, scenes) = if given_up.is_some() {
+                (None, Vec::new())
             } else {
-                let stage = Stage::default();
-                match prove_on_a_thread(key, proof, self.app.clone(), stage.clone(), limits) {
-                    Some(Ok(())) => (Outcome::Kept, None, stage.take_scenes()),
-                    Some(Err(broken)) => (Outcome::Broken, Some(broken.to_string()), stage.take_scenes()),
-                    None => {
-                        given_up = Some(key);
-                        let observed = "the app did not yield: it spins, or it blocks its thread".to_owned();
-                        (Outcome::Broken, Some(observed), stage.take_scenes())
-                    }
+                prove_on_a_thread(key, proof, self.app.clone(), limits)
+            };
+            let (outcome, observed) = match (proof, given_up) {
+                (Some(Ok(())), _) => (Outcome::Kept, None),
+                (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),
+                (None, Some(earlier)) => (Outcome::NotJudged, Some(format!("the app was given up at `{earlier}`"))),
+                (None, None) => {
+                    given_up = Some(key);
+                    (Outcome::Broken, Some("the app did not yield: it spins, or it blocks its thread".to_owned()))
                 }
             };
             judged.push(Judged { key: key.to_owned(), promise: sentence.to_owned(), outcome, observed, scenes });
@@ -97,66 +108,90 @@ impl<A: Clone + Send + 'static> Specification<A> {
     }
 }
 
-/// `None` if the thread did not come to an end in time. It is then left behind.
+/// No proof if the thread did not come to an end in time. It is then left behind.
 fn prove_on_a_thread<A: Send + 'static>(
     key: &'static str,
     proof: Run<A>,
     app: A,
-    stage: Stage,
     limits: Limits,
-) -> Option<Proof> {
+) -> (Option<Proof>, Vec<SceneRecord>) {
     panics::own_the_hook();
     let (done, ended) = mpsc::channel();
+    let stage = Arc::new(OnceLock::<Stage>::new());
+    let its_stage = stage.clone();
     let work = move || {
         // The caller may have given this promise up.
-        let _ = done.send(prove(proof, app, &stage));
+        let _ = done.send(prove(proof, app, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
-    ended.recv_timeout(limits.unresponsive).ok()
+    match ended.recv_timeout(limits.unresponsive) {
+        Ok(proof) => (Some(proof), stage.get().map(Stage::take_scenes).unwrap_or_default()),
+        Err(RecvTimeoutError::Timeout) => (None, stage.get().map(Stage::take_beginnings).unwrap_or_default()),
+        Err(RecvTimeoutError::Disconnected) => {
+            let ended = Broken::because("the thread of the promise ended before its proof");
+            (Some(Err(ended)), stage.get().map(Stage::take_scenes).unwrap_or_default())
+        }
+    }
 }
 
-fn prove<A: 'static>(proof: Run<A>, app: A, stage: &Stage) -> Proof {
-    panics::watch(Some(stage.clone()));
-    let logs = tracing::subscriber::set_default(logs::collector(stage.clone()));
+fn prove<A: 'static>(proof: Run<A>, app: A, slot: &Arc<OnceLock<Stage>>) -> Proof {
+    let lent = slot.clone();
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
+        // The threads of `spawn_blocking`.
+        .on_thread_start(move || lent.get().into_iter().for_each(|stage| attendance::lend(stage.clone())))
+        .on_thread_stop(attendance::dismiss)
         .build()
         .expect("a runtime for the promise");
+    let stage = slot.get_or_init(|| Stage::open(runtime.handle()));
+    let attended = attendance::attend(stage.clone());
     let lab = Lab { stage: stage.clone() };
     let run = async {
-        stage.open();
         let proof = pin!(proof(lab, app));
-        let proof = tokio::select! {
+        tokio::select! {
             biased;
             proof = proof => proof,
             patience = stage.impatience() => Err(Broken::because(format!(
-                "still waiting after {} s of virtual time",
-                patience.as_secs()
+                "still waiting after {} of virtual time",
+                spelled(patience)
             ))),
-        };
-        stage.close();
-        proof
+        }
     };
     let proof = unless_panicked(stage, || runtime.block_on(run));
+    stage.close();
     let dropped = unless_panicked(stage, || {
         drop(runtime);
         Ok(())
     });
-    let afterwards = stage.take_afterwards().into_iter().try_for_each(|step| step());
-    drop(logs);
-    panics::watch(None);
-    let panicked = match stage.panic_site() {
-        Some(place) => Err(Broken::because(format!("the app panicked at {place}"))),
-        None => Ok(()),
-    };
-    proof.and(dropped).and(afterwards).and(panicked)
+    let afterwards = stage.take_afterwards().into_iter().try_for_each(|step| unless_panicked(stage, step));
+    drop(attended);
+    let verdict = proof.and(dropped).and(afterwards);
+    let Some(place) = stage.panic_site() else { return verdict };
+    let panicked = format!("the app panicked at {place}");
+    Err(match verdict {
+        Ok(()) => Broken::because(panicked),
+        Err(broken) if broken.to_string().contains(&panicked) => broken,
+        // Seldom a coincidence.
+        Err(broken) => Broken::because(format!("{broken}; {panicked}")),
+    })
 }
 
 fn unless_panicked(stage: &Stage, work: impl FnOnce() -> Proof) -> Proof {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let place =
-            stage.panic_site().map_or("in a place that the specification arranged".to_owned(), |at| format!("at {at}"));
-        Err(Broken::because(format!("the app panicked {place}")))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        // The app chose it, and it may panic when it is dropped.
+        mem::forget(payload);
+        let told = match (stage.panic_site(), stage.arranged_site()) {
+            (Some(place), _) => format!("the app panicked at {place}"),
+            (None, Some(place)) => {
+                format!("a panic of the specification's own came through to the guard, from {place}")
+            }
+            (None, None) => "a panic without a message came through to the guard".to_owned(),
+        };
+        Err(Broken::because(told))
     })
+}
+
+fn spelled(time: Duration) -> String {
+    if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
 }

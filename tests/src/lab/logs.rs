@@ -1,9 +1,10 @@
 //! What the app logged, collected on its thread, in one order with everything else that the scene saw.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::LazyLock};
 
 use tracing::{
-    Event, Level, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber,
+    dispatcher::{self, DefaultGuard},
     field::{Field, Visit},
     span,
 };
@@ -13,10 +14,10 @@ use tracing_subscriber::{
     registry::{LookupSpan, Registry},
 };
 
-use super::scene::Stage;
+use super::attendance;
 
 /// Libraries whose own events say nothing about the app.
-const LEFT_OUT: [&str; 5] = ["axum", "h2", "hyper", "mio", "tokio"];
+const LEFT_OUT: [&str; 6] = ["axum", "h2", "hyper", "hyper_util", "mio", "tokio"];
 
 /// One log event, with the spans around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,15 +75,30 @@ impl fmt::Display for LogLine {
     }
 }
 
-pub(super) fn collector(stage: Stage) -> impl Subscriber + Send + Sync {
-    Registry::default().with(Collector { stage })
+/// The one collector of the process. Which promise a line belongs to is known to the thread that it comes from.
+///
+/// A collector for each promise would make tracing look at every call site again each time. And there are two: where there
+/// is only one, tracing asks the thread that comes to a call site first whether anybody wants it; if that is a thread
+/// without a collector, the call site is silent for all. The second is never used.
+static COLLECTORS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(collector())));
+
+/// Collects what this thread logs, until the guard is dropped.
+pub(super) fn collect() -> DefaultGuard {
+    dispatcher::set_default(&COLLECTORS[0])
 }
 
-struct Collector {
-    stage: Stage,
+fn collector() -> impl Subscriber + Send + Sync {
+    Registry::default().with(Collector)
 }
+
+struct Collector;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let source = metadata.target().split("::").next().unwrap_or_default();
+        !LEFT_OUT.contains(&source)
+    }
+
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
@@ -100,10 +116,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let source = event.metadata().target().split("::").next().unwrap_or_default();
-        if LEFT_OUT.contains(&source) || source.starts_with("hyper") {
-            return;
-        }
+        let Some(stage) = attendance::stage_of_this_thread() else { return };
         let mut fields = Fields::default();
         event.record(&mut fields);
         let around = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
@@ -111,7 +124,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
             name: span.name().to_owned(),
             fields: span.extensions().get::<Fields>().map(|fields| fields.others.clone()).unwrap_or_default(),
         });
-        self.stage.logged(LogLine {
+        stage.logged(LogLine {
             level: *event.metadata().level(),
             message: fields.message.clone(),
             spans: spans.collect(),

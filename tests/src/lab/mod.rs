@@ -32,6 +32,7 @@
 //! windows (see [`wire`]), and proofs that wait on channels, semaphores and notifies. A loop round `yield_now` never lets
 //! the runtime rest, and the clock never moves again.
 
+mod attendance;
 mod feed;
 mod guard;
 mod logs;
@@ -49,4 +50,6 @@ pub use raw::RawConnection;
 pub use report::{Beside, Judged, Outcome, Report, Verdicts};
 pub use scene::{Broken, Lab, Scene, control, require};
 pub use transcript::{Event, SceneRecord, escaped};
-pub use wire::{Answer, Closed, Connection, ConnectionWatch, End, Listener, Pending, Protocol, Received, Server};
+pub use wire::{
+    Answer, Closed, Connection, ConnectionWatch, End, EndedBy, Listener, Pending, Protocol, Received, Segment, Server,
+};

@@ -1,88 +1,125 @@
-//! The one panic hook. It writes the panics of a promise's thread into that promise's scene, and leaves all others to the
+//! The one panic hook. It takes the panics of a promise's threads down in that promise's scene, and leaves all others to the
 //! hook that was there before.
 
 use std::{
-    cell::RefCell,
     panic::{self, Location, PanicHookInfo},
-    sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    thread,
 };
 
-use super::scene::Stage;
+use super::attendance;
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
-static BEFORE: OnceLock<Hook> = OnceLock::new();
+/// The hook that was there before ours, while ours is there.
+static BEFORE: RwLock<Option<Hook>> = RwLock::new(None);
+/// How many specifications are being judged.
+static JUDGING: Mutex<usize> = Mutex::new(0);
 /// Specifications that change something process-wide hold the write side, all others the read side.
 static ALONE: RwLock<()> = RwLock::new(());
 
-thread_local! {
-    static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+/// Held while one specification is judged. The last one to end puts the hook back that was there before the first.
+pub(super) struct Turn {
+    _alone: Alone,
 }
 
-/// Held while one specification is judged.
-pub(super) enum Turn {
-    Shared { _guard: RwLockReadGuard<'static, ()> },
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
+enum Alone {
+    No { _guard: RwLockReadGuard<'static, ()> },
+    Yes { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 pub(super) fn take_turn(alone: bool) -> Turn {
-    if alone {
-        Turn::Alone { _guard: ALONE.write().unwrap_or_else(PoisonError::into_inner) }
+    let alone = if alone {
+        Alone::Yes { _guard: ALONE.write().unwrap_or_else(PoisonError::into_inner) }
     } else {
-        Turn::Shared { _guard: ALONE.read().unwrap_or_else(PoisonError::into_inner) }
+        Alone::No { _guard: ALONE.read().unwrap_or_else(PoisonError::into_inner) }
+    };
+    let mut judging = JUDGING.lock().unwrap_or_else(PoisonError::into_inner);
+    if *judging == 0 {
+        // Never with our lock held: a thread in its hook holds std's lock and waits for ours.
+        let before = panic::take_hook();
+        // Ours is still there where a turn ended in a panic.
+        BEFORE.write().unwrap_or_else(PoisonError::into_inner).get_or_insert(before);
+        own_the_hook();
+    }
+    *judging += 1;
+    Turn { _alone: alone }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut judging = JUDGING.lock().unwrap_or_else(PoisonError::into_inner);
+        *judging -= 1;
+        // A hook cannot be set while the thread panics.
+        if *judging > 0 || thread::panicking() {
+            return;
+        }
+        drop(panic::take_hook());
+        let before = BEFORE.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = before {
+            panic::set_hook(before);
+        }
     }
 }
 
 /// Makes ours the process's hook. Called before each promise: an app under test may have put its own in the place.
 pub(super) fn own_the_hook() {
-    if BEFORE.get().is_none() {
-        let before = panic::take_hook();
-        // Two threads may both come here; the second one's `before` is then ours, and is dropped.
-        let _ = BEFORE.set(before);
-    }
     panic::set_hook(Box::new(hook));
 }
 
-/// Sends the panics of this thread to `stage`, until the next call.
-pub(super) fn watch(stage: Option<Stage>) {
-    STAGE.with(|watched| *watched.borrow_mut() = stage);
-}
-
 fn hook(info: &PanicHookInfo<'_>) {
-    let stage = STAGE.try_with(|watched| watched.borrow().clone()).ok().flatten();
-    match (stage, BEFORE.get()) {
-        (Some(stage), _) => stage.panicked(info.location().map(site).unwrap_or(Site::App("an unknown place".into()))),
-        (None, Some(before)) => before(info),
-        (None, None) => {}
+    if let Some(stage) = attendance::stage_of_this_thread() {
+        let site = info.location().map_or_else(|| Site::App("an unknown place".to_owned()), site);
+        stage.panicked(site);
+    } else if let Some(before) = &*BEFORE.read().unwrap_or_else(PoisonError::into_inner) {
+        before(info);
     }
 }
 
 /// Where a panic came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Site {
-    /// The specification made it on purpose.
-    Arranged,
+    /// The specification made it, as a rule on purpose: file and line in this package.
+    Arranged(String),
     /// The app under test, or a library that it called: file and line, the same on every machine.
     App(String),
 }
 
 fn site(location: &Location<'_>) -> Site {
+    let place = |file: &str| format!("{file}:{}", location.line());
     let file = location.file().replace('\\', "/");
-    // This crate's own files, however cargo was told to name them.
+    // This crate's own files, however cargo named them to the compiler.
     let here = file!().replace('\\', "/");
-    let own = here.trim_end_matches("lab/panics.rs");
-    if file.starts_with(own) {
-        return Site::Arranged;
+    let own = here.trim_end_matches("src/lab/panics.rs");
+    if let Some(path) = file.strip_prefix(own).filter(|path| path.starts_with("src/")) {
+        return Site::Arranged(place(&format!("tests/{path}")));
     }
-    let short = match file.split_once("/registry/src/") {
-        Some((_, rest)) => rest.split_once('/').map_or(rest, |(_, path)| path),
-        None if file.starts_with("/rustc/") => "the standard library",
-        None => file.strip_prefix(&root()).unwrap_or(&file),
-    };
-    Site::App(format!("{short}:{}", location.line()))
+    if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/") {
+        // Its lines differ between compilers.
+        return Site::App("a place in the standard library".to_owned());
+    }
+    Site::App(place(short(&file, &root())))
+}
+
+/// The path without what differs between machines: the folders above the workspace, the registry's, the compiler's.
+fn short<'a>(file: &'a str, root: &str) -> &'a str {
+    if let Some((_, rest)) = file.split_once("/registry/src/") {
+        return rest.split_once('/').map_or(rest, |(_, path)| path);
+    }
+    if let Some(path) = file.strip_prefix(root) {
+        return path;
+    }
+    let absolute = file.starts_with('/') || file.get(1..3) == Some(":/");
+    match file.rfind("/src/").filter(|_| absolute) {
+        // A package outside the workspace: its folder, and the path in it.
+        Some(src) => &file[file[..src].rfind('/').map_or(0, |slash| slash + 1)..],
+        None if absolute => file.rsplit_once('/').map_or(file, |(_, name)| name),
+        None => file,
+    }
 }
 
 /// The folder of the workspace, with a slash at its end.
 fn root() -> String {
-    env!("CARGO_MANIFEST_DIR").replace('\\', "/").trim_end_matches("tests").to_owned()
+    let tests = env!("CARGO_MANIFEST_DIR").replace('\\', "/");
+    tests.rsplit_once('/').map_or(String::new(), |(root, _)| format!("{root}/"))
 }

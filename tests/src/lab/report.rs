@@ -123,8 +123,10 @@ impl Judged {
         }
         if let Some(scene) = scene {
             writeln!(f, "\n              {}:", scene.title)?;
-            for line in scene.to_string().lines() {
-                writeln!(f, "      {line}")?;
+            for (stamp, what) in scene.lines() {
+                let stamp = format!("      {stamp}");
+                // What goes on in the next line begins in the same column.
+                wrapped(f, &what, &stamp, &" ".repeat(stamp.chars().count()))?;
             }
         }
         Ok(())
@@ -165,7 +167,11 @@ impl fmt::Display for Beside<'_> {
 
 fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let indent = "              ";
-    let options = textwrap::Options::new(WIDTH).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    wrapped(f, text, indent, indent)
+}
+
+fn wrapped(f: &mut fmt::Formatter<'_>, text: &str, first: &str, rest: &str) -> fmt::Result {
+    let options = textwrap::Options::new(WIDTH).initial_indent(first).subsequent_indent(rest).break_words(false);
     for line in textwrap::wrap(text, options) {
         writeln!(f, "{line}")?;
     }

@@ -2,17 +2,22 @@
 
 use std::{
     fmt,
+    panic::resume_unwind,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
+    thread,
     time::Duration,
 };
 
 use axum::{Router, body::Body};
-use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
 
 use super::{
+    attendance,
     feed::{self, Feed},
     guard::Proof,
     logs::LogLine,
@@ -71,23 +76,33 @@ pub struct Lab {
 
 impl Lab {
     /// Begins a scene: an empty transcript, no logs, time zero. Its `title` says what distinguishes it from its siblings.
+    ///
+    /// The scene before it is over: what its connections, and the clones of its [`Scene`], still do and log stands in no
+    /// transcript. A task that its app has spawned and left behind is not told apart; let it end, or
+    /// [`settle`](Scene::settle) after the clients left, before the next scene begins.
+    ///
+    /// # Panics
+    /// Outside the runtime of the promise.
     pub fn scene(&self, title: impl Into<String>) -> Scene {
         let runtime = Handle::current();
+        let began = Instant::now();
         let mut state = self.stage.state();
         if let Some(over) = state.record.take() {
             state.over.push(over);
         }
         state.record = Some(SceneRecord::new(title.into()));
         state.number += 1;
-        state.began = Instant::now();
+        state.began = began;
         state.patience = PATIENCE;
         state.logs.clear();
         state.ids.clear();
+        self.stage.0.patience_changed.notify_one();
         let foreign = runtime.metrics().num_alive_tasks().saturating_sub(self.stage.own_tasks());
-        Scene { stage: self.stage.clone(), number: state.number, runtime, tasks_before: foreign }
+        Scene { stage: self.stage.clone(), number: state.number, began, runtime, tasks_before: foreign }
     }
 
-    /// Adds a step that is taken after the promise's runtime was dropped and every blocking task has ended.
+    /// Adds a step that is taken after the promise's runtime was dropped and every blocking task that had started has
+    /// ended. The steps are taken in order; the first that fails is the last.
     pub fn afterwards(&self, step: impl FnOnce() -> Proof + Send + 'static) {
         self.stage.state().afterwards.push(Box::new(step));
     }
@@ -98,6 +113,7 @@ impl Lab {
 pub struct Scene {
     stage: Stage,
     number: usize,
+    began: Instant,
     runtime: Handle,
     tasks_before: usize,
 }
@@ -113,18 +129,18 @@ impl Scene {
         feed::feed(self.clone(), lane)
     }
 
-    /// Virtual milliseconds since the scene began. Right on every thread, also on one without a runtime.
+    /// Virtual milliseconds since the scene began. Right on every thread, also on one without a runtime. When the proof is
+    /// over, the time at which it ended.
     pub fn now_ms(&self) -> u64 {
-        let _clock = self.runtime.enter();
-        let began = self.stage.state().began;
-        u64::try_from(Instant::now().duration_since(began).as_millis()).unwrap_or(u64::MAX)
+        whole_ms(self.stage.now().duration_since(self.began))
     }
 
-    /// Writes a line of the transcript: `lane` did `what`, a verb phrase.
+    /// Writes a line of the transcript: `lane` did `what`, a verb phrase. Nothing, when another scene has begun.
     pub fn note(&self, lane: &str, what: impl Into<String>) {
         let event = Event { at_ms: self.now_ms(), lane: lane.to_owned(), what: what.into() };
         let mut state = self.stage.state();
         if state.number == self.number
+            && !state.closed()
             && let Some(record) = &mut state.record
         {
             record.push(event);
@@ -132,13 +148,49 @@ impl Scene {
     }
 
     /// Lets everything run that can run without time passing, then one virtual millisecond go by.
+    ///
+    /// Time does not pass by itself while a closure of `spawn_blocking` runs: where the specification holds such a closure
+    /// at a gate, it moves the clock with `tokio::time::advance`.
     pub async fn settle(&self) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     /// How long this scene may last, in virtual time, before the guard calls it an endless wait. 60 s unless said.
     pub fn patience(&self, patience: Duration) {
-        self.stage.state().patience = patience;
+        let mut state = self.stage.state();
+        if state.number == self.number {
+            state.patience = patience;
+            self.stage.0.patience_changed.notify_one();
+        }
+    }
+
+    /// Takes a step on an OS thread of its own, and waits for it. The step has the clock of the scene, its runtime (it may
+    /// spawn) and its logs; a panic in it goes on in the caller.
+    ///
+    /// ```
+    /// # use spec::lab::{Lab, Limits, Proof, Specification, require};
+    /// # async fn proof(lab: Lab, _: ()) -> Proof {
+    /// let scene = lab.scene("another thread");
+    /// let here = std::thread::current().id();
+    /// let there = scene.on_another_thread(|| std::thread::current().id());
+    /// require(here != there, "the step was taken here")
+    /// # }
+    /// # let report = Specification::of("doc", ()).promise("a", "A.", proof).judge(Limits::default());
+    /// # assert!(report.all_kept(), "{report}");
+    /// ```
+    pub fn on_another_thread<T: Send>(&self, step: impl FnOnce() -> T + Send) -> T {
+        let attended = || {
+            let _attended = attendance::attend(self.stage.clone());
+            let _runtime = self.runtime.enter();
+            step()
+        };
+        thread::scope(|threads| threads.spawn(attended).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Polls a future once, [on another thread](Scene::on_another_thread), with a waker that does nothing: the specification
+    /// decides who is polled when. A new thread each time, as a work-stealing runtime may do.
+    pub fn poll_elsewhere<F: Future<Output: Send> + Send + ?Sized>(&self, future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+        self.on_another_thread(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())))
     }
 
     /// The app's log lines so far.
@@ -157,19 +209,16 @@ impl Scene {
     }
 
     /// How many tasks of the app's own making live now, more than when the scene began. The laboratory's are not counted,
-    /// nor are the connections and streams that it serves. Exact at rest: after [`settle`](Scene::settle).
+    /// nor are the connections and streams that it serves, nor closures in `spawn_blocking`. Exact at rest: after
+    /// [`settle`](Scene::settle), and if no task of an earlier scene's app has ended in this one.
     pub fn app_tasks(&self) -> usize {
         let alive = self.runtime.metrics().num_alive_tasks();
         alive.saturating_sub(self.stage.own_tasks()).saturating_sub(self.tasks_before)
     }
 
-    /// Spawns a task that counts as the laboratory's.
+    /// Spawns a task that counts as the laboratory's. What is logged in it belongs to this scene, and to no later one.
     pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        let counted = OwnTask::new(self.stage.0.clone());
-        self.runtime.spawn(async move {
-            let _counted = counted;
-            task.await
-        })
+        self.runtime.spawn(OwnTask::new(self, task))
     }
 }
 
@@ -179,20 +228,29 @@ impl fmt::Debug for Scene {
     }
 }
 
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+// ===== Stage =====
+
 /// What the guard, the hook, the log collector and the scenes of one promise share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Stage(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     own_tasks: AtomicUsize,
+    patience_changed: Notify,
 }
 
 pub(super) type Step = Box<dyn FnOnce() -> Proof + Send>;
 
 struct State {
+    /// The number of the current scene; 0 before the first.
     number: usize,
+    clock: Clock,
+    /// When the current scene began.
     began: Instant,
     patience: Duration,
     record: Option<SceneRecord>,
@@ -200,13 +258,24 @@ struct State {
     logs: Vec<LogLine>,
     ids: Vec<String>,
     panicked: Option<String>,
+    arranged: Option<String>,
     afterwards: Vec<Step>,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
+enum Clock {
+    /// The paused clock of this runtime, which must be entered to read it.
+    Of(Handle),
+    /// The proof is over.
+    Stopped(Instant),
+}
+
+impl Stage {
+    /// Opens the stage; its time begins. The runtime is the promise's own.
+    pub(super) fn open(runtime: &Handle) -> Self {
+        let _clock = runtime.enter();
+        let state = State {
             number: 0,
+            clock: Clock::Of(runtime.clone()),
             began: Instant::now(),
             patience: PATIENCE,
             record: None,
@@ -214,23 +283,32 @@ impl Default for State {
             logs: Vec::new(),
             ids: Vec::new(),
             panicked: None,
+            arranged: None,
             afterwards: Vec::new(),
-        }
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            own_tasks: AtomicUsize::new(0),
+            patience_changed: Notify::new(),
+        }))
     }
-}
 
-impl Stage {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn own_tasks(&self) -> usize {
-        self.0.own_tasks.load(Ordering::SeqCst)
+    /// The time of the promise's clock, on whatever thread.
+    fn now(&self) -> Instant {
+        let runtime = match &self.state().clock {
+            Clock::Of(runtime) => runtime.clone(),
+            Clock::Stopped(at) => return *at,
+        };
+        let _clock = runtime.enter();
+        Instant::now()
     }
 
-    /// Starts the patience of the time before the first scene. Called inside the runtime.
-    pub(super) fn open(&self) {
-        self.state().began = Instant::now();
+    fn own_tasks(&self) -> usize {
+        self.0.own_tasks.load(Ordering::SeqCst)
     }
 
     /// Ends when the current scene has lasted longer than it may, and says how long that is.
@@ -238,36 +316,57 @@ impl Stage {
         loop {
             let (until, patience) = {
                 let state = self.state();
-                (state.began + state.patience, state.patience)
+                (state.began.checked_add(state.patience), state.patience)
             };
-            if Instant::now() >= until {
-                return patience;
+            let waited = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.0.patience_changed.notified() => {}
+                () = waited => return patience,
             }
-            tokio::time::sleep_until(until).await;
         }
     }
 
-    /// Ends the last scene: what is still to be torn down belongs to no transcript.
+    /// Ends the last scene and stops the clock: what is still to be torn down belongs to no transcript.
     pub(super) fn close(&self) {
-        self.state().number += 1;
+        let now = self.now();
+        // The handle goes: it would keep the runtime, which keeps the stage.
+        self.state().clock = Clock::Stopped(now);
     }
 
+    /// Takes down a panic that happened on a thread of this promise.
     pub(super) fn panicked(&self, site: Site) {
+        let now = self.now();
         let mut state = self.state();
         let what = match site {
-            Site::Arranged => "panics, as the specification arranged".to_owned(),
+            Site::Arranged(place) => {
+                state.arranged = Some(place);
+                "panics, as the specification arranged".to_owned()
+            }
             Site::App(place) => {
-                state.panicked.get_or_insert_with(|| place.clone());
-                format!("panics at {place}")
+                let what = format!("panics at {place}");
+                state.panicked.get_or_insert(place);
+                what
             }
         };
-        state.write("app", what);
+        if state.is_of_this_scene() {
+            state.write(now, "app", what);
+        }
     }
 
+    /// Takes down a log line of a thread of this promise.
     pub(super) fn logged(&self, line: LogLine) {
+        let now = self.now();
         let mut state = self.state();
-        state.write("log", line.to_string());
-        state.logs.push(line);
+        if state.is_of_this_scene() && !state.closed() {
+            state.write(now, "log", line.to_string());
+            state.logs.push(line);
+        }
     }
 
     /// The place of the first panic that nobody arranged.
@@ -275,8 +374,23 @@ impl Stage {
         self.state().panicked.clone()
     }
 
+    /// The place of the last panic of the specification's own making.
+    pub(super) fn arranged_site(&self) -> Option<String> {
+        self.state().arranged.clone()
+    }
+
     pub(super) fn take_afterwards(&self) -> Vec<Step> {
         std::mem::take(&mut self.state().afterwards)
+    }
+
+    /// Like [`take_scenes`](Self::take_scenes), of an app that is given up: how far it has come with the last one depends on
+    /// the machine, so that only its beginning is kept.
+    pub(super) fn take_beginnings(&self) -> Vec<SceneRecord> {
+        let mut scenes = self.take_scenes();
+        if let Some(last) = scenes.last_mut() {
+            last.keep_the_beginning();
+        }
+        scenes
     }
 
     pub(super) fn take_scenes(&self) -> Vec<SceneRecord> {
@@ -289,25 +403,50 @@ impl Stage {
 }
 
 impl State {
-    fn write(&mut self, lane: &str, what: String) {
-        let at_ms = u64::try_from(Instant::now().duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+    fn closed(&self) -> bool {
+        matches!(self.clock, Clock::Stopped(_))
+    }
+
+    /// Whether what runs on this thread now is of the current scene, as far as one can tell.
+    fn is_of_this_scene(&self) -> bool {
+        attendance::scene_of_this_task().is_none_or(|number| number == self.number)
+    }
+
+    fn write(&mut self, now: Instant, lane: &str, what: String) {
+        let at_ms = whole_ms(now.duration_since(self.began));
         if let Some(record) = &mut self.record {
             record.push(Event { at_ms, lane: lane.to_owned(), what });
         }
     }
 }
 
-struct OwnTask(Arc<Shared>);
+/// A task of the laboratory's. It is counted, and knows its scene while it is polled and while it is dropped.
+struct OwnTask<T> {
+    stage: Stage,
+    scene: usize,
+    task: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+}
 
-impl OwnTask {
-    fn new(shared: Arc<Shared>) -> Self {
-        shared.own_tasks.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
+impl<T> OwnTask<T> {
+    fn new(scene: &Scene, task: impl Future<Output = T> + Send + 'static) -> Self {
+        scene.stage.0.own_tasks.fetch_add(1, Ordering::SeqCst);
+        Self { stage: scene.stage.clone(), scene: scene.number, task: Some(Box::pin(task)) }
     }
 }
 
-impl Drop for OwnTask {
+impl<T> Future for OwnTask<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let scene = self.scene;
+        let task = self.task.as_mut().expect("it goes when the task is dropped");
+        attendance::in_scene(scene, || task.as_mut().poll(cx))
+    }
+}
+
+impl<T> Drop for OwnTask<T> {
     fn drop(&mut self) {
-        self.0.own_tasks.fetch_sub(1, Ordering::SeqCst);
+        self.stage.0.own_tasks.fetch_sub(1, Ordering::SeqCst);
+        attendance::in_scene(self.scene, || self.task = None);
     }
 }

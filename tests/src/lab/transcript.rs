@@ -45,30 +45,45 @@ impl SceneRecord {
             self.left_out += 1;
         }
     }
+
+    /// Drops all but the first events, and does not count them.
+    pub(super) fn keep_the_beginning(&mut self) {
+        self.events.truncate(PRINTED / 2);
+        self.left_out = 0;
+    }
+}
+
+impl SceneRecord {
+    /// What a report prints: for each line the stamp with the lane, and what was done.
+    pub(super) fn lines(&self) -> Vec<(String, String)> {
+        let width = self.events.iter().map(|event| event.lane.chars().count()).max().unwrap_or(0);
+        let line = |event: &Event| (format!("{:>7} ms  {:width$}  ", event.at_ms, event.lane), one_line(&event.what));
+        // The beginning says what was asked and the end what came of it; a long middle is the same line again and again.
+        let head = if self.events.len() <= PRINTED { self.events.len() } else { PRINTED / 2 };
+        let tail = self.events.len().saturating_sub(PRINTED / 2).max(head);
+        let between = tail - head + self.left_out;
+        let mut lines: Vec<_> = self.events[..head].iter().map(line).collect();
+        if between > 0 {
+            lines.push((format!("{:>10}  ", "..."), format!("({between} more)")));
+        }
+        lines.extend(self.events[tail..].iter().map(line));
+        lines
+    }
 }
 
 impl fmt::Display for SceneRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.events.len() + self.left_out;
-        let width = self.events.iter().map(|event| event.lane.chars().count()).max().unwrap_or(0);
-        // The beginning says what was asked and the end what came of it; a long middle is the same line again and again.
-        let head = if self.events.len() <= PRINTED { self.events.len() } else { PRINTED / 2 };
-        let tail = self.events.len().saturating_sub(PRINTED / 2).max(head);
-        for event in &self.events[..head] {
-            line(f, event, width)?;
-        }
-        if total > head + (self.events.len() - tail) {
-            writeln!(f, "{:>10}  ({} more)", "...", total - head - (self.events.len() - tail))?;
-        }
-        for event in &self.events[tail..] {
-            line(f, event, width)?;
-        }
-        Ok(())
+        self.lines().into_iter().try_for_each(|(stamp, what)| writeln!(f, "{stamp}{what}"))
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, event: &Event, width: usize) -> fmt::Result {
-    writeln!(f, "{:>7} ms  {:width$}  {}", event.at_ms, event.lane, event.what)
+/// An app may log what it likes; a line of the transcript stays one line.
+fn one_line(text: &str) -> String {
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_debug().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// The bytes as a quoted, escaped and shortened text, with their number where they were shortened.
@@ -78,12 +93,10 @@ fn line(f: &mut fmt::Formatter<'_>, event: &Event, width: usize) -> fmt::Result 
 /// assert_eq!(spec::lab::escaped(&[b'a'; 1000]), format!("\"{}\"... (1000 bytes)", "a".repeat(48)));
 /// ```
 pub fn escaped(bytes: &[u8]) -> String {
-    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => text.escape_debug().to_string(),
-        Err(_) => bytes.escape_ascii().to_string(),
+    let quoted = match std::str::from_utf8(bytes) {
+        Ok(text) => text[..text.floor_char_boundary(QUOTED)].escape_debug().to_string(),
+        Err(_) => bytes[..bytes.len().min(QUOTED)].escape_ascii().to_string(),
     };
-    if bytes.len() <= QUOTED {
-        return format!("\"{}\"", text(bytes));
-    }
-    format!("\"{}\"... ({} bytes)", bytes[..QUOTED].escape_ascii(), bytes.len())
+    let shortened = if bytes.len() > QUOTED { format!("... ({} bytes)", bytes.len()) } else { String::new() };
+    format!("\"{quoted}\"{shortened}")
 }
