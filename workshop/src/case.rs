@@ -115,7 +115,8 @@ const SYMPTOM: usize = 76;
 /// If it is missing or wrong: the sentence names file, line and key.
 pub fn read(root: &Path, slug: &str) -> Result<Case, Refusal> {
     let name = format!("cases/{slug}/case.toml");
-    let text = fs::read_to_string(root.join(&name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
+    let text =
+        fs::read_to_string(root.join(&name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
     parse(&name, &text)
 }
 
@@ -139,7 +140,11 @@ fn parse(name: &str, text: &str) -> Result<Case, Refusal> {
         return wrong("difficulty", checked.difficulty.span(), "is 1, 2 or 3");
     }
     if checked.hints.get_ref().len() != 4 {
-        return wrong("hints", checked.hints.span(), "has four rungs: where to look, what to ask, the mechanism, the fix");
+        return wrong(
+            "hints",
+            checked.hints.span(),
+            "has four rungs: where to look, what to ask, the mechanism, the fix",
+        );
     }
     if *checked.minutes.get_ref() == 0 {
         return wrong("minutes", checked.minutes.span(), "is more than 0");

@@ -60,7 +60,10 @@ pub fn changed_code_lines(root: &Path, slug: &str) -> Result<usize, Refusal> {
         let new = source(root, &format!("fixed/{slug}/src/{file}"))?;
         let diff = TextDiff::from_lines(&old, &new);
         let is_code = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
-        changed += diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal && is_code(change.value())).count();
+        changed += diff
+            .iter_all_changes()
+            .filter(|change| change.tag() != ChangeTag::Equal && is_code(change.value()))
+            .count();
     }
     Ok(changed)
 }

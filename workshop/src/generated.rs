@@ -171,7 +171,8 @@ pub fn interleavings(root: &Path, slug: &str) -> Result<Vec<Interleaving>, Refus
 
 fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
     let marks = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{BEGIN}` and `{END}`")))?;
+    let (before, after) =
+        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{BEGIN}` and `{END}`")))?;
     let mut table = "| ghost | what production sees |\n|---|---|\n".to_owned();
     for (slug, case) in cases {
         let _ = writeln!(table, "| [`{slug}`](cases/{slug}/src/lib.rs) | {} |", case.symptom);

@@ -29,15 +29,13 @@ pub struct NearMiss {
 }
 
 /// Every ghost, in the order of the tour.
-pub const ALL: &[Ghost] = &[
-    Ghost {
-        slug: "hidden-flush",
-        broken: || spec::hidden_flush::check(hidden_flush::app),
-        fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
-        near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
-        serve: |fixed| if fixed { hidden_flush_fixed::app } else { hidden_flush::app }(Router::new()),
-    },
-];
+pub const ALL: &[Ghost] = &[Ghost {
+    slug: "hidden-flush",
+    broken: || spec::hidden_flush::check(hidden_flush::app),
+    fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
+    near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
+    serve: |fixed| if fixed { hidden_flush_fixed::app } else { hidden_flush::app }(Router::new()),
+}];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
     all.iter().map(|&(name, app)| NearMiss { name, check: Box::new(move || check(app)) }).collect()

@@ -30,6 +30,8 @@ struct Serving<'a> {
 /// If the port is taken or the address cannot be bound.
 pub fn run(root: &Path, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Result<bool, Refusal> {
     let case = case::read(root, ghost.slug)?;
+    // The app's log goes to standard error, where the supplied parts tell what they do as well.
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -87,8 +89,12 @@ pub async fn until(
 pub async fn bind(port: u16) -> Result<TcpListener, Refusal> {
     TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         Refusal::new(match error.kind() {
-            io::ErrorKind::AddrInUse => format!("port {port} is taken; choose another with --port N, or --port 0 for any free one"),
-            io::ErrorKind::PermissionDenied => format!("port {port} may not be used; choose one above 1023 with --port N"),
+            io::ErrorKind::AddrInUse => {
+                format!("port {port} is taken; choose another with --port N, or --port 0 for any free one")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("port {port} may not be used; choose one above 1023 with --port N")
+            }
             _ => format!("cannot listen on 127.0.0.1:{port}: {error}"),
         })
     })

@@ -41,7 +41,11 @@ pub fn run(root: &Path, ghost: &Ghost, near_misses: bool, json: bool) -> Result<
         near_misses: near.into_iter().map(|near_miss| (near_miss.name, (near_miss.check)())).collect(),
         interleavings: generated::interleavings(root, ghost.slug)?,
     };
-    if json { print_json(&story)? } else { print(&story.text())? }
+    if json {
+        print_json(&story)?
+    } else {
+        print(&story.text())?
+    }
     Ok(story.fixed.all_kept() && !story.broken.broken().is_empty())
 }
 

@@ -60,7 +60,11 @@ pub fn run(root: &Path, slug: &str, json: bool) -> Result<bool, Refusal> {
         written: files.into_iter().map(|(name, _)| name).collect(),
         by_hand: by_hand(slug, &module),
     };
-    if json { print_json(&skeleton)? } else { print(&skeleton.text())? }
+    if json {
+        print_json(&skeleton)?
+    } else {
+        print(&skeleton.text())?
+    }
     Ok(true)
 }
 

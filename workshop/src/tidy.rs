@@ -173,7 +173,12 @@ fn manifests(root: &Path, faults: &mut Vec<String>) {
     for folder in folders {
         let name = format!("{folder}/Cargo.toml");
         let manifest = text(root, &name);
-        for line in ["version.workspace = true", "edition.workspace = true", "rust-version.workspace = true", "license.workspace = true"] {
+        for line in [
+            "version.workspace = true",
+            "edition.workspace = true",
+            "rust-version.workspace = true",
+            "license.workspace = true",
+        ] {
             if !manifest.lines().any(|there| there == line) {
                 faults.push(format!("{name} lacks the line `{line}`"));
             }
@@ -194,7 +199,8 @@ fn manifests(root: &Path, faults: &mut Vec<String>) {
 /// Words that switch a test off or leave work undone.
 fn words(root: &Path, faults: &mut Vec<String>) {
     // Put together here, so that this file does not find itself.
-    let refused = [["#[ign", "ore"], ["#[should", "_panic"], ["to", "do!("], ["unimple", "mented!("], ["FIX", "ME"]].map(|two| two.concat());
+    let refused = [["#[ign", "ore"], ["#[should", "_panic"], ["to", "do!("], ["unimple", "mented!("], ["FIX", "ME"]]
+        .map(|two| two.concat());
     let mut sources = Vec::new();
     for tree in ["cases", "fixed", "tests", "workshop"] {
         rust_sources(root, tree, &mut sources);

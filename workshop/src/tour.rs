@@ -59,7 +59,11 @@ struct NearMissVerdict {
 /// If a `case.toml` is wrong.
 pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
     let tour = judge(root)?;
-    if json { print_json(&tour)? } else { print(&tour.table())? }
+    if json {
+        print_json(&tour)?
+    } else {
+        print(&tour.table())?
+    }
     Ok(tour.as_it_should_be)
 }
 
@@ -128,7 +132,8 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
         .zip(&case.near_misses)
         .zip(near)
         .map(|((name, told), report)| {
-            let rejected = if told.breaks == MODEL { report.all_kept() } else { report.broken().contains(&&*told.breaks) };
+            let rejected =
+                if told.breaks == MODEL { report.all_kept() } else { report.broken().contains(&&*told.breaks) };
             if !rejected {
                 let broken = report.broken();
                 amiss.push(format!("the near miss `{name}` should break `{}` and breaks {broken:?}", told.breaks));
@@ -197,7 +202,9 @@ impl Row {
 
     /// For instance `6 + 2 by model`.
     fn rejected(&self) -> String {
-        let by = |model: bool| self.near_misses.iter().filter(|near| near.rejected && (near.breaks == MODEL) == model).count();
+        let by = |model: bool| {
+            self.near_misses.iter().filter(|near| near.rejected && (near.breaks == MODEL) == model).count()
+        };
         match by(true) {
             0 => by(false).to_string(),
             model => format!("{} + {model} by model", by(false)),

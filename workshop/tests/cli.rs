@@ -33,7 +33,9 @@ fn the_tour_is_the_default_and_all_is_as_it_should_be() {
 
 #[test]
 fn no_line_is_wider_than_80_columns() {
-    for arguments in [&[] as &[&str], &["show", "hidden-flush"], &["show", "hidden-flush", "--near-misses"], &["--help"]] {
+    for arguments in
+        [&[] as &[&str], &["show", "hidden-flush"], &["show", "hidden-flush", "--near-misses"], &["--help"]]
+    {
         for line in out(&run(arguments)).lines() {
             // The tables of interleavings quote source lines and may be 100 wide.
             let most = if line.contains("shared.rs:") || line.contains("| ") { 100 } else { 80 };
@@ -66,7 +68,8 @@ fn a_slug_that_is_like_none_is_answered_with_where_to_look() {
 
 #[test]
 fn json_is_one_document_with_a_schema_number() {
-    for arguments in [&["--json"] as &[&str], &["show", "hidden-flush", "--json"], &["diff", "hidden-flush", "--json"]] {
+    for arguments in [&["--json"] as &[&str], &["show", "hidden-flush", "--json"], &["diff", "hidden-flush", "--json"]]
+    {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -76,8 +79,11 @@ fn json_is_one_document_with_a_schema_number() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
-    let mut child =
-        ghosts(&["show", "hidden-flush"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the runner starts");
+    let mut child = ghosts(&["show", "hidden-flush"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the runner starts");
     drop(child.stdout.take());
     let ended = child.wait_with_output().expect("the runner ends");
     assert_eq!(ended.status.code(), Some(0));
@@ -90,7 +96,8 @@ fn a_busy_port_is_one_clear_sentence() {
     let port = taken.local_addr().expect("a bound listener").port().to_string();
     let refused = run(&["serve", "hidden-flush", "--port", &port]);
     assert_eq!(refused.status.code(), Some(2));
-    let sentence = format!("ghosts: port {port} is taken; choose another with --port N, or --port 0 for any free one\n");
+    let sentence =
+        format!("ghosts: port {port} is taken; choose another with --port N, or --port 0 for any free one\n");
     assert_eq!(err(&refused), sentence);
     assert_eq!(out(&refused), "");
 }

@@ -9,8 +9,13 @@ use axum::body::{Body, Bytes};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Handle,
+    sync::oneshot,
+};
 
 use serving::Serving;
 
@@ -140,4 +145,118 @@ async fn ignored_deadline_fixed_only_the_order_that_was_answered_is_charged() {
         .filter(|line| line.contains("charged"))
         .collect();
     assert_eq!(before, [""; 0]);
+}
+
+// ===== Many, rude and slow clients =====
+
+/// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request of an ordinary client, as the bytes of HTTP/1.1.
+fn ordinary(slug: &str) -> &'static str {
+    match slug {
+        "hidden-flush" => "GET /builds/7/log HTTP/1.1\r\nhost: ghost.test\r\naccept-encoding: gzip\r\n\r\n",
+        "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
+        "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
+        "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
+        other => panic!("say what an ordinary request to {other} is"),
+    }
+}
+
+/// The first line of the answer to an ordinary request.
+async fn status_line(address: &str, slug: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the twin listens");
+    stream.write_all(ordinary(slug).as_bytes()).await.expect("a request fits the socket");
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') && stream.read_buf(&mut answer).await.expect("an answer") > 0 {}
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+/// Clients that do not behave; each of them ends.
+async fn rude(address: String, slug: &'static str, manner: usize) {
+    let mut stream = TcpStream::connect(address).await.expect("the twin listens");
+    let request = ordinary(slug).as_bytes();
+    // The server may close before all is written; that is its right.
+    let _ = match manner % 4 {
+        // Leaves in mid-request.
+        0 => stream.write_all(&request[..request.len() / 2]).await,
+        // Leaves before the answer.
+        1 => stream.write_all(request).await,
+        // Sends what is no HTTP.
+        2 => stream.write_all(b"\x16\x03\x01 boo\r\n\r\n\r\n").await,
+        // Takes a byte of the answer, and then its time.
+        _ => {
+            let _ = stream.write_all(request).await;
+            let _ = stream.read_u8().await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok(())
+        }
+    };
+}
+
+/// After all that, a request is answered, and no task is left: each connection, and with it its socket, is a task.
+async fn survives(slug: &'static str) {
+    let ghost = ghosts::ghosts::find(slug).expect("a ghost");
+    let listener = ghosts::serve::bind(0).await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener").to_string();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(ghosts::serve::until(listener, (ghost.serve)(true), async { drop(stopped.await) }));
+    assert!(status_line(&address, slug).await.starts_with("HTTP/1.1 200"));
+    let before = at_rest().await;
+
+    let many: Vec<_> = (0..200).map(|_| tokio::spawn(status_line_of(address.clone(), slug))).collect();
+    for one in many {
+        assert!(one.await.expect("a client").starts_with("HTTP/1.1 200"));
+    }
+    let all: Vec<_> = (0..80).map(|manner| tokio::spawn(rude(address.clone(), slug, manner))).collect();
+    for one in all {
+        one.await.expect("a client");
+    }
+    assert!(status_line(&address, slug).await.starts_with("HTTP/1.1 200"), "the next request is answered");
+
+    let left = tokio::time::timeout(PATIENCE, async {
+        while Handle::current().metrics().num_alive_tasks() > before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(left.await.is_ok(), "{} tasks, before {before}", Handle::current().metrics().num_alive_tasks());
+    stop.send(()).expect("it serves");
+    server.await.expect("no panic").expect("a clean end");
+}
+
+async fn status_line_of(address: String, slug: &'static str) -> String {
+    status_line(&address, slug).await
+}
+
+/// How many tasks live once their number has not changed for a while.
+async fn at_rest() -> usize {
+    let mut seen = Handle::current().metrics().num_alive_tasks();
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = Handle::current().metrics().num_alive_tasks();
+        if now == seen {
+            return now;
+        }
+        seen = now;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hidden_flush_fixed_survives_many_rude_and_slow_clients() {
+    survives("hidden-flush").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closure_captured_state_fixed_survives_many_rude_and_slow_clients() {
+    survives("closure-captured-state").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swallowed_panic_fixed_survives_many_rude_and_slow_clients() {
+    survives("swallowed-panic").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ignored_deadline_fixed_survives_many_rude_and_slow_clients() {
+    survives("ignored-deadline").await;
 }

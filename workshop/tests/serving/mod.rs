@@ -12,15 +12,15 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `ghosts serve`, until it is dropped.
-pub struct Serving {
+pub(crate) struct Serving {
     child: Child,
     /// For instance `127.0.0.1:40123`.
-    pub address: String,
+    pub(crate) address: String,
     lines: Receiver<String>,
 }
 
 impl Serving {
-    pub fn start(slug: &str, fixed: bool) -> Self {
+    pub(crate) fn start(slug: &str, fixed: bool) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghosts"));
         command.args(["serve", slug, "--port", "0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         if fixed {
@@ -48,7 +48,7 @@ impl Serving {
     }
 
     /// The next line of the supplied parts or of the log that contains `text`.
-    pub fn said(&self, text: &str) -> String {
+    pub(crate) fn said(&self, text: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nothing said {text:?}"));
             if line.contains(text) {
@@ -58,7 +58,7 @@ impl Serving {
     }
 
     /// Ends the twin and tells every line that was not asked for yet.
-    pub fn stop(mut self) -> Vec<String> {
+    pub(crate) fn stop(mut self) -> Vec<String> {
         self.child.kill().expect("it serves until it is ended");
         self.child.wait().expect("it is our child");
         self.lines.iter().collect()

@@ -1,0 +1,154 @@
+//! What a person sees who follows `ghosts serve` with curl, over HTTP/1.1 and over HTTP/2.
+
+use std::{
+    io::Read,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::serving::Serving;
+
+/// Both protocols, as curl asks for them.
+const BOTH: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
+
+fn curl(protocol: &str, twin: &Serving, path: &str, more: &[&str]) -> Child {
+    Command::new("curl")
+        .args(["--silent", "--no-buffer", "--max-time", "60", protocol])
+        .args(more)
+        .arg(format!("http://{}{path}", twin.address))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl starts: it is in Debian's package `curl`")
+}
+
+fn said(child: Child) -> String {
+    let output = child.wait_with_output().expect("curl ends");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The first thing that curl prints, and then the rest.
+fn first_and_rest(mut child: Child) -> (String, String) {
+    let mut out = child.stdout.take().expect("it is piped");
+    let mut first = [0; 4096];
+    let length = out.read(&mut first).expect("curl prints");
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("text");
+    child.wait().expect("curl ends");
+    (String::from_utf8_lossy(&first[..length]).into_owned(), rest)
+}
+
+// ===== hidden-flush =====
+
+#[test]
+fn hidden_flush_the_log_comes_as_one_burst() {
+    for protocol in BOTH {
+        let twin = Serving::start("hidden-flush", false);
+        let (first, rest) = first_and_rest(curl(protocol, &twin, "/builds/7/log", &["--compressed"]));
+        assert_eq!((first.lines().count(), rest.as_str()), (5, ""), "{protocol}");
+    }
+}
+
+#[test]
+fn hidden_flush_fixed_the_log_comes_line_by_line() {
+    for protocol in BOTH {
+        let twin = Serving::start("hidden-flush", true);
+        let (first, rest) = first_and_rest(curl(protocol, &twin, "/builds/7/log", &["--compressed"]));
+        assert_eq!((first.lines().count(), rest.lines().count()), (1, 4), "{protocol}");
+    }
+}
+
+// ===== closure-captured-state =====
+
+/// The `x-user` of Ada's answer, whose request Bob's has overtaken.
+fn name_on_adas_answer(protocol: &str, fixed: bool) -> String {
+    let twin = Serving::start("closure-captured-state", fixed);
+    let as_user = |user| ["--header", user, "--dump-header", "-", "--output", "/dev/null"];
+    let ada = curl(protocol, &twin, "/orders", &as_user("authorization: Bearer ada"));
+    // Ada's request is in the warehouse for seconds; this is enough for it to get there.
+    std::thread::sleep(Duration::from_millis(500));
+    let bob = said(curl(protocol, &twin, "/orders", &as_user("authorization: Bearer bob")));
+    assert!(bob.contains("x-user: bob"), "{bob}");
+    let head = said(ada);
+    let line = head.lines().find(|line| line.starts_with("x-user: ")).expect("the answer names a user");
+    line.trim_start_matches("x-user: ").trim().to_owned()
+}
+
+#[test]
+fn closure_captured_state_ada_is_answered_as_bob() {
+    for protocol in BOTH {
+        assert_eq!(name_on_adas_answer(protocol, false), "bob", "{protocol}");
+    }
+}
+
+#[test]
+fn closure_captured_state_fixed_ada_is_answered_as_ada() {
+    for protocol in BOTH {
+        assert_eq!(name_on_adas_answer(protocol, true), "ada", "{protocol}");
+    }
+}
+
+// ===== swallowed-panic =====
+
+const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];
+const KEY: [&str; 2] = ["--header", "x-api-key: acme.secret"];
+
+#[test]
+fn swallowed_panic_a_panic_is_an_empty_200() {
+    for protocol in BOTH {
+        let twin = Serving::start("swallowed-panic", false);
+        assert_eq!(said(curl(protocol, &twin, "/invoices/13", &[STATUS, KEY].concat())), "200", "{protocol}");
+    }
+}
+
+#[test]
+fn swallowed_panic_a_panic_in_the_look_up_empties_every_page() {
+    for protocol in BOTH {
+        let twin = Serving::start("swallowed-panic", false);
+        let mistyped = ["--header", "x-api-key: mistyped"];
+        said(curl(protocol, &twin, "/invoices/7", &mistyped));
+        assert_eq!(said(curl(protocol, &twin, "/invoices/7", &[STATUS, KEY].concat())), "200", "{protocol}");
+    }
+}
+
+#[test]
+fn swallowed_panic_fixed_a_panic_is_a_500_and_the_next_page_is_whole() {
+    for protocol in BOTH {
+        let twin = Serving::start("swallowed-panic", true);
+        let answer = said(curl(protocol, &twin, "/invoices/13", &[STATUS, KEY].concat()));
+        assert!(answer.ends_with("500"), "{protocol}: {answer}");
+        twin.said("ERROR");
+        let mistyped = ["--header", "x-api-key: mistyped"];
+        said(curl(protocol, &twin, "/invoices/7", &mistyped));
+        let next = said(curl(protocol, &twin, "/invoices/7", &KEY));
+        assert!(next.contains("invoice 7"), "{protocol}: {next}");
+    }
+}
+
+// ===== ignored-deadline =====
+
+fn order(protocol: &str, twin: &Serving, order: &str) -> String {
+    let more = ["--request", "POST", "--header", "x-budget-ms: 300", "--output", "/dev/null"];
+    said(curl(protocol, twin, &format!("/orders/{order}"), &[&more[..], &STATUS].concat()))
+}
+
+#[test]
+fn ignored_deadline_the_order_is_charged_after_the_504() {
+    for protocol in BOTH {
+        let twin = Serving::start("ignored-deadline", false);
+        assert_eq!(order(protocol, &twin, "slow-bank"), "504", "{protocol}");
+        twin.said("charged slow-bank");
+    }
+}
+
+#[test]
+fn ignored_deadline_fixed_the_order_is_never_charged() {
+    for protocol in BOTH {
+        let twin = Serving::start("ignored-deadline", true);
+        assert_eq!(order(protocol, &twin, "slow-bank"), "504", "{protocol}");
+        assert_eq!(order(protocol, &twin, "slow-seal"), "504", "{protocol}");
+        // The broken twin would charge both within three seconds.
+        std::thread::sleep(Duration::from_secs(4));
+        let said = twin.stop();
+        assert!(!said.iter().any(|line| line.contains("charged")), "{protocol}: {said:?}");
+    }
+}
