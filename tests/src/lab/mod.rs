@@ -46,6 +46,7 @@ pub mod wire;
 pub use feed::{Feed, SourceError};
 pub use guard::{Limits, Proof, Specification};
 pub use logs::{LogLine, LogSpan};
+pub use panics::arranged_panic;
 pub use raw::RawConnection;
 pub use report::{Beside, Judged, Outcome, Report, Verdicts};
 pub use scene::{Broken, Lab, Scene, control, require};

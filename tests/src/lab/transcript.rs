@@ -27,9 +27,9 @@ pub struct Event {
 pub struct SceneRecord {
     /// What distinguishes this scene from its siblings, for instance `HTTP/2, text/plain`.
     pub title: String,
-    /// The events in the order in which they happened.
+    /// The events in the order in which they happened: at most 500, the first 250 and the last.
     pub events: Vec<Event>,
-    /// How many further events were seen and not kept.
+    /// How many events between those were seen and not kept.
     pub left_out: usize,
 }
 
@@ -39,11 +39,11 @@ impl SceneRecord {
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        if self.events.len() < KEPT {
-            self.events.push(event);
-        } else {
+        if self.events.len() == KEPT {
+            self.events.remove(KEPT / 2);
             self.left_out += 1;
         }
+        self.events.push(event);
     }
 
     /// Drops all but the first events, and does not count them.

@@ -443,7 +443,6 @@ impl Drop for Pending {
 
 /// The head of an answer, and its body, not yet read: while it is only held, the client is a reader that has stopped.
 /// Dropping it gives the rest of the body up: HTTP/2 resets the stream, HTTP/1.1 has to close the connection.
-#[must_use = "dropping it gives the body up"]
 pub struct Answer {
     scene: Scene,
     client: String,
