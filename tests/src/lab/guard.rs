@@ -21,10 +21,11 @@ use super::{
     transcript::SceneRecord,
 };
 
-/// What came of a proof.
+/// What came of a proof: nothing to tell, or why the promise does not hold.
 pub type Proof = Result<(), Broken>;
 
-/// What the guard allows an app under test.
+/// What the guard allows an app under test. What it may wait for in virtual time is each
+/// [scene's own](super::Scene::patience).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long one promise may take by the wall clock before the app is given up as spinning or blocked.
@@ -60,13 +61,14 @@ impl<A: Clone + Send + 'static> Specification<A> {
     }
 
     /// No other specification is judged in this process meanwhile. For apps that change something process-wide, such as the
-    /// panic hook.
+    /// panic hook, which is the laboratory's again for the next promise.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self
     }
 
-    /// Adds a promise: its kebab-case `key`, its `sentence`, and the `proof` that it is kept.
+    /// Adds a promise: its kebab-case `key`, its `sentence`, and the `proof` that it is kept. The proof gets a laboratory and
+    /// the constructor of its own; what it does not need to send to other threads need not be `Send`.
     pub fn promise<F>(mut self, key: &'static str, sentence: &'static str, proof: F) -> Self
     where
         F: AsyncFnOnce(Lab, A) -> Proof + Send + 'static,

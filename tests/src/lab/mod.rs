@@ -28,9 +28,91 @@
 //! assert!(report.all_kept(), "{report}");
 //! ```
 //!
-//! What keeps the clock still, and a proof repeatable: no timer in hyper's connections, no `date` header, small buffers and
-//! windows (see [`wire`]), and proofs that wait on channels, semaphores and notifies. A loop round `yield_now` never lets
-//! the runtime rest, and the clock never moves again.
+//! # A specification of your own
+//!
+//! 1. Take the app as a constructor whose parameters are everything that puts it under stress: the inner routes, the
+//!    dependency that it calls, the sinks that it writes to, its limits. The proof supplies them and so decides who waits for
+//!    whom; it judges only what they saw and what the client got.
+//! 2. Write one `async fn(Lab, App) -> Proof` for each promise. It begins a [`Scene`] for each protocol, kind or ending that
+//!    the promise speaks of, and serves a new app in each.
+//! 3. First show with [`control`] that the app works before the fault. Then bring the fault about, and say with [`require`]
+//!    what must be seen; what is `observed` otherwise is the sentence that the reader of the report gets.
+//! 4. Gates are channels, semaphores and notifies: the proof holds the one end and an inner route the other. A source of a
+//!    body is a [`Feed`]. To let everything run that can run, [`settle`](Scene::settle). To let time pass, `sleep`.
+//! 5. Write down what the parts that you supply see and do with [`Scene::note`]; wire and log lines stand there by
+//!    themselves.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use axum::{Router, body::Body, http::Request, routing::get};
+//! use spec::lab::{Lab, Limits, Proof, Protocol, Specification, control, require};
+//! use tokio::{sync::Semaphore, time::{sleep, timeout}};
+//!
+//! /// A gateway that gives its backend one second.
+//! fn gateway(backend: Router) -> Router {
+//!     use axum::{extract::Request, http::StatusCode, middleware::{Next, from_fn}, response::IntoResponse};
+//!     backend.layer(from_fn(async |request: Request, next: Next| {
+//!         let answer = timeout(Duration::from_secs(1), next.run(request)).await;
+//!         answer.unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response())
+//!     }))
+//! }
+//!
+//! async fn answers_in_time(lab: Lab, app: fn(Router) -> Router) -> Proof {
+//!     for protocol in Protocol::BOTH {
+//!         let scene = lab.scene(protocol.to_string());
+//!         let gate = Arc::new(Semaphore::new(1));
+//!         let (seen, waits) = (scene.clone(), gate.clone());
+//!         let backend = Router::new().route("/", get(async move || {
+//!             seen.note("backend", "is asked");
+//!             waits.acquire().await.expect("never closed").forget();
+//!             "boo"
+//!         }));
+//!         let client = scene.serve(app(backend)).connect("client", protocol).await;
+//!         let asking = || Request::get("/").body(Body::empty()).expect("a path");
+//!
+//!         let answer = client.send(asking()).await?;
+//!         control(answer.status() == 200, format!("expected 200, got {}", answer.status()))?;
+//!         answer.read().await;
+//!
+//!         let asked = scene.now_ms();
+//!         let answer = client.send(asking()).await?;
+//!         let waited = scene.now_ms() - asked;
+//!         require(answer.status() == 504, format!("expected 504, got {}", answer.status()))?;
+//!         require(waited <= 1000, format!("the answer took {waited} ms"))?;
+//!         drop((answer, client));
+//!         scene.settle().await;
+//!         require(scene.app_tasks() == 0, "a task of the request lives on")?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! let report = Specification::of("a-gateway", gateway as fn(Router) -> Router)
+//!     .promise("answers-in-time", "The client is answered within a second.", answers_in_time)
+//!     .judge(Limits::default());
+//! assert!(report.all_kept(), "{report}");
+//! ```
+//!
+//! # What keeps the clock still, and a proof repeatable
+//!
+//! No timer in hyper's connections, no `date` header, small buffers and windows (see [`wire`]), one thread. A loop round
+//! `yield_now` never lets the runtime rest, and the clock never moves again. Two timers that are due in the same millisecond
+//! are a tie that `select!` breaks at random: choose times that differ. Time does not pass by itself while a closure of
+//! `spawn_blocking` runs: learn from a channel that it has started, move the clock with `tokio::time::advance`, let it go,
+//! and judge what it did in [`Lab::afterwards`]. A request that must change threads is polled by hand with
+//! [`Scene::poll_elsewhere`].
+//!
+//! # What the guard makes of an app that misbehaves
+//!
+//! | the app | the line in the report |
+//! |---|---|
+//! | panics, wherever, caught or not | *the app panicked at src/lib.rs:7* |
+//! | waits for ever | *still waiting after 60 s of virtual time* ([`Scene::patience`]) |
+//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock |
+//! | exits, aborts, overflows its stack | the process ends: judge it with [`in_child`](crate::in_child) |
+//!
+//! A panic whose place is in the source of this package is the specification's own, and not counted against the app; one that
+//! is arranged elsewhere says so with [`arranged_panic`]. An app that sets the panic hook or changes something else that is
+//! the process's is judged [`alone`](Specification::alone); what panics under a hook of its own is not heard.
 
 mod attendance;
 mod feed;
