@@ -8,10 +8,10 @@ pub mod error_as_end;
 pub mod event_stream_exempt;
 pub mod flush_large_frames;
 pub mod flush_timer;
+pub mod now_or_never;
 pub mod smaller_buffer;
 pub mod stale_length;
 pub mod unbounded_pump;
-pub mod yield_after_flush;
 
 /// What each of them exports.
 pub type App = fn(Router) -> Router;
@@ -22,7 +22,7 @@ pub const ALL: &[(&str, App)] = &[
     ("flush-timer", flush_timer::app),
     ("event-stream-exempt", event_stream_exempt::app),
     ("flush-large-frames", flush_large_frames::app),
-    ("yield-after-flush", yield_after_flush::app),
+    ("now-or-never", now_or_never::app),
     ("bounded-pump", bounded_pump::app),
     ("unbounded-pump", unbounded_pump::app),
     ("data-stream", data_stream::app),

@@ -1,6 +1,9 @@
-//! The fixed twin keeps every promise, and so do right fixes that are not ours.
+//! Every line reaches the client when it is printed, with our fix and with others.
 
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
+
+use axum::Router;
+use spec::Report;
 
 #[path = "also_right/compression_layer.rs"]
 mod compression_layer;
@@ -12,12 +15,32 @@ mod known_length_only;
 mod watchful_pump;
 
 #[test]
-fn compiles() {
-    let _: [fn(axum::Router) -> axum::Router; 5] = [
-        hidden_flush_fixed::app,
-        compression_layer::app,
-        flush_each_frame::app,
-        known_length_only::app,
-        watchful_pump::app,
-    ];
+fn a_flush_before_pending_keeps_every_promise() {
+    insta::assert_snapshot!("fixed", all_kept(hidden_flush_fixed::app).verdicts());
+}
+
+#[test]
+fn so_does_a_flush_after_each_frame() {
+    all_kept(flush_each_frame::app);
+}
+
+#[test]
+fn so_does_leaving_live_logs_uncompressed() {
+    all_kept(known_length_only::app);
+}
+
+#[test]
+fn so_does_a_pump_that_notices_when_the_client_leaves() {
+    all_kept(watchful_pump::app);
+}
+
+#[test]
+fn so_does_the_layer_of_tower_http_over_an_encoder_that_flushes() {
+    all_kept(compression_layer::app);
+}
+
+fn all_kept(app: fn(Router) -> Router) -> Report {
+    let report = spec::hidden_flush::check(app);
+    assert!(report.all_kept(), "{report}");
+    report
 }

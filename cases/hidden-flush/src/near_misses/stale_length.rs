@@ -1,7 +1,7 @@
 //! Passing `content-length` on tempts because the download page draws its progress bar from it.
 //!
-//! It breaks the message: the length is that of the log before it was compressed, and fewer
-//! bytes follow.
+//! It breaks the message: the length is that of the log before it was compressed, fewer bytes follow, and hyper cuts the
+//! connection.
 
 use std::{
     io::Write,

@@ -1,14 +1,12 @@
-//! Returning `Pending` after each flush tempts because hyper writes to the socket when a body
-//! is pending.
+//! `now_or_never` tempts because it asks in two words whether the source has more, and the encoder is flushed if not.
 //!
-//! It breaks because nobody has asked the source: it holds no waker, so the second event waits
-//! until something else polls the body.
+//! It breaks because it asks in nobody's name: the source has no waker to call when its next line comes.
 
 use std::{
     io::Write,
     mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use axum::{
@@ -20,7 +18,12 @@ use axum::{
     response::Response,
 };
 use flate2::{Compression, write::GzEncoder};
+use futures_util::FutureExt;
 use http_body::Frame;
+use http_body_util::BodyExt;
+
+/// How much of a log goes into the encoder between two flushes, each of which costs compression.
+const BLOCK: usize = 8 * 1024;
 
 /// Serves `logs`, compressed for clients that accept gzip.
 pub fn app(logs: Router) -> Router {
@@ -46,7 +49,7 @@ async fn compress(request: Request, next: Next) -> Response {
         Body::new(GzipBody {
             inner,
             encoder: GzEncoder::new(Vec::new(), Compression::fast()),
-            flushed: false,
+            unflushed: 0,
             ended: false,
             last: None,
         })
@@ -67,8 +70,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 struct GzipBody {
     inner: Body,
     encoder: GzEncoder<Vec<u8>>,
-    /// Whether the last frame came from a flush.
-    flushed: bool,
+    /// How much has gone into the encoder since its last flush.
+    unflushed: usize,
     ended: bool,
     /// What follows the last compressed byte: trailers, an error, or nothing.
     last: Option<Result<Frame<Bytes>, Error>>,
@@ -79,7 +82,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 impl GzipBody {
     fn flush(&mut self) -> Polled {
         self.encoder.flush().map_err(Error::new)?;
-        self.flushed = true;
+        self.unflushed = 0;
         let compressed = mem::take(self.encoder.get_mut());
         Poll::Ready(Some(Ok(Frame::data(compressed.into()))))
     }
@@ -96,32 +99,35 @@ impl HttpBody for GzipBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(this.last.take());
-        }
-        // Hyper keeps what it was given in a buffer of its own until the body is pending.
-        if mem::take(&mut this.flushed) && !this.inner.is_end_stream() {
-            return Poll::Pending;
-        }
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
-        match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) => {
-                this.encoder.write_all(&data).map_err(Error::new)?;
-                this.flush()
+        while !this.ended {
+            let frame = match this.inner.frame().now_or_never() {
+                Some(frame) => frame,
+                None if this.unflushed > 0 => return this.flush(),
+                None => return Poll::Pending,
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    this.encoder.write_all(&data).map_err(Error::new)?;
+                    this.unflushed += data.len();
+                    if this.unflushed >= BLOCK {
+                        return this.flush();
+                    }
+                }
+                Some(Ok(Err(trailers))) => {
+                    this.last = Some(Ok(trailers));
+                    return this.finish();
+                }
+                Some(Err(error)) => {
+                    this.last = Some(Err(error));
+                    // Finishing would add the checksum of a whole log.
+                    this.ended = true;
+                    return this.flush();
+                }
+                None => return this.finish(),
             }
-            Some(Ok(Err(trailers))) => {
-                this.last = Some(Ok(trailers));
-                this.finish()
-            }
-            Some(Err(error)) => {
-                this.last = Some(Err(error));
-                // Finishing would add the checksum of a whole log.
-                this.ended = true;
-                this.flush()
-            }
-            None => this.finish(),
         }
+        Poll::Ready(this.last.take())
     }
 }
