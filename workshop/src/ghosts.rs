@@ -34,7 +34,7 @@ pub const ALL: &[Ghost] = &[Ghost {
     broken: || spec::hidden_flush::check(hidden_flush::app),
     fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
     near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
-    serve: |fixed| if fixed { hidden_flush_fixed::app } else { hidden_flush::app }(Router::new()),
+    serve: |fixed| if fixed { hidden_flush_fixed::app } else { hidden_flush::app }(spec::hidden_flush::stand_ins()),
 }];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
