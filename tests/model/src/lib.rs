@@ -107,6 +107,7 @@ use std::sync::Once;
 use loom::model::Builder;
 use tracing::subscriber::NoSubscriber;
 
+pub mod closure_captured_state;
 mod interleaving;
 pub mod sync;
 pub mod thread;
