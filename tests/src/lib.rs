@@ -12,6 +12,7 @@
 //! ```
 
 mod child;
+pub mod closure_captured_state;
 pub mod hidden_flush;
 pub mod lab;
 
