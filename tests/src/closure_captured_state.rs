@@ -519,8 +519,9 @@ impl Got {
 }
 
 async fn answered(answer: Answer) -> Got {
-    let header = |name| answer.header(name).map(str::to_owned);
-    let got = Got { user: "", status: answer.status(), name: header("x-user"), log_id: header("x-log-id") };
+    let name = answer.headers().contains_key("x-user").then(|| users(answer.headers()));
+    let log_id = answer.header("x-log-id").map(str::to_owned);
+    let got = Got { user: "", status: answer.status(), name, log_id };
     answer.read().await;
     got
 }
@@ -552,10 +553,10 @@ impl Seen {
         self.questions += 1;
         if !self.waiting.contains(&user) {
             let waiting: Vec<String> = self.waiting.iter().map(|user| person(user)).collect();
-            let waiting = waiting.join(" and ");
-            self.misnamed.push(format!(
-                "at {at_ms} ms, when only {waiting} waited, the warehouse was asked for {path} of {user:?}"
-            ));
+            let waiting =
+                if waiting.is_empty() { "nobody".to_owned() } else { format!("only {}", waiting.join(" and ")) };
+            self.misnamed
+                .push(format!("at {at_ms} ms, when {waiting} waited, the warehouse was asked for {path} of {user:?}"));
         }
     }
 }

@@ -10,8 +10,8 @@
 //! 3. The warehouse answers Ada's first question, and the desk asks the second.
 //!
 //! # Fix
-//! Each request has a `RequestContext` of its own: a plain value, made from the clone that axum hands to the
-//! request, carried to the handler in the request's extensions and kept by `identify` for the time after the
+//! Each request has a `RequestContext` of its own: a plain value, cloned from the captured one, which nobody
+//! writes. The handler finds it in the request's extensions; `identify` keeps it for the time after the
 //! `.await`. Only the counter stays behind an `Arc`, because log ids must differ between requests.
 //!
 //! # Cost

@@ -1,9 +1,9 @@
 //! The ghost is laid to rest: each request has a context of its own.
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
-use axum::{Router, http::StatusCode};
+use axum::Router;
 use model::{closure_captured_state as model_of, sync};
-use spec::closure_captured_state::check;
+use spec::closure_captured_state::{Entry, check};
 use tokio::sync::mpsc::UnboundedSender;
 
 #[path = "../src/shared.rs"]
@@ -55,7 +55,7 @@ fn a_service_whose_future_keeps_it_all_is_right() {
     right(local_in_the_service::app);
 }
 
-fn right(app: fn(Router, UnboundedSender<(String, String, StatusCode)>) -> Router) {
+fn right(app: fn(Router, UnboundedSender<Entry>) -> Router) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
 }

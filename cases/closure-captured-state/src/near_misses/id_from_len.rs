@@ -63,12 +63,11 @@ async fn identify(
     };
     let log_id = {
         let mut recent = recent.lock().unwrap();
-        recent.push_back(user.to_owned());
-        let log_id = recent.len();
-        if log_id > RECENT {
+        if recent.len() == RECENT {
             recent.pop_front();
         }
-        log_id
+        recent.push_back(user.to_owned());
+        recent.len()
     };
     let context = RequestContext { user: user.to_owned(), log_id };
     request.extensions_mut().insert(context.clone());
