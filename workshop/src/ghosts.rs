@@ -29,13 +29,32 @@ pub struct NearMiss {
 }
 
 /// Every ghost, in the order of the tour.
-pub const ALL: &[Ghost] = &[Ghost {
-    slug: "hidden-flush",
-    broken: || spec::hidden_flush::check(hidden_flush::app),
-    fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
-    near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
-    serve: |fixed| if fixed { hidden_flush_fixed::app } else { hidden_flush::app }(spec::hidden_flush::stand_ins()),
-}];
+pub const ALL: &[Ghost] = &[
+    Ghost {
+        slug: "closure-captured-state",
+        broken: || spec::closure_captured_state::check(closure_captured_state::app),
+        fixed: || spec::closure_captured_state::check(closure_captured_state_fixed::app),
+        near_misses: || {
+            near_misses(closure_captured_state::near_misses::ALL, |app| spec::closure_captured_state::check(app))
+        },
+        serve: |fixed| {
+            let app = if fixed { closure_captured_state_fixed::app } else { closure_captured_state::app };
+            let (warehouse, access_log) = spec::closure_captured_state::stand_ins();
+            app(warehouse, access_log)
+        },
+    },
+    Ghost {
+        slug: "hidden-flush",
+        broken: || spec::hidden_flush::check(hidden_flush::app),
+        fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
+        near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
+        serve: |fixed| {
+            let app = if fixed { hidden_flush_fixed::app } else { hidden_flush::app };
+            let logs = spec::hidden_flush::stand_ins();
+            app(logs)
+        },
+    },
+];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
     all.iter().map(|&(name, app)| NearMiss { name, check: Box::new(move || check(app)) }).collect()
