@@ -149,7 +149,7 @@ mod tests {
                 "hyper-1.12.0/src/lib.rs",
             ),
             ("/home/ada/elsewhere/shop/src/pay/mod.rs", "shop/src/pay/mod.rs"),
-            ("C:/work/shop/src/lib.rs", "shop/src/lib.rs"),
+            ("C:/code/shop/src/lib.rs", "shop/src/lib.rs"),
             ("/home/ada/script.rs", "script.rs"),
             ("/src/lib.rs", "src/lib.rs"),
         ] {
