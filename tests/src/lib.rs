@@ -15,6 +15,7 @@ mod child;
 pub mod closure_captured_state;
 pub mod hidden_flush;
 pub mod lab;
+pub mod swallowed_panic;
 
 pub use child::{Ended, in_child, in_child_within};
 pub use lab::{Limits, Report};

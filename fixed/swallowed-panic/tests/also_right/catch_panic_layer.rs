@@ -18,7 +18,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode},
-    middleware::{Next, from_fn_with_state, map_response},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -48,7 +48,7 @@ pub fn app(
             .layer(from_fn_with_state(access_log, log_access))
             .layer(CorsLayer::new().allow_origin(cors::Any))
             .layer(from_fn_with_state(in_flight, count_in_flight))
-            .layer(map_response(recover_body))
+            .layer(from_fn(recover_body))
             .layer(CatchPanicLayer::custom(answer_panic))
             .layer(from_fn_with_state(directory, look_up_tenant)),
     )
@@ -107,8 +107,9 @@ fn answer_panic(payload: Box<dyn Any + Send>) -> Response {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
-async fn recover_body(response: Response) -> Response {
-    response.map(|inner| Body::new(RecoveredBody { inner, span: Span::current() }))
+async fn recover_body(request: Request, next: Next) -> Response {
+    let span = Span::current();
+    next.run(request).await.map(|inner| Body::new(RecoveredBody { inner, span }))
 }
 
 /// A body whose panic is an error, so that no client takes half an answer for a whole one.
