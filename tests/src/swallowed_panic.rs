@@ -1,6 +1,7 @@
 //! The specification of `swallowed-panic`: a tenant gateway that must answer a panic, tell of it, and go on.
 
 use std::{
+    fmt,
     panic::panic_any,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -27,8 +28,8 @@ use tokio::{
 use tracing::Level;
 
 use crate::lab::{
-    Answer, Broken, Connection, End, Lab, Limits, Proof, Protocol, Received, Report, Scene, Server, Specification,
-    control, require, wire::EndedBy,
+    Answer, Broken, Connection, End, Lab, Limits, LogLine, Proof, Protocol, Received, Report, Scene, Server,
+    Specification, control, require, wire::EndedBy,
 };
 
 /// Finds the tenant that the headers of a request stand for.
@@ -128,11 +129,10 @@ pub fn stand_ins() -> (Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, 
 
 async fn panic_answered_with_bare_500(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for (path, when) in [("/invoices/13", "at once"), ("/late/20", "after 20 ms")] {
-            let gateway = Gateway::open(lab.scene(format!("{protocol}, a panic {when}")), &app, Payload::Formatted);
-            let client = gateway.healthy("client", protocol).await?;
-            let answer = gateway.ask(&client, path, "req-2").await?;
-            answer.is_a_bare_500()?;
+        let gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.healthy("client", protocol).await?;
+        for (path, id) in [("/invoices/13", "req-2"), ("/late/20", "req-3")] {
+            gateway.ask(&client, path, id, KNOWN).await?.is_a_bare_500()?;
         }
     }
     Ok(())
@@ -140,39 +140,39 @@ async fn panic_answered_with_bare_500(lab: Lab, app: App) -> Proof {
 
 async fn panic_logged_once(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for payload in [Payload::Literal, Payload::Formatted] {
-            let gateway = Gateway::open(lab.scene(format!("{protocol}, {}", payload.name())), &app, payload);
-            let client = gateway.healthy("client", protocol).await?;
-            // Whether it is answered is another promise.
-            let _ = gateway.ask(&client, "/invoices/13", "req-2").await;
-            gateway.scene.settle().await;
-            gateway.logged_once(&["req-2"], "/invoices/{id}", payload)?;
-        }
+        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.healthy("client", protocol).await?;
+        // Whether they are answered is another promise.
+        let _ = gateway.ask(&client, "/invoices/13", "req-2", KNOWN).await;
+        gateway.scene.settle().await;
+        gateway.logged_once(&["req-2"], "/invoices/{id}")?;
+        // Two requests that wait at the same time, and panic in turns.
+        let first = gateway.server.connect("first", protocol).await;
+        let second =
+            if protocol == Protocol::Http1 { gateway.server.connect("second", protocol).await } else { first.clone() };
+        let first = first.begin(asking("/late/30", "req-3", KNOWN));
+        sleep(Duration::from_millis(10)).await;
+        let second = second.begin(asking("/late/10", "req-4", KNOWN));
+        sleep(Duration::from_millis(50)).await;
+        drop((first, second));
+        gateway.logged_once(&["req-3", "req-4"], "/late/{ms}")?;
     }
-    let scene = lab.scene("HTTP/2, two panics in turns");
-    let gateway = Gateway::open(scene, &app, Payload::Formatted);
-    let client = gateway.healthy("client", Protocol::Http2).await?;
-    let slow = client.begin(asking("/late/30", "req-2", KNOWN));
-    sleep(Duration::from_millis(10)).await;
-    let quick = client.begin(asking("/late/10", "req-3", KNOWN));
-    sleep(Duration::from_millis(50)).await;
-    drop((slow, quick));
-    gateway.logged_once(&["req-2", "req-3"], "/late/{ms}", Payload::Formatted)
+    Ok(())
 }
 
 async fn outer_layers_see_a_500(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app, Payload::Formatted);
-        let client = gateway.healthy("client", protocol).await?;
+        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.server.connect("client", protocol).await;
         let ordinary = gateway.ordinary_500(&client).await?;
 
-        let late = client.begin(asking("/late/20", "req-3", KNOWN));
+        let late = client.begin(asking("/late/20", "req-2", KNOWN));
         sleep(Duration::from_millis(10)).await;
         let gauge = gateway.in_flight();
         control(gauge == 1, format!("one request was in flight and the gauge said {gauge}"))?;
-        // Where no answer comes the access log tells more of it, and is asked first.
         let answer = late.answer().await;
         gateway.scene.settle().await;
+        // Where no answer came the access log tells more, and is asked first.
         gateway.recorded("/late/{ms}")?;
         Seen::of(answer?).await.has_the_cors_of(&ordinary)?;
         gateway.scene.settle().await;
@@ -183,14 +183,14 @@ async fn outer_layers_see_a_500(lab: Lab, app: App) -> Proof {
 
 async fn look_up_panic_like_handler_panic(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app, Payload::Formatted);
-        let client = gateway.healthy("client", protocol).await?;
+        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.server.connect("client", protocol).await;
         let ordinary = gateway.ordinary_500(&client).await?;
 
-        let answer = gateway.ask_as(&client, "/invoices/7", "req-3", MISTYPED).await?;
+        let answer = gateway.ask(&client, "/invoices/7", "req-2", MISTYPED).await?;
         answer.is_a_bare_500()?;
         gateway.scene.settle().await;
-        gateway.logged_once(&["req-3"], "/invoices/{id}", Payload::Formatted)?;
+        gateway.logged_once(&["req-2"], "/invoices/{id}")?;
         gateway.recorded("/invoices/{id}")?;
         answer.has_the_cors_of(&ordinary)?;
         gateway.nothing_in_flight()?;
@@ -200,37 +200,38 @@ async fn look_up_panic_like_handler_panic(lab: Lab, app: App) -> Proof {
 
 async fn next_request_works(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for site in [Site::Handler, Site::LookUp, Site::StreamedBody] {
-            let gateway = Gateway::open(lab.scene(format!("{protocol}, {}", site.name())), &app, Payload::Formatted);
-            let client = gateway.healthy("client", protocol).await?;
-            // What this client sees is another promise.
-            match site {
-                Site::Handler => drop(gateway.ask(&client, "/invoices/13", "req-2").await),
-                Site::LookUp => drop(gateway.ask_as(&client, "/invoices/7", "req-2", MISTYPED).await),
-                Site::StreamedBody => {
-                    let body = gateway.export("9");
-                    body.line("line 1\n");
-                    body.panics();
-                    drop(gateway.ask(&client, "/exports/9", "req-2").await);
-                }
-            }
-            gateway.scene.settle().await;
-            let (next, which) = match protocol {
-                Protocol::Http1 => (gateway.server.connect("next", protocol).await, "on a new connection"),
-                Protocol::Http2 => (client, "on the same connection"),
+        let gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let mut client = gateway.healthy("client", protocol).await?;
+        for site in ["handler", "look-up", "body"] {
+            let export = gateway.export("9");
+            export.line("line 1\n");
+            export.panics(Payload::Formatted);
+            let (path, key) = match site {
+                "handler" => ("/invoices/13", KNOWN),
+                "look-up" => ("/invoices/7", MISTYPED),
+                _ => ("/exports/9", KNOWN),
             };
-            for id in ["req-3", "req-4"] {
-                let served = gateway.ask(&next, "/invoices/7", id).await.map_err(|closed| {
-                    Broken::because(format!("after {}, the next request {which}: {closed}", site.name()))
-                })?;
-                let observed = format!(
-                    "after {}, the next request {which} got {} with {:?}, expected 200 with \"invoice 7\"",
-                    site.name(),
-                    served.status.as_u16(),
-                    served.text
-                );
-                require(served.is_invoice_7(), observed)?;
-            }
+            // What this client sees is another promise.
+            let _ = gateway.ask(&client, path, "req-2", key).await;
+            gateway.scene.settle().await;
+            let which = match protocol {
+                Protocol::Http1 => {
+                    client = gateway.server.connect("next", protocol).await;
+                    "on a new connection"
+                }
+                Protocol::Http2 => "on the same connection",
+            };
+            let next = gateway.ask(&client, "/invoices/7", "req-3", KNOWN).await;
+            let got = match next {
+                Ok(next) if next.is_invoice_7() => None,
+                Ok(next) => Some(next.to_string()),
+                Err(_) => Some("no answer".to_owned()),
+            };
+            let observed = format!(
+                "a panic in the {site}, and the next request {which} got {}, expected 200 with \"invoice 7\"",
+                got.as_deref().unwrap_or_default()
+            );
+            require(got.is_none(), observed)?;
             gateway.scene.settle().await;
             gateway.nothing_in_flight()?;
         }
@@ -244,12 +245,13 @@ async fn handler_leaves_with_client(lab: Lab, app: App) -> Proof {
         (Protocol::Http2, "closes the connection"),
         (Protocol::Http2, "resets the stream"),
     ] {
-        let gateway = Gateway::open(lab.scene(format!("{protocol}, the client {how}")), &app, Payload::Formatted);
-        let client = gateway.healthy("client", protocol).await?;
-        let asked = client.begin(asking("/reports/7", "req-2", KNOWN));
+        let gateway = Gateway::open(lab.scene(format!("{protocol}, the client {how}")), &app);
+        let client = gateway.server.connect("client", protocol).await;
+        let asked = client.begin(asking("/reports/7", "req-1", KNOWN));
         sleep(Duration::from_secs(5)).await;
-        let running = gateway.handler() == Handler::Running;
-        control(running && gateway.in_flight() == 1, "the report was asked for and its handler is not in flight")?;
+        let gauge = gateway.in_flight();
+        control(gateway.handler() == Handler::Running, "GET /reports/7 was sent and its handler did not run")?;
+        control(gauge == 1, format!("one request was in flight and the gauge said {gauge}"))?;
 
         let left = gateway.scene.now_ms();
         if how == "resets the stream" {
@@ -261,10 +263,12 @@ async fn handler_leaves_with_client(lab: Lab, app: App) -> Proof {
         gateway.scene.settle().await;
         let observed = match gateway.handler() {
             Handler::Dropped(at) => format!("the client left at {left} ms and its handler was dropped at {at} ms"),
-            Handler::Idle | Handler::Running => format!(
-                "the client left at {left} ms and its handler was still running at {} ms",
-                gateway.scene.now_ms()
-            ),
+            Handler::Idle | Handler::Running => {
+                format!(
+                    "the client left at {left} ms and its handler was still running at {} ms",
+                    gateway.scene.now_ms()
+                )
+            }
         };
         require(gateway.handler() == Handler::Dropped(left), observed)?;
         gateway.nothing_in_flight()?;
@@ -274,43 +278,38 @@ async fn handler_leaves_with_client(lab: Lab, app: App) -> Proof {
 
 async fn body_panic_ends_in_error(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let gateway = Gateway::open(lab.scene(protocol.to_string()), &app, Payload::Formatted);
-        let client = gateway.healthy("client", protocol).await?;
-        let sibling_export = gateway.export("8");
-        let export = gateway.export("9");
+        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.server.connect("client", protocol).await;
         let sibling = match protocol {
             Protocol::Http1 => gateway.server.connect("sibling", protocol).await,
             Protocol::Http2 => client.clone(),
         };
-        let mut sibling = sibling.send(asking("/exports/8", "req-2", KNOWN)).await?.listen();
-        sibling_export.line("sibling 1\n");
-        sibling.hears("sibling 1\n").await?;
+        let beside = gateway.export("8");
+        let mut sibling = sibling.send(asking("/exports/8", "req-1", KNOWN)).await?.listen();
+        beside.line("a line beside\n");
+        sibling.hears("a line beside\n").await?;
 
-        let listener = client.send(asking("/exports/9", "req-3", KNOWN)).await?.listen();
+        let export = gateway.export("9");
+        let listener = client.send(asking("/exports/9", "req-2", KNOWN)).await?.listen();
         sleep(Duration::from_secs(5)).await;
         let sent = gateway.scene.now_ms();
         export.line("line 1\n");
         gateway.scene.settle().await;
-        let came = listener.so_far().came_at_ms("line 1\n");
-        control(came == Some(sent), format!("a line produced at {sent} ms had not come at {sent} ms"))?;
+        let came = listener.so_far().came_at_ms("line 1\n") == Some(sent);
+        control(came, format!("a line of the body was produced at {sent} ms and did not come then"))?;
 
         sleep(Duration::from_secs(5)).await;
         let panicked = gateway.scene.now_ms();
-        export.panics();
+        export.panics(Payload::Formatted);
         sleep(Duration::from_secs(5)).await;
-        let received = listener.so_far();
-        broke_off(&received, panicked)?;
-        let text = received.text();
-        require(text == "line 1\n", format!("expected the one line before the panic, got {text:?}"))?;
+        broke_off(&listener.so_far(), panicked)?;
+        gateway.logged_once(&["req-2"], "/exports/{id}")?;
 
-        gateway.scene.settle().await;
-        gateway.logged_once(&["req-3"], "/exports/{id}", Payload::Formatted)?;
-        sibling_export.line("sibling 2\n");
-        let went_on = sibling.hears("sibling 2\n").await.is_ok();
-        require(went_on, "the body panicked and a stream beside it ended too")?;
-        drop(sibling_export);
-        let whole = sibling.ended().await.end.is_some_and(|(_, end)| end == End::Clean);
-        require(whole, "the body panicked and a stream beside it did not end cleanly")?;
+        beside.line("another beside\n");
+        let goes_on = sibling.hears("another beside\n").await.is_ok();
+        drop(beside);
+        let ended = sibling.ended().await.end.map(|(_, end)| end);
+        require(goes_on && ended == Some(End::Clean), "the body panicked, and a stream beside it ended with it")?;
         gateway.scene.settle().await;
         gateway.no_connection_panicked()?;
         gateway.nothing_in_flight()?;
@@ -320,29 +319,25 @@ async fn body_panic_ends_in_error(lab: Lab, app: App) -> Proof {
 
 async fn payload_of_any_type(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for (site, key) in [(Site::Handler, KNOWN), (Site::LookUp, MISTYPED)] {
-            let title = format!("{protocol}, {}", site.name());
-            let mut gateway = Gateway::open(lab.scene(title), &app, Payload::Number);
-            let client = gateway.healthy("client", protocol).await?;
-            gateway.ordinary_500(&client).await?;
-            gateway.ask_as(&client, "/invoices/13", "req-3", key).await?.is_a_bare_500()?;
+        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.healthy("client", protocol).await?;
+        gateway.entries();
+        for (path, id, key) in [("/invoices/15", "req-2", KNOWN), ("/invoices/7", "req-3", NUMBER)] {
+            gateway.ask(&client, path, id, key).await?.is_a_bare_500()?;
             gateway.scene.settle().await;
-            gateway.logged_once(&["req-3"], "/invoices/{id}", Payload::Number)?;
+            gateway.logged(id, "/invoices/{id}")?;
             gateway.recorded("/invoices/{id}")?;
             gateway.nothing_in_flight()?;
         }
-        let gateway =
-            Gateway::open(lab.scene(format!("{protocol}, {}", Site::StreamedBody.name())), &app, Payload::Number);
-        let client = gateway.healthy("client", protocol).await?;
         let export = gateway.export("9");
-        let mut listener = client.send(asking("/exports/9", "req-2", KNOWN)).await?.listen();
+        let mut listener = client.send(asking("/exports/9", "req-4", KNOWN)).await?.listen();
         export.line("line 1\n");
         listener.hears("line 1\n").await?;
         let panicked = gateway.scene.now_ms();
-        export.panics();
+        export.panics(Payload::Number);
         gateway.scene.settle().await;
         broke_off(&listener.so_far(), panicked)?;
-        gateway.logged_once(&["req-2"], "/exports/{id}", Payload::Number)?;
+        gateway.logged("req-4", "/exports/{id}")?;
         gateway.no_connection_panicked()?;
         gateway.nothing_in_flight()?;
     }
@@ -360,14 +355,15 @@ fn broke_off(received: &Received, panicked: u64) -> Proof {
 
 // ===== What the specification supplies =====
 
-/// What an arranged panic says, unless its payload is no text. No client may read any of it.
+/// What an arranged panic says, unless its payload is a number. No client may read any of it.
 const MESSAGE: &str = "the invoice of Ada Byron has no lines";
 const TELLING: [&str; 4] = ["Ada Byron", "no lines", ".rs", "swallowed_panic"];
-/// A key that belongs to a tenant, and one that makes the look-up panic.
+/// A key that belongs to a tenant, one that makes the look-up panic, and one that makes it panic with a number.
 const KNOWN: &str = "acme.secret";
 const MISTYPED: &str = "acme";
+const NUMBER: &str = "13";
 
-#[derive(Clone, Copy)]
+/// What an arranged panic throws.
 enum Payload {
     Literal,
     Formatted,
@@ -375,36 +371,11 @@ enum Payload {
 }
 
 impl Payload {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Literal => "a panic with a literal",
-            Self::Formatted => "a panic with a formatted text",
-            Self::Number => "a panic with a number",
-        }
-    }
-
     fn panics(self) -> ! {
         match self {
             Self::Literal => panic_any(MESSAGE),
             Self::Formatted => panic_any(MESSAGE.to_owned()),
             Self::Number => panic_any(13_u32),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Site {
-    Handler,
-    LookUp,
-    StreamedBody,
-}
-
-impl Site {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Handler => "a panic in a handler",
-            Self::LookUp => "a panic in the look-up",
-            Self::StreamedBody => "a panic in a body",
         }
     }
 }
@@ -417,36 +388,37 @@ struct Gateway {
     access_log: UnboundedReceiver<(String, StatusCode)>,
     exports: Exports,
     handler: Arc<Mutex<Handler>>,
+    logs_seen: usize,
 }
 
 impl Gateway {
-    fn open(scene: Scene, app: &App, payload: Payload) -> Self {
+    fn open(scene: Scene, app: &App) -> Self {
         let in_flight = Arc::<AtomicI64>::default();
         let exports = Exports::default();
         let handler = Arc::new(Mutex::new(Handler::Idle));
         let (log, access_log) = unbounded_channel();
-        let tenant = move |headers: &HeaderMap| match headers.get("x-api-key")?.to_str().ok()?.split_once('.') {
-            Some((tenant, _)) => Some(tenant.to_owned()),
-            None => payload.panics(),
+        let tenant = |headers: &HeaderMap| match headers.get("x-api-key")?.to_str().ok()? {
+            MISTYPED => Payload::Formatted.panics(),
+            NUMBER => Payload::Number.panics(),
+            key => key.split_once('.').map(|(tenant, _)| tenant.to_owned()),
         };
-        let routes = routes(&scene, payload, exports.clone(), handler.clone());
+        let routes = routes(&scene, exports.clone(), handler.clone());
         let server = scene.serve(app(routes, Arc::new(tenant), in_flight.clone(), log));
-        Self { scene, server, in_flight, access_log, exports, handler }
+        Self { scene, server, in_flight, access_log, exports, handler, logs_seen: 0 }
     }
 
     /// A client that has seen the gateway work.
     async fn healthy(&self, lane: &str, protocol: Protocol) -> Result<Connection, Broken> {
         let client = self.server.connect(lane, protocol).await;
-        let answer = self.ask(&client, "/invoices/7", "req-1").await?;
-        let observed = format!("GET /invoices/7 got {} with {:?}", answer.status.as_u16(), answer.text);
-        control(answer.is_invoice_7(), observed)?;
+        let answer = self.ask(&client, "/invoices/7", "req-1", KNOWN).await?;
+        control(answer.is_invoice_7(), format!("GET /invoices/7 got {answer}"))?;
         Ok(client)
     }
 
-    /// A 500 that no panic made, to compare with; empties the access log.
+    /// A 500 that no panic made, to compare with.
     async fn ordinary_500(&mut self, client: &Connection) -> Result<Seen, Broken> {
-        self.entries();
-        let answer = self.ask(client, "/invoices/0", "req-2").await?;
+        let answer = self.ask(client, "/invoices/0", "req-1", KNOWN).await?;
+        control(answer.status == StatusCode::INTERNAL_SERVER_ERROR, format!("GET /invoices/0 got {answer}"))?;
         self.scene.settle().await;
         let entries = self.entries();
         control(entries == ["500 of /invoices/{id}"], format!("for a 500 the access log has {}", all(&entries)))?;
@@ -455,17 +427,7 @@ impl Gateway {
         Ok(answer)
     }
 
-    async fn ask(&self, client: &Connection, path: &str, id: &'static str) -> Result<Seen, Broken> {
-        self.ask_as(client, path, id, KNOWN).await
-    }
-
-    async fn ask_as(
-        &self,
-        client: &Connection,
-        path: &str,
-        id: &'static str,
-        key: &'static str,
-    ) -> Result<Seen, Broken> {
+    async fn ask(&self, client: &Connection, path: &str, id: &str, key: &str) -> Result<Seen, Broken> {
         let answer = client.send(asking(path, id, key)).await;
         let answer =
             answer.map_err(|_| Broken::because(format!("GET {path} got no answer, only a closed connection")))?;
@@ -512,24 +474,34 @@ impl Gateway {
         require(client.is_none(), format!("the panic took the whole connection of the {}", client.unwrap_or_default()))
     }
 
-    /// Each of the requests `ids` panicked, and there is one ERROR event for each that says what panicked and for whom. A
-    /// payload that is no text leaves nothing to carry: any ERROR event of the request will do.
-    fn logged_once(&self, ids: &[&str], route: &str, payload: Payload) -> Proof {
-        let mut errors = self.scene.logs();
-        errors.retain(|line| line.level == Level::ERROR);
-        if !matches!(payload, Payload::Number) {
-            errors.retain(|line| line.carries(MESSAGE));
-            let (count, expected) = (errors.len(), ids.len());
-            require(count > 0, format!("no ERROR event carries the message of the panic, {MESSAGE:?}"))?;
-            let observed = format!("{count} ERROR events carry the message of the panic, expected {expected}");
-            require(count == expected, observed)?;
-        }
-        for id in ids {
-            let named = errors.iter().any(|line| line.mentions(id) && line.mentions(route));
-            require(named, format!("no ERROR event of the panic names the request {id} and the route {route}"))?;
-        }
-        Ok(())
+    /// The ERROR events that have come since the last call.
+    fn new_errors(&mut self) -> Vec<LogLine> {
+        let logs = self.scene.logs();
+        let new = logs.get(self.logs_seen..).unwrap_or_default().iter();
+        self.logs_seen = logs.len();
+        new.filter(|line| line.level == Level::ERROR).cloned().collect()
     }
+
+    /// Each of the requests `ids` has just panicked, and one ERROR event says what panicked, for whom and where.
+    fn logged_once(&mut self, ids: &[&str], route: &str) -> Proof {
+        let mut errors = self.new_errors();
+        errors.retain(|line| line.carries(MESSAGE));
+        let (count, expected) = (errors.len(), ids.len());
+        require(count > 0, format!("no ERROR event carries the message of the panic, {MESSAGE:?}"))?;
+        let observed = format!("{count} ERROR events carry the message of the panic, expected {expected}");
+        require(count == expected, observed)?;
+        ids.iter().try_for_each(|id| named(&errors, id, route))
+    }
+
+    /// The request `id` has just panicked, with no message that an event could carry.
+    fn logged(&mut self, id: &str, route: &str) -> Proof {
+        named(&self.new_errors(), id, route)
+    }
+}
+
+fn named(errors: &[LogLine], id: &str, route: &str) -> Proof {
+    let named = errors.iter().any(|line| line.mentions(id) && line.mentions(route));
+    require(named, format!("no ERROR event of the panic names the request {id} and the route {route}"))
 }
 
 /// The answer to a request, read to its end.
@@ -550,10 +522,8 @@ impl Seen {
     }
 
     fn is_a_bare_500(&self) -> Proof {
-        let status = self.status;
-        let observed =
-            format!("expected 500 for the request that panicked, got {} with {:?}", status.as_u16(), self.text);
-        require(status == StatusCode::INTERNAL_SERVER_ERROR, observed)?;
+        let failed = self.status == StatusCode::INTERNAL_SERVER_ERROR;
+        require(failed, format!("expected 500 for the request that panicked, got {self}"))?;
         let headers = self.headers.values().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let told = headers.chain([self.text.clone()]).find(|text| TELLING.iter().any(|word| text.contains(word)));
         require(told.is_none(), format!("the answer tells every client {:?}", told.unwrap_or_default()))
@@ -571,6 +541,15 @@ impl Seen {
         let (expected, got) = (ordinary.cors(), self.cors());
         let observed = format!("expected the CORS headers of any 500, {}, got {}", all(&expected), all(&got));
         require(got == expected, observed)
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.text.as_str() {
+            "" => write!(f, "{} with an empty body", self.status.as_u16()),
+            text => write!(f, "{} with {text:?}", self.status.as_u16()),
+        }
     }
 }
 
@@ -601,7 +580,7 @@ struct Export {
 
 enum Step {
     Line(&'static str),
-    Panic,
+    Panic(Payload),
 }
 
 impl Export {
@@ -610,25 +589,20 @@ impl Export {
         let _ = self.steps.send(Step::Line(line));
     }
 
-    fn panics(&self) {
-        let _ = self.steps.send(Step::Panic);
+    fn panics(&self, payload: Payload) {
+        let _ = self.steps.send(Step::Panic(payload));
     }
 }
 
 type Exports = Arc<Mutex<Vec<(String, UnboundedReceiver<Step>)>>>;
 
-fn routes(scene: &Scene, payload: Payload, exports: Exports, handler: Arc<Mutex<Handler>>) -> Router {
-    let invoice = move |Path(id): Path<u64>| async move {
+fn routes(scene: &Scene, exports: Exports, handler: Arc<Mutex<Handler>>) -> Router {
+    let invoice = |Path(id): Path<u64>| async move {
         match id {
             0 => (StatusCode::INTERNAL_SERVER_ERROR, "the ledger is closed").into_response(),
-            13 => payload.panics(),
+            13 => Payload::Formatted.panics(),
+            15 => Payload::Number.panics(),
             _ => format!("invoice {id}").into_response(),
-        }
-    };
-    let late = move |Path(ms): Path<u64>| async move {
-        sleep(Duration::from_millis(ms)).await;
-        if true {
-            payload.panics()
         }
     };
     let scene = scene.clone();
@@ -645,19 +619,25 @@ fn routes(scene: &Scene, payload: Payload, exports: Exports, handler: Arc<Mutex<
         let place = exports.iter().position(|(known, _)| *known == id);
         let steps = place.map(|place| exports.remove(place).1);
         let Some(steps) = steps else { return StatusCode::NOT_FOUND.into_response() };
-        let lines = stream::unfold(steps, move |mut steps| async move {
+        let lines = stream::unfold(steps, |mut steps| async move {
             match steps.recv().await? {
                 Step::Line(line) => Some((Ok::<_, std::io::Error>(Bytes::from(line)), steps)),
-                Step::Panic => payload.panics(),
+                Step::Panic(payload) => payload.panics(),
             }
         });
         Body::from_stream(lines).into_response()
     };
     Router::new()
         .route("/invoices/{id}", get(invoice))
-        .route("/late/{ms}", get(late))
+        .route("/late/{ms}", get(late_panic))
         .route("/reports/{id}", get(report))
         .route("/exports/{id}", get(export))
+}
+
+/// Waits, then panics.
+async fn late_panic(Path(ms): Path<u64>) {
+    sleep(Duration::from_millis(ms)).await;
+    Payload::Literal.panics()
 }
 
 fn asking(path: &str, id: &str, key: &str) -> Request<Body> {

@@ -3,9 +3,9 @@
 use spec::{Report, swallowed_panic::check};
 
 #[path = "also_right/aborted_task.rs"]
-mod aborted_task;
+pub mod aborted_task;
 #[path = "also_right/catch_panic_layer.rs"]
-mod catch_panic_layer;
+pub mod catch_panic_layer;
 
 /// Expects that every promise is kept.
 fn holds(name: &str, report: &Report) {
