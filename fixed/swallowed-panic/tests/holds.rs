@@ -1,6 +1,17 @@
 //! The gateway that answers a panic and tells of it keeps every promise, and so do fixes by other means.
 
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    routing::get,
+};
 use spec::{Report, swallowed_panic::check};
+use tokio::sync::mpsc::unbounded_channel;
+use tower::ServiceExt;
+use tracing_test::traced_test;
 
 #[path = "also_right/aborted_task.rs"]
 pub mod aborted_task;
@@ -16,6 +27,27 @@ fn holds(name: &str, report: &Report) {
 #[test]
 fn every_panic_is_answered_told_once_and_over() {
     holds("fixed", &check(swallowed_panic_fixed::app));
+}
+
+/// The kind of test to copy: one request whose handler panics, then a look at the answer and at the log.
+#[traced_test]
+#[tokio::test]
+async fn a_panic_is_a_500_and_a_line_that_says_what_panicked_and_for_whom() {
+    let routes = Router::new().route("/invoices/{id}", get(async || -> &str { panic!("the invoice has no lines") }));
+    let (access_log, mut entries) = unbounded_channel();
+    let app = swallowed_panic_fixed::app(routes, Arc::new(|_| Some("acme".to_owned())), Arc::default(), access_log);
+
+    let request = Request::get("/invoices/13").header("x-request-id", "req-1").body(Body::empty()).unwrap();
+    let answer = app.oneshot(request).await.unwrap();
+
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(entries.recv().await, Some(("/invoices/{id}".to_owned(), StatusCode::INTERNAL_SERVER_ERROR)));
+    logs_assert(|lines| {
+        match lines.iter().filter(|line| line.contains("the invoice has no lines")).collect::<Vec<_>>()[..] {
+            [line] if line.contains("ERROR") && line.contains("req-1") && line.contains("/invoices/{id}") => Ok(()),
+            ref others => Err(format!("expected one ERROR that names the request, got {others:?}")),
+        }
+    });
 }
 
 #[test]
