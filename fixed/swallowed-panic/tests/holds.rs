@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use spec::{Report, swallowed_panic::check};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::{Mutex, mpsc::unbounded_channel};
 use tower::ServiceExt;
 use tracing_test::traced_test;
 
@@ -17,6 +17,11 @@ use tracing_test::traced_test;
 pub mod aborted_task;
 #[path = "also_right/catch_panic_layer.rs"]
 pub mod catch_panic_layer;
+#[path = "also_right/logging_hook.rs"]
+pub mod logging_hook;
+
+/// One of the fixes puts a panic hook into the process, which would log the panics of other tests too.
+static HOOK: Mutex<()> = Mutex::const_new(());
 
 /// Expects that every promise is kept.
 fn holds(name: &str, report: &Report) {
@@ -33,6 +38,7 @@ fn every_panic_is_answered_told_once_and_over() {
 #[traced_test]
 #[tokio::test]
 async fn a_panic_is_a_500_and_a_line_that_says_what_panicked_and_for_whom() {
+    let _hook = HOOK.lock().await;
     let routes = Router::new().route("/invoices/{id}", get(async || -> &str { panic!("the invoice has no lines") }));
     let (access_log, mut entries) = unbounded_channel();
     let app = swallowed_panic_fixed::app(routes, Arc::new(|_| Some("acme".to_owned())), Arc::default(), access_log);
@@ -58,4 +64,13 @@ fn a_catch_panic_layer_with_a_guarded_body_is_right_too() {
 #[test]
 fn a_task_that_is_aborted_with_its_client_is_right_too() {
     holds("aborted-task", &check(aborted_task::app));
+}
+
+#[test]
+fn a_hook_that_logs_for_a_layer_that_answers_is_right_too() {
+    let report = {
+        let _hook = HOOK.blocking_lock();
+        check(logging_hook::app)
+    };
+    holds("logging-hook", &report);
 }
