@@ -6,8 +6,8 @@
 //!
 //! # Trigger
 //! 1. A route or the look-up of a tenant panics: an index out of bounds, a wrong `expect`.
-//! 2. [`recover`] runs each request in a task of its own: the connection lives, the task fails.
-//! 3. The next request, of any tenant, wants the lock that was held while the look-up panicked.
+//! 2. The client of that request gets a success with nothing in it.
+//! 3. If it was the look-up, so does the client of every later request.
 //!
 //! # Cause
 //! `unwrap_or_default` throws the `JoinError` away and makes up an answer: a default `Response` is
@@ -16,7 +16,8 @@
 //! panics for ever, and `recover` hides that too.
 //!
 //! # Cost
-//! An outage that nothing shows: the access log says 200, the gauge says idle, no line says why.
+//! An outage that nothing shows: the access log says 200, the gauge says idle. All there is of a panic
+//! is std's message on stderr, which names neither the request nor its route, and no alarm reads it.
 //!
 //! # Start here
 //! Read [`app`] from the outermost layer to the innermost, and ask what each layer sees of a panic.

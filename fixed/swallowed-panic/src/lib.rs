@@ -5,14 +5,14 @@
 //!
 //! # Trigger
 //! 1. A route or the look-up of a tenant panics: an index out of bounds, a wrong `expect`.
-//! 2. [`recover`] catches it where it happens: in the request's future or in a poll of its body.
-//! 3. The next request, of any tenant, finds no lock poisoned.
+//! 2. The client of that request gets a 500; where the head of a 200 is gone already, a broken-off body.
+//! 3. The client of the next request gets its answer, whatever panicked before.
 //!
 //! # Fix
 //! The future is caught in place, so it still ends with its client. A panic becomes an ERROR event
 //! in the request's span and a 500, inside all layers that must see an answer and outside all that
-//! may panic. The head of a body is gone by then, so a panic in it becomes an error, which resets
-//! the stream. No lock is held while foreign code runs.
+//! may panic. When a body panics its head is gone, so that panic becomes an error, which resets the
+//! stream. No lock is held while foreign code runs.
 //!
 //! # Cost
 //! One more boxed body for each answer. `AssertUnwindSafe` is a promise that we make: what a panic

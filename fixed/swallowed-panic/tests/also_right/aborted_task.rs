@@ -1,4 +1,4 @@
-//! Each request runs in a task of its own, which carries the request's span and is aborted when the client leaves: its panic
+//! Each request runs in a task of its own, which carries the request's span and is aborted when its client leaves: a panic
 //! comes back as a `JoinError`. The body is polled by the connection all the same, and guarded there.
 
 use std::{

@@ -1,5 +1,5 @@
-//! tower-http's `CatchPanicLayer` catches the future, with a handler of our own; a layer round it guards the body. The look-up
-//! still holds its lock, and looks past the poison: an interrupted look-up has counted nothing.
+//! tower-http's `CatchPanicLayer` catches the future, with a handler of our own; a layer round it guards the body. The
+//! look-up still holds its lock, and looks past the poison: an interrupted look-up has counted nothing.
 
 use std::{
     any::Any,

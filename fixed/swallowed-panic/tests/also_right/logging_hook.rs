@@ -1,4 +1,4 @@
-//! A panic hook is what logs, in the span of the request, which a body enters for its polls; the layer and the body's guard
+//! A panic hook logs, in the span of the request, which a body enters for its polls; the layer and the guard of the body
 //! answer and say nothing. Each panic is one event, and so is one of which no layer hears.
 
 use std::{
