@@ -11,6 +11,7 @@
 //! println!("{report}");
 //! ```
 
+pub mod body_double_close;
 mod child;
 pub mod closure_captured_state;
 pub mod hidden_flush;
