@@ -13,7 +13,10 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{StatusCode, header::CONTENT_LENGTH},
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -26,6 +29,7 @@ use tokio::{
         Notify,
         mpsc::{UnboundedSender, unbounded_channel},
     },
+    task::JoinHandle,
     time::sleep,
 };
 use tower::ServiceExt;
@@ -126,8 +130,9 @@ async fn slot_released_once(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         for ending in Ending::over(protocol) {
             let stage = Stage::open(&lab, &app, protocol, 2, ending.title());
-            let _aftermath = stage.end(ending, "ada").await?;
+            let aftermath = stage.end(ending, "ada").await?;
             stage.all_slots_are_free(ending.title()).await?;
+            drop(aftermath);
         }
     }
     Ok(())
@@ -136,70 +141,65 @@ async fn slot_released_once(lab: Lab, app: App) -> Proof {
 async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let stage = Stage::open(&lab, &app, protocol, 4, "the first upload's body is kept, spent");
-        let mut ada = stage.begin("ada", Manner::Keep).await;
+        let mut ada = stage.send("ada", Manner::Keep).await;
         ada.feed.end();
         stage.scene.settle().await;
-        let ben = stage.begin("ben", Manner::Read).await;
+        let ben = stage.begin("ben").await?;
         stage.let_go("ada");
-        stage.answered(ada).await?;
-        let cem = stage.begin("cem", Manner::Read).await;
+        stage.scene.settle().await;
+        let cem = stage.begin("cem").await?;
         stage.desk.no_clash()?;
-        for upload in [ben, cem] {
-            stage.finish(upload).await?;
-        }
+        stage.finish([ben, cem]).await?;
 
-        let title = "the first upload's client leaves while a task holds the body";
-        let stage = Stage::open(&lab, &app, protocol, 4, title);
-        let ada = stage.begin("ada", Manner::AwaitTask).await;
+        let stage = Stage::open(&lab, &app, protocol, 4, "the first upload's client leaves while a task has the body");
+        let ada = stage.send("ada", Manner::AwaitTask).await;
         ada.connection.leave();
+        stage.desk.has_left("ada");
         stage.scene.settle().await;
-        let ben = stage.begin("ben", Manner::Read).await;
+        let ben = stage.begin("ben").await?;
         stage.let_go("ada");
         stage.scene.settle().await;
-        let cem = stage.begin("cem", Manner::Read).await;
+        let cem = stage.begin("cem").await?;
         stage.desk.no_clash()?;
-        for upload in [ben, cem] {
-            stage.finish(upload).await?;
-        }
+        stage.finish([ben, cem]).await?;
     }
     let stage = Stage::open(&lab, &app, Protocol::Http2, 4, "all uploads on one connection");
     let connection = stage.server.connect("house", Protocol::Http2).await;
-    let mut ada = stage.begin_on(connection.clone(), "ada", Manner::Keep).await;
+    let mut ada = stage.send_on(connection.clone(), "ada", Manner::Keep).await;
     ada.feed.end();
     stage.scene.settle().await;
-    let ben = stage.begin_on(connection.clone(), "ben", Manner::Read).await;
+    let ben = stage.send_on(connection.clone(), "ben", Manner::Read).await;
     stage.let_go("ada");
-    stage.answered(ada).await?;
-    let cem = stage.begin_on(connection, "cem", Manner::Read).await;
+    stage.scene.settle().await;
+    let cem = stage.send_on(connection, "cem", Manner::Read).await;
     stage.desk.no_clash()?;
-    stage.finish(ben).await?;
-    stage.finish(cem).await
+    for mut sending in [ben, cem] {
+        sending.feed.end();
+        let status = sending.pending.answer().await?.status().as_u16();
+        require(status == 200, format!("an upload got {status} in place of 200"))?;
+    }
+    Ok(())
 }
 
 async fn no_more_than_slots(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let stage = Stage::open(&lab, &app, protocol, 2, "a crowd");
-        let mut ada = stage.begin("ada", Manner::Keep).await;
+        let mut ada = stage.send("ada", Manner::Keep).await;
         ada.feed.end();
         stage.scene.settle().await;
-        let mut crowd = Vec::new();
-        for name in ["ben", "cem"] {
-            crowd.push(stage.begin(name, Manner::Read).await);
-        }
+        let mut crowd = vec![stage.begin("ben").await?, stage.ask("cem").await];
         stage.let_go("ada");
-        stage.answered(ada).await?;
+        stage.scene.settle().await;
         for name in ["dora", "emil"] {
-            crowd.push(stage.begin(name, Manner::Read).await);
+            crowd.push(stage.ask(name).await);
         }
         stage.desk.no_crowd(2)?;
-        for upload in crowd {
-            stage.finish_or_refused(upload).await?;
-        }
+        stage.finish(crowd).await?;
         stage.all_slots_are_free("a crowd").await?;
 
         let stage = Stage::open(&lab, &app, protocol, 2, "one ending after another");
         let mut aftermaths = Vec::new();
-        for ending in Ending::over(protocol) {
+        for ending in [Ending::Stream, Ending::PassedOn, Ending::NotRead, Ending::ClientGone] {
             aftermaths.push(stage.end(ending, "ada").await?);
         }
         stage.desk.no_crowd(2)?;
@@ -221,7 +221,7 @@ async fn ended_stays_ended(lab: Lab, app: App) -> Proof {
                 feed.end();
                 body
             };
-            connection.send(upload("ada", Manner::PollOn, body)).await?;
+            let _answer = connection.send(upload("ada", Manner::PollOn, body)).await?;
             stage.desk.stayed_ended("ada")?;
         }
     }
@@ -294,17 +294,16 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             let spent = stage.desk.upload("ada").is_some_and(|ada| ada.state == State::Complete);
             control(spent, "the handler did not receive the whole of ada's upload")?;
-            let ben = stage.begin("ben", Manner::Read).await;
-            let in_time = stage.desk.upload("ben").is_some();
+            let ben = stage.ask("ben").await;
             require(
-                in_time,
+                stage.desk.upload("ben").is_some(),
                 "ada's upload was read to its last byte, and its handler works on with the spent body: the slot is not \
                  free, ben's upload does not begin",
             )?;
             stage.let_go("ada");
-            let answer = pending.answer().await?;
-            require(answer.status() == StatusCode::OK, format!("ada got {}", answer.status().as_u16()))?;
-            stage.finish(ben).await?;
+            let status = pending.answer().await?.status().as_u16();
+            require(status == 200, format!("ada got {status} in place of 200"))?;
+            stage.finish([ben]).await?;
         }
     }
     Ok(())
@@ -319,14 +318,10 @@ async fn a_slow_sender_among_others(
     title: &str,
 ) -> Result<Vec<(&'static str, Option<u64>)>, Broken> {
     let stage = Stage::open(lab, app, protocol, 8, title);
-    let mut answered = Vec::new();
-    let before = stage.timed("ben", Manner::Read, 100).await;
-    answered.push(("ben, before that,", before));
-    let dora = stage.begin("dora", Manner::OneFrame).await;
-    let (feed, pending) = (dora.feed, dora.pending);
+    let mut answered = vec![("ben, who came before that,", stage.timed("ben").await)];
+    let Sending { mut feed, pending, .. } = stage.send("dora", Manner::OneFrame).await;
     let scene = stage.scene.clone();
     let sending = scene.spawn(async move {
-        let mut feed = feed;
         for _ in 0..10 {
             sleep(Duration::from_secs(1)).await;
             feed.data("more");
@@ -338,7 +333,7 @@ async fn a_slow_sender_among_others(
         scene.clone().spawn(async move { pending.answer().await.map(|answer| (answer, scene.now_ms() - began)) });
     sleep(Duration::from_millis(1_500)).await;
     for name in ["cem", "emil"] {
-        answered.push((name, stage.timed(name, Manner::Read, 100).await));
+        answered.push((name, stage.timed(name).await));
     }
     // Neither task panics: they are the specification's own.
     let dora = dora.await.ok().and_then(Result::ok);
@@ -434,6 +429,22 @@ enum Manner {
     AwaitTask,
 }
 
+impl Manner {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Keep => "keep",
+            Self::KeepLength => "keep-at-last-byte",
+            Self::PollOn => "poll-on",
+            Self::NotRead => "not-read",
+            Self::OneFrame => "one-frame",
+            Self::Panic => "panic",
+            Self::PassOn => "pass-on",
+            Self::AwaitTask => "await-task",
+        }
+    }
+}
+
 const MANNERS: [Manner; 9] = [
     Manner::Read,
     Manner::Keep,
@@ -447,7 +458,7 @@ const MANNERS: [Manner; 9] = [
 ];
 
 fn upload(name: &str, manner: Manner, body: Body) -> Request {
-    Request::post(format!("/{manner:?}/{name}")).body(body).expect("a request that never changes")
+    Request::post(format!("/{}/{name}", manner.path())).body(body).expect("a request that never changes")
 }
 
 // ===== The stage =====
@@ -463,12 +474,18 @@ struct Stage {
     slots: usize,
 }
 
-/// An upload that a client has begun.
+/// An upload on the wire.
 struct Sending {
-    name: &'static str,
     connection: Connection,
     feed: Feed,
     pending: Pending,
+}
+
+/// An upload that comes to the app without a wire, to see whether there is a slot for it.
+struct Caller {
+    name: &'static str,
+    feed: Feed,
+    answer: JoinHandle<Response>,
 }
 
 /// What an ending leaves behind: a client that is still there, and says nothing.
@@ -494,57 +511,71 @@ impl Stage {
         Self { scene, app, server, desk, audit, protocol, slots }
     }
 
-    /// A new client begins an upload and sends the first bytes.
-    async fn begin(&self, name: &'static str, manner: Manner) -> Sending {
+    /// A new client begins an upload on the wire and sends the first bytes.
+    async fn send(&self, name: &'static str, manner: Manner) -> Sending {
         let connection = self.server.connect(name, self.protocol).await;
-        self.begin_on(connection, name, manner).await
+        self.send_on(connection, name, manner).await
     }
 
-    async fn begin_on(&self, connection: Connection, name: &'static str, manner: Manner) -> Sending {
+    async fn send_on(&self, connection: Connection, name: &'static str, manner: Manner) -> Sending {
         let (feed, body) = self.scene.feed(&format!("{name}'s file"));
         let pending = connection.begin(upload(name, manner, body));
         feed.data("letters");
         self.scene.settle().await;
-        Sending { name, connection, feed, pending }
+        Sending { connection, feed, pending }
     }
 
-    /// Ends the body and expects 200.
-    async fn finish(&self, mut sending: Sending) -> Proof {
-        sending.feed.end();
-        self.answered(sending).await
+    /// Begins an upload without a wire, sends the first bytes and does not expect anything.
+    async fn ask(&self, name: &'static str) -> Caller {
+        self.desk.forget(name);
+        self.scene.note(name, "sends an upload, without a wire");
+        let (feed, body) = self.scene.feed(&format!("{name}'s file"));
+        let answering = self.app.clone().oneshot(upload(name, Manner::Read, body));
+        let scene = self.scene.clone();
+        let answer = self.scene.spawn(async move {
+            let answer = answering.await.unwrap_or_else(|never| match never {});
+            scene.note(name, format!("gets {}", answer.status().as_u16()));
+            answer
+        });
+        feed.data("letters");
+        self.scene.settle().await;
+        Caller { name, feed, answer }
     }
 
-    async fn answered(&self, sending: Sending) -> Proof {
-        let status = sending.pending.answer().await?.status();
-        require(status == StatusCode::OK, format!("{} got {} in place of 200", sending.name, status.as_u16()))
+    /// Like [`ask`](Self::ask), where there must be a slot.
+    async fn begin(&self, name: &'static str) -> Result<Caller, Broken> {
+        let caller = self.ask(name).await;
+        require(self.desk.upload(name).is_some(), format!("{name}'s upload did not begin though a slot was free"))?;
+        Ok(caller)
     }
 
-    /// Ends the body and expects 200, or 503 with `retry-after` where the handler never heard of it.
-    async fn finish_or_refused(&self, mut sending: Sending) -> Proof {
-        sending.feed.end();
-        let name = sending.name;
-        let answer = sending.pending.answer().await?;
-        if self.desk.upload(name).is_some() {
+    /// Ends the bodies and expects 200, or 503 with `retry-after` where the handler never heard of the upload.
+    async fn finish(&self, callers: impl IntoIterator<Item = Caller>) -> Proof {
+        for Caller { name, mut feed, answer } in callers {
+            feed.end();
+            let Ok(answer) = answer.await else { return Err(Broken::because(format!("{name} got no answer"))) };
             let status = answer.status().as_u16();
-            return require(status == 200, format!("{name} got {status} in place of 200"));
+            if self.desk.upload(name).is_some() {
+                require(status == 200, format!("{name} got {status} in place of 200"))?;
+                continue;
+            }
+            let after = answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse::<u32>().ok());
+            require(
+                status == 503 && after.is_some(),
+                format!("{name} was not let in and got {status}; 503 was due, with `retry-after` in seconds"),
+            )?;
         }
-        let soon = answer.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok());
-        require(
-            answer.status() == StatusCode::SERVICE_UNAVAILABLE && soon,
-            format!("{name} was not let in and got {} without a `retry-after` in seconds", answer.status().as_u16()),
-        )
+        Ok(())
     }
 
-    /// How many milliseconds an upload takes that is sent in two parts, the second `gap` ms after the first.
-    async fn timed(&self, name: &'static str, manner: Manner, gap: u64) -> Option<u64> {
+    /// How many milliseconds an upload takes that is sent in two parts, the second 100 ms after the first.
+    async fn timed(&self, name: &'static str) -> Option<u64> {
         let began = self.scene.now_ms();
-        let Sending { mut feed, pending, connection, .. } = self.begin(name, manner).await;
-        sleep(Duration::from_millis(gap)).await;
-        feed.data("more");
-        feed.end();
-        let answer = pending.answer().await;
-        drop(connection);
-        answer.is_ok().then(|| self.scene.now_ms() - began)
+        let mut caller = self.ask(name).await;
+        sleep(Duration::from_millis(99)).await;
+        caller.feed.data("more");
+        caller.feed.end();
+        caller.answer.await.is_ok().then(|| self.scene.now_ms() - began)
     }
 
     fn let_go(&self, name: &'static str) {
@@ -554,12 +585,11 @@ impl Stage {
 
     /// Lets as many uploads begin as there are slots, and one more, which must not.
     async fn all_slots_are_free(&self, after: &str) -> Proof {
-        let before = self.desk.live();
-        require(before == 0, format!("after \"{after}\" {before} uploads still go on"))?;
-        let mut probes = Vec::new();
+        let live = self.desk.live();
+        require(live == 0, format!("after \"{after}\" {live} uploads still go on"))?;
+        let mut callers = Vec::new();
         for name in ["ben", "cem", "dora"].into_iter().take(self.slots + 1) {
-            self.desk.forget(name);
-            probes.push(self.begin(name, Manner::Read).await);
+            callers.push(self.ask(name).await);
         }
         let (live, slots) = (self.desk.live(), self.slots);
         require(
@@ -571,10 +601,7 @@ impl Stage {
             format!("after \"{after}\" {live} uploads go on at once in {slots} slots: one was given back twice"),
         )?;
         self.desk.no_clash()?;
-        for probe in probes {
-            self.finish_or_refused(probe).await?;
-        }
-        Ok(())
+        self.finish(callers).await
     }
 
     /// Stages one ending, to the point where nobody has the body any more.
@@ -587,7 +614,7 @@ impl Stage {
                 Box::new(connection.send(upload(name, Manner::Read, body)).await?)
             }
             Ending::Stream => {
-                let mut ada = self.begin(name, Manner::Read).await;
+                let mut ada = self.send(name, Manner::Read).await;
                 ada.feed.data("and more");
                 ada.feed.end();
                 Box::new(ada.pending.answer().await?)
@@ -595,30 +622,30 @@ impl Stage {
             Ending::BadChunk => {
                 let mut raw = self.server.connect_raw(name, self.protocol);
                 let head =
-                    format!("POST /Read/{name} HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n");
+                    format!("POST /read/{name} HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n");
                 raw.write(head.as_bytes()).await;
                 raw.write(b"7\r\nletters\r\n").await;
                 self.scene.settle().await;
                 raw.write(b"no length\r\n").await;
                 Box::new(raw)
             }
-            Ending::ClientGone => Box::new(self.begin(name, Manner::Read).await.connection.leave()),
+            Ending::ClientGone => Box::new(self.send(name, Manner::Read).await.connection.leave()),
             Ending::Reset => {
-                let ada = self.begin(name, Manner::Read).await;
+                let ada = self.send(name, Manner::Read).await;
                 self.scene.note(name, "resets the stream");
                 Box::new(ada.connection)
             }
-            Ending::NotRead => Box::new(self.begin(name, Manner::NotRead).await),
-            Ending::OneFrame => Box::new(self.begin(name, Manner::OneFrame).await),
-            Ending::Panic => Box::new(self.begin(name, Manner::Panic).await),
+            Ending::NotRead => Box::new(self.send(name, Manner::NotRead).await),
+            Ending::OneFrame => Box::new(self.send(name, Manner::OneFrame).await),
+            Ending::Panic => Box::new(self.send(name, Manner::Panic).await),
             Ending::PassedOn => {
-                let mut ada = self.begin(name, Manner::PassOn).await;
+                let mut ada = self.send(name, Manner::PassOn).await;
                 ada.feed.data("and more");
                 ada.feed.end();
                 Box::new(ada.pending.answer().await?)
             }
             Ending::ClientGoneFromTask => {
-                let ada = self.begin(name, Manner::AwaitTask).await;
+                let ada = self.send(name, Manner::AwaitTask).await;
                 ada.connection.leave();
                 self.scene.settle().await;
                 Box::new(self.let_go(name))
@@ -696,6 +723,8 @@ struct Upload {
     slot: String,
     bytes: u64,
     state: State,
+    /// Its client has gone; who still has the body is to receive nothing more once the slot is another's.
+    left: bool,
     polled_on: Option<&'static str>,
 }
 
@@ -716,7 +745,7 @@ impl Desk {
         let slot = slot_of(&request);
         let path = request.uri().path().to_owned();
         let (manner, name) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-        let manner = MANNERS.into_iter().find(|known| format!("{known:?}") == manner).unwrap_or(Manner::Read);
+        let manner = MANNERS.into_iter().find(|known| known.path() == manner).unwrap_or(Manner::Read);
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.scene.note("handler", format!("of {name} begins in slot {slot}"));
         let mut reading = self.begins(name, slot, length, request.into_body());
@@ -761,11 +790,11 @@ impl Desk {
 
     fn begins(&self, name: &str, slot: String, length: Option<u64>, body: Body) -> Reading {
         let mut state = locked(&self.state);
-        if let Some(other) = state.uploads.iter().find(|other| other.state == State::Live && other.slot == slot) {
-            let clash = format!("{name}'s upload began in slot {slot} while {}'s was still in it", other.name);
-            state.clash.get_or_insert(clash);
+        let other = state.live().find(|other| other.slot == slot).map(|other| other.name.clone());
+        if let Some(other) = other {
+            state.clash.get_or_insert(format!("{name}'s upload began in slot {slot} while {other}'s was still in it"));
         }
-        let upload = Upload { name: name.to_owned(), slot, bytes: 0, state: State::Live, polled_on: None };
+        let upload = Upload { name: name.to_owned(), slot, bytes: 0, state: State::Live, left: false, polled_on: None };
         state.uploads.push(upload);
         let live: Vec<String> = state.live().map(|upload| upload.name.clone()).collect();
         if live.len() > state.most.len() {
@@ -785,6 +814,12 @@ impl Desk {
         let mut state = locked(&self.state);
         for upload in state.uploads.iter_mut().filter(|upload| upload.name == name) {
             upload.name = format!("an earlier {name}");
+        }
+    }
+
+    fn has_left(&self, name: &str) {
+        for upload in locked(&self.state).uploads.iter_mut().filter(|upload| upload.name == name) {
+            upload.left = true;
         }
     }
 
@@ -822,7 +857,7 @@ impl Desk {
 
 impl DeskState {
     fn live(&self) -> impl Iterator<Item = &Upload> {
-        self.uploads.iter().filter(|upload| upload.state == State::Live)
+        self.uploads.iter().filter(|upload| upload.state == State::Live && !upload.left)
     }
 }
 
@@ -841,6 +876,7 @@ impl Reading {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let all = self.change(|upload| upload.bytes += bytes);
+                self.must_be_alone(bytes);
                 self.note(format!("receives {bytes} bytes"));
                 if self.length == Some(all) {
                     self.change(|upload| upload.state = State::Complete);
@@ -857,6 +893,19 @@ impl Reading {
                 self.change(|upload| upload.state = State::Complete);
                 false
             }
+        }
+    }
+
+    /// Whoever began later in this slot must not be there while this upload still receives something.
+    fn must_be_alone(&self, bytes: u64) {
+        let mut state = locked(&self.desk.state);
+        let (mine, later) = state.uploads.split_at(self.index + 1);
+        let me = &mine[self.index];
+        let other = later.iter().find(|other| other.state == State::Live && other.slot == me.slot);
+        if let (Some(other), 1..) = (other, bytes) {
+            let (me, other, slot) = (&me.name, &other.name, &me.slot);
+            let clash = format!("{me}'s upload received {bytes} bytes in slot {slot} after {other}'s had begun in it");
+            state.clash.get_or_insert(clash);
         }
     }
 

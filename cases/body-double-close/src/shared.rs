@@ -26,6 +26,10 @@ impl Slots {
         let slot = self.free.lock().unwrap().pop()?;
         Some(Lease { slots: self.clone(), slot, received: Mutex::new(0) })
     }
+
+    fn give_back(&self, slot: usize) {
+        self.free.lock().unwrap().push(slot);
+    }
 }
 
 impl Lease {
@@ -43,7 +47,7 @@ impl Lease {
     /// Gives the slot back, and tells the bytes received.
     pub(crate) fn release(&self) -> u64 {
         let received = *self.received.lock().unwrap();
-        self.slots.free.lock().unwrap().push(self.slot);
+        self.slots.give_back(self.slot);
         received
     }
     // ANCHOR_END: defect

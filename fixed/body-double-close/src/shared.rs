@@ -26,6 +26,10 @@ impl Slots {
         let slot = self.free.lock().unwrap().pop()?;
         Some(Lease { slots: self.clone(), slot, received: Mutex::new(Some(0)) })
     }
+
+    fn give_back(&self, slot: usize) {
+        self.free.lock().unwrap().push(slot);
+    }
 }
 
 impl Lease {
@@ -45,7 +49,7 @@ impl Lease {
     /// Gives the slot back, and tells the bytes received to the caller who came first.
     pub(crate) fn release(&self) -> Option<u64> {
         let received = self.received.lock().unwrap().take()?;
-        self.slots.free.lock().unwrap().push(self.slot);
+        self.slots.give_back(self.slot);
         Some(received)
     }
     // ANCHOR_END: fix

@@ -53,9 +53,6 @@ struct UploadBody {
     upload: Arc<Upload>,
 }
 
-/// Closes the upload if the request is dropped unanswered: then its client has gone, whoever still holds the body.
-struct Unanswered(Option<Arc<Upload>>);
-
 async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> Response {
     let Some(lease) = spool.slots.take() else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], "all slots are taken\n").into_response();
@@ -64,10 +61,8 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
     parts.headers.insert("x-slot", HeaderValue::from(lease.slot()));
     let (closed, rest) = (Mutex::new(false), Default::default());
     let upload = Arc::new(Upload { lease, closed, rest, audit: spool.audit });
-    let mut unanswered = Unanswered(Some(upload.clone()));
     let body = Body::new(UploadBody { inner: Fuse::new(inner), upload: upload.clone() });
     let response = next.run(Request::from_parts(parts, body)).await;
-    unanswered.0 = None;
     upload.drain().await;
     response
 }
@@ -127,13 +122,5 @@ impl Drop for UploadBody {
     fn drop(&mut self) {
         self.upload.close(if self.inner.is_end_stream() { "complete" } else { "abandoned" });
         *self.upload.rest.lock().unwrap() = Some(mem::replace(&mut self.inner, Fuse::new(Body::empty())));
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        if let Some(upload) = &self.0 {
-            upload.close("abandoned");
-        }
     }
 }

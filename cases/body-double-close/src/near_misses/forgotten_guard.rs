@@ -93,6 +93,9 @@ impl http_body::Body for UploadBody {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
+                if self.upload.closed.load(SeqCst) {
+                    return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
+                }
                 self.upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64);
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");

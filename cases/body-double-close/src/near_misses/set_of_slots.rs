@@ -20,7 +20,6 @@ use http_body_util::combinators::Fuse;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::shared::{Lease, Slots};
-use crate::sync::Arc;
 
 mod shared;
 
@@ -47,11 +46,8 @@ struct Upload {
 /// The body that the handler reads.
 struct UploadBody {
     inner: Fuse<Body>,
-    upload: Arc<Upload>,
+    upload: Upload,
 }
-
-/// Closes the upload if the request is dropped unanswered: then its client has gone, whoever still holds the body.
-struct Unanswered(Option<Arc<Upload>>);
 
 async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> Response {
     let Some(lease) = spool.slots.take() else {
@@ -59,12 +55,9 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
     };
     let (mut parts, inner) = request.into_parts();
     parts.headers.insert("x-slot", HeaderValue::from(lease.slot()));
-    let upload = Arc::new(Upload { lease, audit: spool.audit });
-    let mut unanswered = Unanswered(Some(upload.clone()));
+    let upload = Upload { lease, audit: spool.audit };
     let body = Body::new(UploadBody { inner: Fuse::new(inner), upload });
-    let response = next.run(Request::from_parts(parts, body)).await;
-    unanswered.0 = None;
-    response
+    next.run(Request::from_parts(parts, body)).await
 }
 
 impl Upload {
@@ -107,13 +100,5 @@ impl http_body::Body for UploadBody {
 impl Drop for UploadBody {
     fn drop(&mut self) {
         self.upload.close(if self.inner.is_end_stream() { "complete" } else { "abandoned" });
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        if let Some(upload) = &self.0 {
-            upload.close("abandoned");
-        }
     }
 }

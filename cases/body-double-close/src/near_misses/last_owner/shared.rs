@@ -2,7 +2,7 @@
 
 use crate::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 /// The numbers of the slots that are free.
@@ -20,7 +20,7 @@ pub(crate) struct Lease {
 struct Held {
     slots: Slots,
     slot: usize,
-    received: Mutex<u64>,
+    received: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -33,8 +33,12 @@ impl Slots {
     /// Takes a free slot, if there is one.
     pub(crate) fn take(&self) -> Option<Lease> {
         let slot = self.free.lock().unwrap().pop()?;
-        let held = Held { slots: self.clone(), slot, received: Mutex::new(0), ended: AtomicBool::new(false) };
+        let held = Held { slots: self.clone(), slot, received: AtomicU64::new(0), ended: AtomicBool::new(false) };
         Some(Lease { held: Arc::new(held) })
+    }
+
+    fn give_back(&self, slot: usize) {
+        self.free.lock().unwrap().push(slot);
     }
 }
 
@@ -46,7 +50,7 @@ impl Lease {
 
     /// Counts bytes that the handler is about to receive.
     pub(crate) fn receive(&self, bytes: u64) {
-        *self.held.received.lock().unwrap() += bytes;
+        self.held.received.fetch_add(bytes, SeqCst);
     }
 
     /// Gives the slot back at the end of the stream, which only the reader can see, and tells the bytes received.
@@ -60,16 +64,17 @@ impl Lease {
 
     /// Gives the slot back if the stream has not ended and no other owner is left, and tells the bytes received.
     pub(crate) fn leave(&self) -> Option<u64> {
-        if self.held.ended.load(SeqCst) || Arc::strong_count(&self.held) > 1 {
+        if self.held.ended.load(SeqCst) {
             return None;
         }
-        Some(self.held.give_back())
+        let last = Arc::strong_count(&self.held) == 1;
+        last.then(|| self.held.give_back())
     }
 }
 
 impl Held {
     fn give_back(&self) -> u64 {
-        self.slots.free.lock().unwrap().push(self.slot);
-        *self.received.lock().unwrap()
+        self.slots.give_back(self.slot);
+        self.received.load(SeqCst)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 /// The numbers of the slots that are free.
@@ -15,7 +15,7 @@ pub(crate) struct Slots {
 pub(crate) struct Lease {
     slots: Slots,
     slot: usize,
-    received: Mutex<u64>,
+    received: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -28,7 +28,11 @@ impl Slots {
     /// Takes a free slot, if there is one.
     pub(crate) fn take(&self) -> Option<Lease> {
         let slot = self.free.lock().unwrap().pop()?;
-        Some(Lease { slots: self.clone(), slot, received: Mutex::new(0), closed: AtomicBool::new(false) })
+        Some(Lease { slots: self.clone(), slot, received: AtomicU64::new(0), closed: AtomicBool::new(false) })
+    }
+
+    fn give_back(&self, slot: usize) {
+        self.free.lock().unwrap().push(slot);
     }
 }
 
@@ -40,7 +44,7 @@ impl Lease {
 
     /// Counts bytes that the handler is about to receive; false once the slot has been given back.
     pub(crate) fn receive(&self, bytes: u64) -> bool {
-        *self.received.lock().unwrap() += bytes;
+        self.received.fetch_add(bytes, SeqCst);
         !self.closed.load(SeqCst)
     }
 
@@ -50,7 +54,7 @@ impl Lease {
             return None;
         }
         self.closed.store(true, SeqCst);
-        self.slots.free.lock().unwrap().push(self.slot);
-        Some(*self.received.lock().unwrap())
+        self.slots.give_back(self.slot);
+        Some(self.received.load(SeqCst))
     }
 }

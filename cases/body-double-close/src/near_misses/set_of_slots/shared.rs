@@ -28,6 +28,10 @@ impl Slots {
         let slot = self.free.lock().unwrap().pop_first()?;
         Some(Lease { slots: self.clone(), slot, received: Mutex::new(0) })
     }
+
+    fn give_back(&self, slot: usize) -> bool {
+        self.free.lock().unwrap().insert(slot)
+    }
 }
 
 impl Lease {
@@ -44,6 +48,6 @@ impl Lease {
     /// Gives the slot back, and tells the bytes received; none if the slot is free already.
     pub(crate) fn release(&self) -> Option<u64> {
         let received = *self.received.lock().unwrap();
-        self.slots.free.lock().unwrap().insert(self.slot).then_some(received)
+        self.slots.give_back(self.slot).then_some(received)
     }
 }
