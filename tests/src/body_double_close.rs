@@ -638,7 +638,11 @@ impl Stage {
                 raw.write(b"no length\r\n").await;
                 Box::new(raw)
             }
-            Ending::ClientGone => Box::new(self.send(name, Manner::Read).await.connection.leave()),
+            Ending::ClientGone => {
+                let Sending { connection, feed, pending } = self.send(name, Manner::Read).await;
+                connection.leave();
+                Box::new((feed, pending))
+            }
             Ending::Reset => {
                 let ada = self.send(name, Manner::Read).await;
                 self.scene.note(name, "resets the stream");
@@ -654,10 +658,11 @@ impl Stage {
                 Box::new(ada.pending.answer().await?)
             }
             Ending::ClientGoneFromTask => {
-                let ada = self.send(name, Manner::AwaitTask).await;
-                ada.connection.leave();
+                let Sending { connection, feed, pending } = self.send(name, Manner::AwaitTask).await;
+                connection.leave();
                 self.scene.settle().await;
-                Box::new(self.let_go(name))
+                self.let_go(name);
+                Box::new((feed, pending))
             }
         };
         self.scene.settle().await;

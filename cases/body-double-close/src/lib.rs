@@ -19,7 +19,7 @@
 //! Files mixed up between customers, more uploads than slots, and one slow client that holds up all the others.
 //!
 //! # Start here
-//! Follow one upload through [`Upload::close`]: who calls it, and how often?
+//! Follow one upload through `Upload::close`: who calls it, and how often?
 
 use std::{
     mem,

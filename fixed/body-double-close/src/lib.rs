@@ -19,7 +19,7 @@
 //! One lock without contention for each frame. A client on HTTP/1.1 whose upload was refused half-way loses its connection.
 //!
 //! # Start here
-//! Follow one upload through [`Upload::close`]: who calls it, and how often?
+//! Follow one upload through `Upload::close`: who calls it, and how often?
 
 use std::{
     pin::Pin,
