@@ -57,7 +57,10 @@ fn waiting_for_an_owned_permit_is_right() {
     right(owned_permit::app);
 }
 
-fn right(app: fn(usize, Router, UnboundedSender<(usize, u64, String)>) -> Router) {
+/// What each right fix exports.
+type App = fn(usize, Router, UnboundedSender<(usize, u64, String)>) -> Router;
+
+fn right(app: App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
 }
