@@ -1,8 +1,8 @@
 //! An upload spool: each upload holds one of N numbered slots while its body is read, and leaves one line in the audit.
 //!
 //! # Symptom
-//! Now and then two uploads write to the same slot, and the audit has two lines for one upload. Under load all uploads
-//! are slow together: the 95th percentile goes from 80 ms to more than a second, most of it spent parked on a lock.
+//! Now and then two uploads write to the same slot, and the audit has more lines than there were uploads. Under load all
+//! are slow together: the 95th percentile goes from 80 ms to more than a second, most of it spent waiting for a lock.
 //!
 //! # Trigger
 //! 1. Ada sends a chunked upload; the handler reads it to its end and works on, holding the spent body.
@@ -84,6 +84,7 @@ struct UploadBody {
 struct Unanswered(Option<Arc<Upload>>);
 
 async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> Response {
+    // An upload waits here while the intake is shut.
     drop(spool.intake.lock().await);
     let Some(lease) = spool.slots.take() else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], "all slots are taken\n").into_response();
@@ -129,6 +130,7 @@ impl http_body::Body for UploadBody {
         match &frame {
             Some(Ok(frame)) => {
                 self.upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64);
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");
                 }

@@ -1,8 +1,8 @@
 //! An upload spool: each upload holds one of N numbered slots while its body is read, and leaves one line in the audit.
 //!
 //! # Symptom
-//! Now and then two uploads write to the same slot, and the audit has two lines for one upload. Under load all uploads
-//! are slow together: the 95th percentile goes from 80 ms to more than a second, most of it spent parked on a lock.
+//! Now and then two uploads write to the same slot, and the audit has more lines than there were uploads. Under load all
+//! are slow together: the 95th percentile goes from 80 ms to more than a second, most of it spent waiting for a lock.
 //!
 //! # Trigger
 //! 1. Ada sends a chunked upload; the handler reads it to its end and works on, holding the spent body.
@@ -114,6 +114,7 @@ impl http_body::Body for UploadBody {
                 if !self.upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64) {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");
                 }

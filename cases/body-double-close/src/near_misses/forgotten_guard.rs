@@ -97,6 +97,7 @@ impl http_body::Body for UploadBody {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
                 self.upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64);
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");
                 }

@@ -87,6 +87,7 @@ impl http_body::Body for UploadBody {
                 if !self.upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64) {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");
                 }

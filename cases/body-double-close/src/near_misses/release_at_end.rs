@@ -87,6 +87,7 @@ impl http_body::Body for UploadBody {
                 if let Some(upload) = &this.upload {
                     upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64);
                 }
+                // A reader that knows the length does not ask for the end.
                 if this.inner.is_end_stream() {
                     this.close("complete");
                 }

@@ -78,6 +78,7 @@ impl http_body::Body for UploadBody {
         match &frame {
             Some(Ok(frame)) => {
                 self.upload.lease.receive(frame.data_ref().map_or(0, Bytes::len) as u64);
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");
                 }

@@ -81,6 +81,7 @@ impl http_body::Body for UploadBody {
                 if let Some(held) = &mut self.held {
                     held.received += frame.data_ref().map_or(0, Bytes::len) as u64;
                 }
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.close("complete");
                 }

@@ -100,6 +100,7 @@ impl http_body::Body for UploadBody {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
                 self.upload.received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, SeqCst);
+                // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");
                 }
