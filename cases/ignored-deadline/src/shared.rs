@@ -1,0 +1,30 @@
+//! What the deadline and the charge agree upon: they come from two threads.
+
+use super::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+/// What has become of one order.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    /// Set once the order is in the ledger.
+    settled: AtomicBool,
+}
+
+impl Settlement {
+    pub(crate) fn new() -> Self {
+        Self { settled: AtomicBool::new(false) }
+    }
+
+    // ANCHOR: defect
+    /// Charges the order, and returns whether it has been charged.
+    pub(crate) fn commit(&self, charge: impl FnOnce() -> bool) -> bool {
+        let charged = charge();
+        self.settled.store(charged, SeqCst);
+        charged
+    }
+
+    /// Ends the wait at the deadline, and returns whether the client may be told that nothing was charged.
+    pub(crate) fn expire(&self) -> bool {
+        !self.settled.load(SeqCst)
+    }
+    // ANCHOR_END: defect
+}

@@ -1,0 +1,1 @@
+//! The deadline is in the answer, and nowhere else.
