@@ -15,6 +15,7 @@ pub mod body_double_close;
 mod child;
 pub mod closure_captured_state;
 pub mod hidden_flush;
+pub mod ignored_deadline;
 pub mod lab;
 pub mod swallowed_panic;
 
