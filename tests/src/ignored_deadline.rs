@@ -225,7 +225,7 @@ async fn bank_knows_what_is_left(lab: Lab, app: App) -> Proof {
         let scene = lab.scene(format!("{protocol}, two hops"));
         let bank = Bank::new(&scene, "bank");
         let (second_ledger, _entries) = mpsc::unbounded_channel();
-        let seal: Seal = Arc::new(|order| format!("sealed {order}"));
+        let (seal, _gate) = gated(&scene);
         let second = app(bank.router(), seal, second_ledger, Duration::from_secs(5));
         let line = Bank::in_front_of(second, &scene, "line");
         line.will([Reply::Onwards]);
@@ -300,6 +300,7 @@ async fn late_seal_charges_nothing(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let shop = Shop::open(&lab, &app, format!("{protocol}, the seal is slow"), protocol, 1000).await?;
         let answer = shop.stand_at_the_seal().await?;
+        shop.advance_to(1000).await;
         shop.advance_to(1500).await;
         shop.gate.open(&shop.scene);
         let told = finished(answer).await?;
@@ -440,20 +441,16 @@ impl Shop {
 
     /// Orders, and returns when the receipt is being sealed, which goes on until the gate is opened.
     async fn stand_at_the_seal(&self) -> Result<JoinHandle<Result<Told, Broken>>, Broken> {
-        let mut started = self.gate.shut();
         self.bank.will([Reply::After(0, StatusCode::OK)]);
         let (scene, client) = (self.scene.clone(), self.client.clone());
-        let answer = self.scene.spawn(async move {
+        let order = async move {
             let sent_ms = scene.now_ms();
             let answer = client.send(request(Method::POST, "/orders/7", None)).await?;
             Ok(Told { status: answer.status(), sent_ms, after_ms: scene.now_ms() - sent_ms })
-        });
-        let elsewhere = started.recv().await.unwrap_or(false);
-        require(
-            elsewhere,
-            "the receipt was sealed on the thread that serves the requests, which all have to wait for it",
-        )?;
-        Ok(answer)
+        };
+        let mut answer = None;
+        self.gate.hold(|| answer = Some(self.scene.spawn(order))).await?;
+        Ok(answer.expect("the gate is shut before the order is sent"))
     }
 
     async fn sleep_until(&self, moment_ms: u64) {
@@ -465,10 +462,7 @@ impl Shop {
     async fn advance_to(&self, moment_ms: u64) {
         let now_ms = self.scene.now_ms() - self.began_ms;
         advance(Duration::from_millis(moment_ms.saturating_sub(now_ms))).await;
-        // An answer takes a dozen turns from the app's timer to the client; then all is at rest but the closure.
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        rest().await;
     }
 }
 
@@ -637,29 +631,43 @@ impl Drop for OpenCall<'_> {
 
 /// Holds up the sealing of receipts.
 struct Gate {
-    shut: Arc<Mutex<Option<Shut>>>,
-    opener: Mutex<Option<standard::Sender<()>>>,
+    /// Takes the next receipt while the gate is shut.
+    shut: Arc<Mutex<Option<UnboundedSender<Receipt>>>>,
+    held: Mutex<Option<Receipt>>,
 }
 
-struct Shut {
-    started: UnboundedSender<bool>,
-    opened: standard::Receiver<()>,
+/// A receipt that is being sealed, until it is dropped.
+struct Receipt {
+    order: String,
+    /// Whether another thread seals it than the one that serves the requests.
+    elsewhere: bool,
+    _sealed: standard::Sender<()>,
 }
 
-/// A seal that is done at once while its gate is open.
+/// A seal that is done at once while its gate is open. Even then it leaves the app the time to wait for it, so that what
+/// comes of the two threads comes in one order.
 fn gated(scene: &Scene) -> (Seal, Gate) {
-    let gate = Gate { shut: Arc::default(), opener: Mutex::default() };
-    let (scene, shut, serving) = (scene.clone(), gate.shut.clone(), thread::current().id());
-    let seal = move |order: &str| {
-        let waiting = locked(&shut).take();
-        if let Some(Shut { started, opened }) = waiting {
-            scene.note("seal", format!("begins with the receipt of {order}"));
-            let elsewhere = thread::current().id() != serving;
-            // The proof may have ended meanwhile, and the gate with it.
-            let _ = started.send(elsewhere);
-            if elsewhere {
-                let _ = opened.recv();
+    let gate = Gate { shut: Arc::default(), held: Mutex::default() };
+    let (begins, mut begun) = mpsc::unbounded_channel::<Receipt>();
+    let (clock, shut) = (scene.clone(), gate.shut.clone());
+    scene.spawn(async move {
+        while let Some(receipt) = begun.recv().await {
+            rest().await;
+            if let Some(holder) = locked(&shut).take() {
+                clock.note("seal", format!("begins with the receipt of {}", receipt.order));
+                // The proof may have ended meanwhile.
+                let _ = holder.send(receipt);
             }
+        }
+    });
+    let serving = thread::current().id();
+    let seal = move |order: &str| {
+        let (sealed, done) = standard::channel();
+        let elsewhere = thread::current().id() != serving;
+        // At the end of the scene nobody listens, and the receipt is sealed.
+        let _ = begins.send(Receipt { order: order.to_owned(), elsewhere, _sealed: sealed });
+        if elsewhere {
+            let _ = done.recv();
         }
         format!("sealed {order}")
     };
@@ -667,19 +675,28 @@ fn gated(scene: &Scene) -> (Seal, Gate) {
 }
 
 impl Gate {
-    /// Holds up the next receipt. What is returned says when it is begun, and whether off the thread that serves requests.
-    fn shut(&self) -> UnboundedReceiver<bool> {
-        let (started, begun) = mpsc::unbounded_channel();
-        let (opener, opened) = standard::channel();
-        *locked(&self.shut) = Some(Shut { started, opened });
-        *locked(&self.opener) = Some(opener);
-        begun
+    /// Holds up the next receipt, and waits for it to be begun.
+    async fn hold(&self, begin: impl FnOnce()) -> Proof {
+        let (holder, mut held) = mpsc::unbounded_channel();
+        *locked(&self.shut) = Some(holder);
+        begin();
+        let receipt = held.recv().await;
+        let elsewhere = receipt.as_ref().is_some_and(|receipt| receipt.elsewhere);
+        *locked(&self.held) = receipt;
+        require(elsewhere, "the receipt was sealed on the thread that serves the requests, and all of them had to wait")
     }
 
     /// Lets the receipt be finished.
     fn open(&self, scene: &Scene) {
         scene.note("seal", "is done with the receipt");
-        locked(&self.opener).take();
+        locked(&self.held).take();
+    }
+}
+
+/// Lets run what can run, without time passing: an answer takes a dozen turns from the app to its client.
+async fn rest() {
+    for _ in 0..40 {
+        yield_now().await;
     }
 }
 

@@ -5,20 +5,20 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use tokio::sync::mpsc::UnboundedSender;
 
-mod abort_the_closure;
-mod abort_the_parent;
-mod budget_forwarded_verbatim;
-mod charge_and_refund;
-mod check_then_charge;
-mod deadline_from_the_head;
-mod deadline_on_the_head;
-mod flag_checked_too_early;
-mod fresh_budget_for_the_retry;
-mod idle_timeout_on_the_body;
-mod time_for_the_answer;
-mod timeout_on_the_handle;
-mod token_not_passed;
-mod wait_for_the_stop;
+pub mod abort_the_closure;
+pub mod abort_the_parent;
+pub mod budget_forwarded_verbatim;
+pub mod charge_and_refund;
+pub mod check_then_charge;
+pub mod deadline_from_the_head;
+pub mod deadline_on_the_head;
+pub mod flag_checked_too_early;
+pub mod fresh_budget_for_the_retry;
+pub mod idle_timeout_on_the_body;
+pub mod time_for_the_answer;
+pub mod timeout_on_the_handle;
+pub mod token_not_passed;
+pub mod wait_for_the_stop;
 
 /// The signature of [`app`](crate::app).
 pub type App = fn(Router, Arc<dyn Fn(&str) -> String + Send + Sync>, UnboundedSender<String>, Duration) -> Router;

@@ -5,7 +5,7 @@ use super::sync::atomic::{AtomicBool, Ordering::SeqCst};
 /// What has become of one order.
 #[derive(Debug)]
 pub(crate) struct Settlement {
-    /// Set once the order is in the ledger.
+    /// Set by the charge.
     settled: AtomicBool,
 }
 
@@ -17,9 +17,8 @@ impl Settlement {
     // ANCHOR: defect
     /// Charges the order, and returns whether it has been charged.
     pub(crate) fn commit(&self, charge: impl FnOnce() -> bool) -> bool {
-        let charged = charge();
-        self.settled.store(charged, SeqCst);
-        charged
+        self.settled.store(true, SeqCst);
+        charge()
     }
 
     /// Ends the wait at the deadline, and returns whether the client may be told that nothing was charged.

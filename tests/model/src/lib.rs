@@ -107,4 +107,170 @@ use std::sync::Once;
 use loom::model::Builder;
 use tracing::subscriber::NoSubscriber;
 
-pub mod body_double_close;
+pub mod ignored_deadline;
+mod interleaving;
+pub mod sync;
+pub mod thread;
+mod trace;
+
+pub use interleaving::{Interleaving, Source, Step};
+
+/// A model with more interleavings than this is refused: it would not end while somebody waits.
+const MOST_INTERLEAVINGS: usize = 20_000;
+
+/// How much is explored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounds {
+    /// Every interleaving; for two or three threads.
+    Exhaustive,
+    /// Every interleaving in which a thread is interrupted no more than so many times in all; for
+    /// more threads.
+    Preemptions(usize),
+}
+
+/// What came of [`explore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an exploration says nothing until it is asked whether the model holds"]
+pub enum Exploration {
+    /// No interleaving broke the model.
+    Holds {
+        /// How many were explored.
+        interleavings: usize,
+    },
+    /// This one did.
+    Fails(Interleaving),
+}
+
+/// Runs `model` once for each interleaving of its threads, until one of them fails.
+///
+/// Nothing is printed, and no environment variable changes the outcome.
+///
+/// All runs are on one OS thread named `loom`. Loom ends each of its threads by a panic, hundreds in
+/// one exploration; a panic hook put in the place of ours can leave them out by that name.
+///
+/// # Panics
+///
+/// If there are more than 20,000 interleavings within the bounds, which take some seconds.
+#[track_caller]
+pub fn explore(bounds: Bounds, model: impl Fn() + Send + Sync + 'static) -> Exploration {
+    install_hook();
+    let builder = builder(bounds);
+    let thread = std::thread::Builder::new().name("loom".to_owned());
+    let runs = thread.spawn(move || run_all(&builder, model)).expect("a thread can be started");
+    let (interleavings, failing) = runs.join().expect("what panics in a model is caught");
+    assert!(
+        interleavings <= MOST_INTERLEAVINGS,
+        "there are more than {MOST_INTERLEAVINGS} interleavings: take fewer threads or bound the preemptions"
+    );
+    failing.map_or(Exploration::Holds { interleavings }, Exploration::Fails)
+}
+
+fn builder(bounds: Bounds) -> Builder {
+    let mut builder = Builder::new();
+    // Every field is set, because the defaults are read from environment variables.
+    builder.max_threads = loom::MAX_THREADS;
+    builder.max_branches = 1_000;
+    builder.max_permutations = None;
+    builder.max_duration = None;
+    builder.preemption_bound = match bounds {
+        Bounds::Exhaustive => None,
+        Bounds::Preemptions(most) => Some(most),
+    };
+    builder.checkpoint_file = None;
+    builder.checkpoint_interval = usize::MAX;
+    builder.expect_explicit_explore = false;
+    builder.location = false;
+    builder.log = false;
+    builder
+}
+
+/// The number of runs, and the last one if it failed.
+fn run_all(builder: &Builder, model: impl Fn() + Send + Sync + 'static) -> (usize, Option<Interleaving>) {
+    let run = move || {
+        let number = trace::next_run();
+        require(number <= MOST_INTERLEAVINGS, "too many interleavings");
+        model();
+    };
+    trace::begin();
+    // The tests' own subscriber, if it is the process's, would be told each of loom's moves.
+    let outcome = tracing::subscriber::with_default(NoSubscriber::default(), || {
+        catch_unwind(AssertUnwindSafe(|| builder.check(run)))
+    });
+    trace::end(outcome.err().map(|panic| message(panic.as_ref())))
+}
+
+impl Exploration {
+    /// The number of interleavings in which the model holds.
+    ///
+    /// # Panics
+    ///
+    /// With the table if it fails; and if there was but one interleaving, which proves nothing.
+    #[track_caller]
+    pub fn holds(self) -> usize {
+        match self {
+            Self::Holds { interleavings: 1 } => {
+                panic!(
+                    "the model has only one interleaving, so that it holds proves nothing: \
+                 its threads share no step, or the bound is too low"
+                )
+            }
+            Self::Holds { interleavings } => interleavings,
+            Self::Fails(interleaving) => panic!("the model fails\n\n{interleaving}\n"),
+        }
+    }
+
+    /// The interleaving in which the model fails.
+    ///
+    /// # Panics
+    ///
+    /// If it holds.
+    #[track_caller]
+    pub fn fails(self) -> Interleaving {
+        match self {
+            Self::Holds { interleavings } => {
+                panic!("the model was to fail, but holds in all of {interleavings} interleavings")
+            }
+            Self::Fails(interleaving) => interleaving,
+        }
+    }
+}
+
+/// Fails the model with exactly this sentence unless the condition holds.
+///
+/// # Panics
+///
+/// If the condition does not hold; inside [`explore`] without a word from the panic hook.
+#[track_caller]
+pub fn require(condition: bool, sentence: &str) {
+    if condition {
+        return;
+    }
+    if trace::exploring() {
+        resume_unwind(Box::new(sentence.to_owned()));
+    }
+    panic!("{sentence}");
+}
+
+/// Records a step in words, for what a model does itself: "the client is told 504".
+pub fn note(words: impl Into<String>) {
+    trace::step_without_line(words.into());
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a thread panicked without a message".to_owned())
+}
+
+/// Keeps the panics of models out of the output, and prints all others as before.
+fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !trace::exploring() {
+                print(panic);
+            }
+        }));
+    });
+}

@@ -130,9 +130,15 @@ async fn place_order(
 }
 
 /// Streams the bank's statement of an order.
-async fn statement(State(shop): State<Shop>, Extension(deadline): Extension<Deadline>, uri: Uri) -> Response {
-    let answer = shop.ask(Method::GET, &uri, deadline).await;
-    answer.map(|body| Body::new(DeadlineBody::new(deadline.left(), body)))
+async fn statement(
+    State(shop): State<Shop>,
+    Extension(deadline): Extension<Deadline>,
+    Extension(cancelled): Extension<CancellationToken>,
+    uri: Uri,
+) -> Result<Response, StatusCode> {
+    let answer = cancelled.run_until_cancelled(shop.ask(Method::GET, &uri, deadline)).await;
+    let answer = answer.ok_or(StatusCode::GATEWAY_TIMEOUT)?;
+    Ok(answer.map(|body| Body::new(DeadlineBody::new(deadline.left(), body))))
 }
 
 /// The tighter of our own limit and the client's.

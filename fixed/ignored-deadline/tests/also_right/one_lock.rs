@@ -26,6 +26,10 @@ use self::shared::Settlement;
 #[path = "one_lock/shared.rs"]
 mod shared;
 
+mod sync {
+    pub(super) use std::sync::{Mutex, PoisonError};
+}
+
 /// The milliseconds for which the client is going to wait.
 const BUDGET: &str = "x-budget-ms";
 

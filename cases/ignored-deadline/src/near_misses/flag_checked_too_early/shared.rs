@@ -7,11 +7,13 @@ use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 pub(crate) struct Settlement {
     /// Set at the deadline.
     expired: AtomicBool,
+    /// Set by the charge.
+    charged: AtomicBool,
 }
 
 impl Settlement {
     pub(crate) fn new() -> Self {
-        Self { expired: AtomicBool::new(false) }
+        Self { expired: AtomicBool::new(false), charged: AtomicBool::new(false) }
     }
 
     /// Whether the order is still wanted.
@@ -21,12 +23,13 @@ impl Settlement {
 
     /// Charges the order, and returns whether it has been charged.
     pub(crate) fn commit(&self, charge: impl FnOnce() -> bool) -> bool {
+        self.charged.store(true, SeqCst);
         charge()
     }
 
     /// Ends the wait at the deadline, and returns whether the client may be told that nothing was charged.
     pub(crate) fn expire(&self) -> bool {
         self.expired.store(true, SeqCst);
-        true
+        !self.charged.load(SeqCst)
     }
 }

@@ -1,6 +1,6 @@
 //! What the deadline and the charge agree upon: they come from two threads.
 
-use crate::sync::{Mutex, PoisonError};
+use super::sync::{Mutex, PoisonError};
 
 /// What has become of one order.
 #[derive(Debug)]
