@@ -14,7 +14,6 @@ impl Settlement {
         Self { settled: AtomicBool::new(false) }
     }
 
-    // ANCHOR: defect
     /// Charges the order, and returns whether it has been charged.
     pub(crate) fn commit(&self, charge: impl FnOnce() -> bool) -> bool {
         self.settled.store(true, SeqCst);
@@ -25,5 +24,4 @@ impl Settlement {
     pub(crate) fn expire(&self) -> bool {
         !self.settled.load(SeqCst)
     }
-    // ANCHOR_END: defect
 }

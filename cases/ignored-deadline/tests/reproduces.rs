@@ -116,13 +116,14 @@ fn an_idle_timeout_starts_again_with_each_frame() {
 fn looking_straight_before_the_charge_keeps_every_promise_that_is_timed() {
     let report = near_miss("check-then-charge");
     assert!(report.all_kept(), "{report}");
+    insta::assert_snapshot!("check-then-charge", report.verdicts());
 }
 
 #[test]
 fn and_between_the_look_and_the_charge_the_client_is_told_504() {
     use check_then_charge::Settlement;
     let found = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire).fails();
-    insta::assert_snapshot!("check-then-charge-model", found);
+    insta::assert_snapshot!("interleaving-check-then-charge", found);
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn a_look_before_the_seal_is_no_better_than_none() {
         }
     };
     let found = model_of::at_once(Settlement::new, commit, Settlement::expire).fails();
-    insta::assert_snapshot!("flag-checked-too-early-model", found);
+    insta::assert_snapshot!("interleaving-flag-checked-too-early", found);
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn an_order_that_is_charged_first_is_told_so() {
 fn a_deadline_that_comes_first_is_no_hindrance_to_the_charge() {
     use shared::Settlement;
     let found = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire).fails();
-    insta::assert_snapshot!("broken-model", found);
+    insta::assert_snapshot!("interleaving-broken", found);
 }
 
 /// This near miss breaks this promise; the snapshot says which others it breaks as well.

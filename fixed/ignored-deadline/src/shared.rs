@@ -14,7 +14,6 @@ impl Settlement {
         Self { settled: AtomicBool::new(false) }
     }
 
-    // ANCHOR: fix
     /// Charges the order unless the deadline came first, and returns whether it has been charged.
     pub(crate) fn commit(&self, charge: impl FnOnce() -> bool) -> bool {
         !self.settled.swap(true, SeqCst) && charge()
@@ -24,5 +23,4 @@ impl Settlement {
     pub(crate) fn expire(&self) -> bool {
         !self.settled.swap(true, SeqCst)
     }
-    // ANCHOR_END: fix
 }

@@ -32,14 +32,14 @@ fn a_504_is_true_and_nothing_is_left_of_its_request() {
 fn in_no_interleaving_is_an_order_both_told_failed_and_charged() {
     use shared::Settlement;
     let holding = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire);
-    insta::assert_snapshot!("interleavings", holding.holds());
+    insta::assert_snapshot!("interleaving-fixed", format!("The core holds in all {} interleavings.", holding.holds()));
 }
 
 #[test]
 fn nor_when_a_lock_decides() {
     use one_lock_core::Settlement;
     let holding = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire);
-    insta::assert_snapshot!("interleavings-of-one-lock", holding.holds());
+    insta::assert_snapshot!("one-lock", format!("The core holds in all {} interleavings.", holding.holds()));
     all_kept(&check(one_lock::app));
 }
 
