@@ -700,7 +700,7 @@ impl Gate {
     }
 }
 
-/// Lets run what can run, without time passing: an answer takes a dozen turns from the app to its client.
+/// Lets run what can run, without time passing: an answer takes a few turns from the app to its client.
 async fn rest() {
     for _ in 0..40 {
         yield_now().await;
