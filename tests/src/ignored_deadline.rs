@@ -109,8 +109,9 @@ pub fn judge(app: App, limits: Limits) -> Report {
 pub fn stand_ins() -> (Router, Seal, UnboundedSender<String>, Duration) {
     let pause = |slow: bool| Duration::from_millis(if slow { 3000 } else { 100 });
     let bank = async move |request: Request| {
-        let budget = request.headers().get(BUDGET).and_then(|value| value.to_str().ok()).unwrap_or("no budget");
-        eprintln!("bank: {} {} ({budget})", request.method(), request.uri().path());
+        let budget = request.headers().get(BUDGET).and_then(|value| value.to_str().ok());
+        let told = budget.map_or("no budget".to_owned(), |budget| format!("{BUDGET}: {budget}"));
+        eprintln!("bank: {} {} ({told})", request.method(), request.uri().path());
         if request.method() == Method::GET {
             let lines = futures_util::stream::unfold(1, |line| async move {
                 sleep(Duration::from_millis(500)).await;
