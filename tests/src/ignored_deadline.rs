@@ -149,7 +149,7 @@ async fn answer_by_deadline(lab: Lab, app: App) -> Proof {
         shop.advance_to(1000).await;
         let by_then = answer.is_finished();
         shop.advance_to(1500).await;
-        shop.gate.open(&shop.scene);
+        shop.finish_the_receipt().await;
         let told = finished(answer).await?;
         require(by_then, format!("{told}, when the receipt had been sealed; the deadline was at 1000 ms"))?;
         in_time(&told, 1000)?;
@@ -299,10 +299,8 @@ async fn late_seal_charges_nothing(lab: Lab, app: App) -> Proof {
         let answer = shop.stand_at_the_seal().await?;
         shop.advance_to(1000).await;
         shop.advance_to(1500).await;
-        shop.gate.open(&shop.scene);
+        shop.finish_the_receipt().await;
         let told = finished(answer).await?;
-        // While a closure runs the clock stands still, so this sleep ends after it.
-        sleep(Duration::from_secs(1)).await;
         shop.ledger.matches(&told)?;
         let ledger = shop.ledger.clone();
         lab.afterwards(move || {
@@ -445,6 +443,13 @@ impl Shop {
         Ok(answer.expect("the gate is shut before the order is sent"))
     }
 
+    /// Opens the gate, and returns when all that comes of it has happened.
+    async fn finish_the_receipt(&self) {
+        self.gate.open(&self.scene);
+        // While a closure runs the clock stands still, so this sleep ends after it.
+        sleep(Duration::from_secs(1)).await;
+    }
+
     async fn sleep_until(&self, moment_ms: u64) {
         let now_ms = self.scene.now_ms() - self.began_ms;
         sleep(Duration::from_millis(moment_ms.saturating_sub(now_ms))).await;
@@ -581,7 +586,7 @@ impl Bank {
     /// Sees that each call carried a budget of more than 0 and of no more than was left of `granted_ms`.
     fn was_told(&self, told: &Told, granted_ms: u64) -> Proof {
         let calls = self.calls();
-        control(!calls.is_empty(), format!("the {} was not asked at all", self.lane))?;
+        require(!calls.is_empty(), format!("the {} was not asked at all", self.lane))?;
         for (call, which) in calls.iter().zip(["first", "second", "third"]) {
             let elapsed = call.at_ms - told.sent_ms;
             let left = granted_ms.saturating_sub(elapsed);

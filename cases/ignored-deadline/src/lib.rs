@@ -82,7 +82,7 @@ impl Shop {
             .method(method)
             .uri(uri.path())
             .body(Body::empty())
-            .expect("the path of a request is the path of a request");
+            .expect("a path that has been parsed before");
         let Ok(answer) = self.bank.clone().oneshot(question).await;
         answer
     }

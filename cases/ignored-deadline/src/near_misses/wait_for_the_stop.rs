@@ -69,7 +69,7 @@ impl Shop {
             .uri(uri.path())
             .header(BUDGET, left)
             .body(Body::empty())
-            .expect("the path of a request is the path of a request");
+            .expect("a path that has been parsed before");
         let Ok(answer) = self.bank.clone().oneshot(question).await;
         answer
     }
