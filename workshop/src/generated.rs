@@ -157,10 +157,6 @@ pub fn interleavings(root: &Path, slug: &str) -> Result<Vec<Interleaving>, Refus
             let text = read(root, &path).ok_or_else(|| Refusal::new(format!("cannot read {path}")))?;
             // A snapshot is a header between two lines of dashes, and then what was seen.
             let text = text.splitn(3, "---\n").nth(2).unwrap_or_default().trim_end();
-            let text = match text.parse::<u32>() {
-                Ok(count) => format!("It holds in all {count} interleavings."),
-                Err(_) => text.to_owned(),
-            };
             let title = match name.strip_prefix("interleaving-") {
                 Some("broken") => "What loom found in the broken core".to_owned(),
                 Some("fixed") => "What loom found in the fixed core".to_owned(),

@@ -54,6 +54,39 @@ pub const ALL: &[Ghost] = &[
             app(logs)
         },
     },
+    Ghost {
+        slug: "body-double-close",
+        broken: || spec::body_double_close::check(body_double_close::app),
+        fixed: || spec::body_double_close::check(body_double_close_fixed::app),
+        near_misses: || near_misses(body_double_close::near_misses::ALL, |app| spec::body_double_close::check(app)),
+        serve: |fixed| {
+            let app = if fixed { body_double_close_fixed::app } else { body_double_close::app };
+            let (slots, uploads, audit) = spec::body_double_close::stand_ins();
+            app(slots, uploads, audit)
+        },
+    },
+    Ghost {
+        slug: "swallowed-panic",
+        broken: || spec::swallowed_panic::check(swallowed_panic::app),
+        fixed: || spec::swallowed_panic::check(swallowed_panic_fixed::app),
+        near_misses: || near_misses(swallowed_panic::near_misses::ALL, |app| spec::swallowed_panic::check(app)),
+        serve: |fixed| {
+            let app = if fixed { swallowed_panic_fixed::app } else { swallowed_panic::app };
+            let (routes, tenant, in_flight, access_log) = spec::swallowed_panic::stand_ins();
+            app(routes, tenant, in_flight, access_log)
+        },
+    },
+    Ghost {
+        slug: "ignored-deadline",
+        broken: || spec::ignored_deadline::check(ignored_deadline::app),
+        fixed: || spec::ignored_deadline::check(ignored_deadline_fixed::app),
+        near_misses: || near_misses(ignored_deadline::near_misses::ALL, |app| spec::ignored_deadline::check(app)),
+        serve: |fixed| {
+            let app = if fixed { ignored_deadline_fixed::app } else { ignored_deadline::app };
+            let (bank, seal, ledger, budget) = spec::ignored_deadline::stand_ins();
+            app(bank, seal, ledger, budget)
+        },
+    },
 ];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
