@@ -23,6 +23,9 @@ pub struct Case {
     pub difficulty: u8,
     /// Where to look, what to ask, the mechanism, the fix.
     pub hints: Vec<String>,
+    /// The promise whose scene the picture shows; without it, the first that the broken twin breaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
     /// What to try against `ghosts serve`.
     #[serde(rename = "try")]
     pub tries: Vec<Try>,
