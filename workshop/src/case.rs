@@ -181,6 +181,13 @@ seen = []
     }
 
     #[test]
+    fn the_picture_may_be_chosen() {
+        let text = GOOD.replace("try = []", "picture = \"a-promise\"\ntry = []");
+        assert_eq!(parse("case.toml", GOOD).unwrap().picture, None);
+        assert_eq!(parse("case.toml", &text).unwrap().picture.as_deref(), Some("a-promise"));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let said = refusal(&GOOD.replace("minutes = 10", "minuets = 10"));
         assert!(said.starts_with("cases/example/case.toml:4: unknown field `minuets`"), "{said}");

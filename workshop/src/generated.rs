@@ -135,7 +135,11 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
 /// The twins in the scene in which the broken one fails; none where it breaks no promise.
 fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result<Option<String>, Refusal> {
     let Some(key) = case.picture.as_deref().or(broken.broken().first().copied()) else { return Ok(None) };
-    let cannot = |why: &str| Refusal::new(format!("cannot draw the promise `{key}` of {slug}: {why}"));
+    let cannot = |why: &str| {
+        Refusal::new(format!(
+            "cannot draw the promise `{key}` of {slug}: {why}; cases/{slug}/case.toml may choose another `picture`"
+        ))
+    };
     let judged = |report: &'_ Report| report.promises.iter().find(|judged| judged.key == key).cloned();
     let failing = judged(broken).filter(|judged| judged.outcome == Outcome::Broken);
     let failing = failing.ok_or_else(|| cannot("it is none that the broken twin breaks"))?;
@@ -232,4 +236,26 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, text)?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
+        let root = crate::root();
+        let ghost = &ghosts::ALL[0];
+        let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
+        let mut case = case::read(&root, ghost.slug).unwrap();
+        for key in broken.broken() {
+            case.picture = Some(key.to_owned());
+            assert!(timelines(ghost.slug, &case, &broken, &fixed).unwrap().is_some(), "{key}");
+        }
+        case.picture = Some("no-such-promise".to_owned());
+        let said = timelines(ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
+        assert!(said.contains("`no-such-promise`") && said.contains("none that the broken twin breaks"), "{said}");
+        case.picture = None;
+        assert_eq!(timelines(ghost.slug, &case, &fixed, &fixed).unwrap(), None);
+    }
 }
