@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Child, Command, ExitStatus, Stdio},
     sync::{
+        Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
@@ -107,6 +108,9 @@ where
 }
 
 fn be_the_child<T: Serialize>(folder: &Path, call: &str, check: impl FnOnce() -> T) -> ! {
+    // A test may come here on two threads; the first one speaks for the child, and ends it.
+    static SPEAKING: Mutex<()> = Mutex::new(());
+    let _speaking = SPEAKING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::write(folder.join("call"), call).expect("the parent made the folder");
     let result = serde_json::to_vec(&check()).expect("a result is plain data");
     fs::write(folder.join("result.json"), result).expect("the parent made the folder");

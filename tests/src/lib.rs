@@ -11,9 +11,13 @@
 //! println!("{report}");
 //! ```
 
+pub mod body_double_close;
 mod child;
+pub mod closure_captured_state;
 pub mod hidden_flush;
+pub mod ignored_deadline;
 pub mod lab;
+pub mod swallowed_panic;
 
 pub use child::{Ended, in_child, in_child_within};
 pub use lab::{Limits, Report};

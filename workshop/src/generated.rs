@@ -178,14 +178,14 @@ pub fn interleavings(root: &Path, slug: &str) -> Result<Vec<Interleaving>, Refus
             let path = format!("{folder}/{file}");
             let text = read(root, &path).ok_or_else(|| Refusal::new(format!("cannot read {path}")))?;
             // A snapshot is a header between two lines of dashes, and then what was seen.
-            let text = text.splitn(3, "---\n").nth(2).unwrap_or_default().to_owned();
+            let text = text.splitn(3, "---\n").nth(2).unwrap_or_default().trim_end();
             let title = match name.strip_prefix("interleaving-") {
                 Some("broken") => "What loom found in the broken core".to_owned(),
                 Some("fixed") => "What loom found in the fixed core".to_owned(),
                 Some(near_miss) => format!("What loom found in the near miss {near_miss}"),
                 None => "What loom found".to_owned(),
             };
-            found.push(Interleaving { name, title, file: path, text: format!("{}\n", text.trim_end()) });
+            found.push(Interleaving { name, title, file: path, text: format!("{text}\n") });
         }
     }
     Ok(found)

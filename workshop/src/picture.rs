@@ -330,7 +330,7 @@ fn told(rows: &[Row], failure: Option<&str>) -> String {
 /// How wide the labels of the moments are.
 fn time_column(scene: &SceneRecord) -> f32 {
     let digits = scene.events.iter().map(|event| event.at_ms.to_string().len()).max().unwrap_or(0).max(3);
-    digits as f32 * LETTER + 8.0
+    digits as f32 * LETTER + 11.0
 }
 
 /// How many letters of an event fit beside the labels.
@@ -362,7 +362,7 @@ impl Page {
         let y = self.head - 7.0;
         let mut names = format!(
             "<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">ms</text>\n<g font-weight=\"bold\" text-anchor=\"middle\">\n",
-            self.left - 8.0
+            self.left - 11.0
         );
         let lines = if self.in_turns { 2 } else { 1 };
         let room = lines as f32 * (WIDTH - self.left) / self.xs.len() as f32;
@@ -403,7 +403,7 @@ impl Drawn {
             }
         }
         self.moment = self.y;
-        let (x, y) = (page.left - 8.0, self.y + 12.0);
+        let (x, y) = (page.left - 11.0, self.y + 12.0);
         let _ = writeln!(
             self.labels,
             "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" style=\"font-family:var(--mono-font)\">{at_ms}</text>"

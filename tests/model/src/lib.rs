@@ -107,6 +107,9 @@ use std::sync::Once;
 use loom::model::Builder;
 use tracing::subscriber::NoSubscriber;
 
+pub mod body_double_close;
+pub mod closure_captured_state;
+pub mod ignored_deadline;
 mod interleaving;
 pub mod sync;
 pub mod thread;

@@ -87,15 +87,12 @@ impl Lab {
         let runtime = Handle::current();
         let began = Instant::now();
         let mut state = self.stage.state();
-        if let Some(over) = state.record.take() {
-            state.over.push(over);
-        }
+        state.end_scene();
         state.record = Some(SceneRecord::new(title.into()));
         state.number += 1;
         state.began = began;
         state.patience = PATIENCE;
         state.logs.clear();
-        state.ids.clear();
         self.stage.0.patience_changed.notify_one();
         let foreign = runtime.metrics().num_alive_tasks().saturating_sub(self.stage.own_tasks());
         Scene { stage: self.stage.clone(), number: state.number, began, runtime, tasks_before: foreign }
@@ -199,13 +196,15 @@ impl Scene {
     }
 
     /// A stable name for an id that an implementation may choose freely: the first one seen is `id 1`, the next `id 2`.
+    /// Wherever the transcript has the id, also in what came before, the report prints the name.
     pub fn id(&self, raw: &str) -> String {
-        let mut state = self.stage.state();
-        let place = state.ids.iter().position(|known| known == raw).unwrap_or_else(|| {
-            state.ids.push(raw.to_owned());
-            state.ids.len() - 1
-        });
+        let place = self.stage.state().place_of_id(raw);
         format!("id {}", place + 1)
+    }
+
+    /// What the app's log lines have in this field are such ids too, from now on.
+    pub fn ids_are_logged_as(&self, field: &'static str) {
+        self.stage.state().id_field = Some(field);
     }
 
     /// How many tasks of the app's own making live now, more than when the scene began. The laboratory's are not counted,
@@ -257,6 +256,7 @@ struct State {
     over: Vec<SceneRecord>,
     logs: Vec<LogLine>,
     ids: Vec<String>,
+    id_field: Option<&'static str>,
     panicked: Option<String>,
     arranged: Option<String>,
     afterwards: Vec<Step>,
@@ -282,6 +282,7 @@ impl Stage {
             over: Vec::new(),
             logs: Vec::new(),
             ids: Vec::new(),
+            id_field: None,
             panicked: None,
             arranged: None,
             afterwards: Vec::new(),
@@ -365,6 +366,11 @@ impl Stage {
         let mut state = self.state();
         if state.is_of_this_scene() && !state.closed() {
             state.write(now, "log", line.to_string());
+            for (key, value) in &line.fields {
+                if state.id_field == Some(key.as_str()) {
+                    state.place_of_id(value);
+                }
+            }
             state.logs.push(line);
         }
     }
@@ -395,10 +401,8 @@ impl Stage {
 
     pub(super) fn take_scenes(&self) -> Vec<SceneRecord> {
         let mut state = self.state();
-        let last = state.record.take();
-        let mut scenes = std::mem::take(&mut state.over);
-        scenes.extend(last);
-        scenes
+        state.end_scene();
+        std::mem::take(&mut state.over)
     }
 }
 
@@ -410,6 +414,22 @@ impl State {
     /// Whether what runs on this thread now is of the current scene, as far as one can tell.
     fn is_of_this_scene(&self) -> bool {
         attendance::scene_of_this_task().is_none_or(|number| number == self.number)
+    }
+
+    fn place_of_id(&mut self, raw: &str) -> usize {
+        self.ids.iter().position(|known| known == raw).unwrap_or_else(|| {
+            self.ids.push(raw.to_owned());
+            self.ids.len() - 1
+        })
+    }
+
+    fn end_scene(&mut self) {
+        self.id_field = None;
+        let ids = std::mem::take(&mut self.ids);
+        if let Some(mut over) = self.record.take() {
+            over.rename(&ids);
+            self.over.push(over);
+        }
     }
 
     fn write(&mut self, now: Instant, lane: &str, what: String) {

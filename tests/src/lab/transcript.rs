@@ -1,6 +1,6 @@
 //! What was seen in one scene, in one order, in virtual time.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 const KEPT: usize = 500;
 /// The most events that a report prints of one scene.
 const PRINTED: usize = 32;
+/// An id of so many characters or fewer may stand in a line by chance.
+const SHORT_ID: usize = 4;
 /// How many bytes of a body a line quotes.
 const QUOTED: usize = 48;
 
@@ -46,11 +48,41 @@ impl SceneRecord {
         self.events.push(event);
     }
 
+    /// Puts `id 1` in the place of the first of `ids`, and so on, wherever it stands as a word of its own.
+    pub(super) fn rename(&mut self, ids: &[String]) {
+        let places: HashMap<&str, usize> = ids.iter().map(String::as_str).zip(1..).collect();
+        if !places.is_empty() {
+            for event in &mut self.events {
+                event.what = renamed(&event.what, &places);
+            }
+        }
+    }
+
     /// Drops all but the first events, and does not count them.
     pub(super) fn keep_the_beginning(&mut self) {
         self.events.truncate(PRINTED / 2);
         self.left_out = 0;
     }
+}
+
+fn renamed(text: &str, places: &HashMap<&str, usize>) -> String {
+    // An id may contain hyphens, and a short number is no id but where a header says so.
+    let in_a_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    let named = |word: &str, before: &str| {
+        let certain = word.len() > SHORT_ID || before.ends_with("-id: ");
+        places.get(word).filter(|_| certain).map(|place| format!("id {place}"))
+    };
+    let mut new = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(in_a_word) {
+        new.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let (word, after) = rest.split_at(rest.find(|c| !in_a_word(c)).unwrap_or(rest.len()));
+        let name = named(word, &new);
+        new.push_str(name.as_deref().unwrap_or(word));
+        rest = after;
+    }
+    new + rest
 }
 
 impl SceneRecord {

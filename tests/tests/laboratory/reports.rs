@@ -90,6 +90,22 @@ fn the_verdicts_leave_the_transcripts_out() {
 }
 
 #[test]
+fn beside_a_broken_report_a_kept_one_shows_the_same_scenes() {
+    let report = |answer: &'static str| {
+        Specification::of("a-wild-one", answer)
+            .promise("other", "A promise that both keep has no transcript.", async |lab: Lab, _| {
+                lab.scene("not shown").note("ghost", "sleeps");
+                Ok(())
+            })
+            .promise("wild", "A wild scene goes well.", wild_in_both)
+            .judge(Limits::default())
+    };
+    let (kept, broken) = (report("one\ntwo\n"), report("two\n"));
+    assert!(kept.all_kept(), "{kept}");
+    insta::assert_snapshot!(kept.beside(&broken));
+}
+
+#[test]
 fn a_thousand_reports_are_one() {
     let report = || {
         Specification::of("a-wild-one", "two\n")

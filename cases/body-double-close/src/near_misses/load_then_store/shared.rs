@@ -1,0 +1,60 @@
+//! The slots of the spool, and the lease that one upload has on one of them.
+
+use crate::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
+
+/// The numbers of the slots that are free.
+#[derive(Clone)]
+pub(crate) struct Slots {
+    free: Arc<Mutex<Vec<usize>>>,
+}
+
+/// One upload's hold on a slot, shared by all who may see the upload end.
+pub(crate) struct Lease {
+    slots: Slots,
+    slot: usize,
+    received: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Slots {
+    /// Makes slots 0 to `count` - 1; the lowest is taken first.
+    pub(crate) fn new(count: usize) -> Self {
+        Self { free: Arc::new(Mutex::new((0..count).rev().collect())) }
+    }
+
+    /// Takes a free slot, if there is one.
+    pub(crate) fn take(&self) -> Option<Lease> {
+        let slot = self.free.lock().unwrap().pop()?;
+        Some(Lease { slots: self.clone(), slot, received: AtomicU64::new(0), closed: AtomicBool::new(false) })
+    }
+
+    fn give_back(&self, slot: usize) {
+        self.free.lock().unwrap().push(slot);
+    }
+}
+
+impl Lease {
+    /// The number of the slot.
+    pub(crate) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Counts bytes that the handler is about to receive; false once the slot has been given back.
+    pub(crate) fn receive(&self, bytes: u64) -> bool {
+        self.received.fetch_add(bytes, SeqCst);
+        !self.closed.load(SeqCst)
+    }
+
+    /// Gives the slot back, and tells the bytes received to the caller who came first.
+    pub(crate) fn release(&self) -> Option<u64> {
+        if self.closed.load(SeqCst) {
+            return None;
+        }
+        self.closed.store(true, SeqCst);
+        self.slots.give_back(self.slot);
+        Some(self.received.load(SeqCst))
+    }
+}

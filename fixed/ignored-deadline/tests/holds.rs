@@ -1,0 +1,68 @@
+//! The ghost is laid to rest: everything that a request has set going keeps its deadline.
+
+#![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
+#![expect(clippy::duplicate_mod, reason = "the core of a fix is compiled for std and for the model")]
+
+use model::{ignored_deadline as model_of, sync};
+use spec::{Report, ignored_deadline::check};
+
+#[path = "also_right/abort_on_drop.rs"]
+mod abort_on_drop;
+#[path = "also_right/cancellation_token.rs"]
+mod cancellation_token;
+#[path = "also_right/join_set.rs"]
+mod join_set;
+#[path = "also_right/no_task.rs"]
+mod no_task;
+#[path = "also_right/one_lock.rs"]
+mod one_lock;
+#[path = "also_right/one_lock/shared.rs"]
+mod one_lock_core;
+#[path = "../src/shared.rs"]
+mod shared;
+
+#[test]
+fn a_504_is_true_and_nothing_is_left_of_its_request() {
+    let report = check(ignored_deadline_fixed::app);
+    all_kept(&report);
+    insta::assert_snapshot!("fixed", report.verdicts());
+}
+
+#[test]
+fn in_no_interleaving_is_an_order_both_told_failed_and_charged() {
+    use shared::Settlement;
+    let holding = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire);
+    insta::assert_snapshot!("interleaving-fixed", format!("The core holds in all {} interleavings.", holding.holds()));
+}
+
+#[test]
+fn nor_when_a_lock_decides() {
+    use one_lock_core::Settlement;
+    let holding = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire);
+    insta::assert_snapshot!("one-lock", format!("The core holds in all {} interleavings.", holding.holds()));
+    all_kept(&check(one_lock::app));
+}
+
+#[test]
+fn the_charge_may_stand_in_the_requests_own_future() {
+    all_kept(&check(no_task::app));
+}
+
+#[test]
+fn a_token_may_stop_the_preparation() {
+    all_kept(&check(cancellation_token::app));
+}
+
+#[test]
+fn an_abort_may_stop_the_preparation() {
+    all_kept(&check(abort_on_drop::app));
+}
+
+#[test]
+fn a_set_of_tasks_may_own_the_preparation() {
+    all_kept(&check(join_set::app));
+}
+
+fn all_kept(report: &Report) {
+    assert!(report.all_kept(), "{report}");
+}

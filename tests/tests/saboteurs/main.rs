@@ -1,0 +1,3 @@
+//! Small wrong apps for what no twin and no near miss breaks: each is rejected, and for its own reason.
+
+mod ignored_deadline;
