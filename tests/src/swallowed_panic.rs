@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -97,15 +96,14 @@ pub fn judge(app: App, limits: Limits) -> Report {
 }
 
 /// Believable dependencies: a small ledger. Invoice 13 panics, a key without a dot panics in the look-up, and the export
-/// panics after its first line.
+/// panics after its first line. Call it inside a runtime.
 pub fn stand_ins() -> (Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, StatusCode)>) {
     let (log, mut access_log) = unbounded_channel::<(String, StatusCode)>();
-    let print = move || {
-        while let Some((route, status)) = access_log.blocking_recv() {
-            tracing::info!(route, status = status.as_u16(), "access log");
+    tokio::spawn(async move {
+        while let Some((route, status)) = access_log.recv().await {
+            println!("access log: {} {route}", status.as_u16());
         }
-    };
-    thread::spawn(print);
+    });
     let invoice = |Path(id): Path<u64>| async move {
         let lines: &[u64] = if id == 13 { &[] } else { &[1900, 250] };
         format!("invoice {id}: {} + {}\n", lines[0], lines[1])

@@ -14,7 +14,7 @@ use spec::{
 };
 use tokio::time::sleep;
 
-use crate::{get, judged, misbehaving};
+use crate::{get, judged, misbehaving, transcript};
 
 /// Tasks, timers, logs, two clients, both protocols, a panic, a client that leaves: whatever could differ from run to run.
 async fn wild_in_both(lab: Lab, answer: &'static str) -> Proof {
@@ -170,6 +170,21 @@ fn lines_that_are_long_or_broken_stay_in_their_columns() {
         require(false, "it was odd")
     });
     insta::assert_snapshot!(report);
+}
+
+#[test]
+fn ids_that_the_app_chose_are_numbered_as_they_were_seen() {
+    let report = judged(async |lab, ()| {
+        let scene = lab.scene("an app that takes its ids at random");
+        scene.ids_are_logged_as("request");
+        scene.note("client", "hears of \"b81c4e\" and c0ffee-9, not of b81c4e-2, ab81c4e or 7");
+        tracing::info!(request = "c0ffee-9", about = "b81c4e", "logged before it is named");
+        scene.id("b81c4e");
+        scene.id("7");
+        scene.note("client", "gets 7 of 7 (x-id: 7, x-seven: 7)");
+        Ok(())
+    });
+    insta::assert_snapshot!(transcript(&report));
 }
 
 #[test]
