@@ -116,7 +116,7 @@ pub fn stand_ins() -> (usize, Router, UnboundedSender<Line>) {
     let (audit, mut lines) = unbounded_channel::<Line>();
     tokio::spawn(async move {
         while let Some((slot, bytes, outcome)) = lines.recv().await {
-            println!("audit: slot {slot}, {bytes} bytes, {outcome}");
+            eprintln!("audit: slot {slot}, {bytes} bytes, {outcome}");
         }
     });
     let uploads =

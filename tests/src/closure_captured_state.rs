@@ -103,7 +103,7 @@ pub fn stand_ins() -> (Router, UnboundedSender<Entry>) {
     let (access_log, mut entries) = unbounded_channel::<Entry>();
     tokio::spawn(async move {
         while let Some((user, log_id, status)) = entries.recv().await {
-            println!("access log: {user} {log_id} {}", status.as_u16());
+            eprintln!("access log: {user} {log_id} {}", status.as_u16());
         }
     });
     (Router::new().fallback(get(list)), access_log)

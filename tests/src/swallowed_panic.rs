@@ -101,7 +101,7 @@ pub fn stand_ins() -> (Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, 
     let (log, mut access_log) = unbounded_channel::<(String, StatusCode)>();
     tokio::spawn(async move {
         while let Some((route, status)) = access_log.recv().await {
-            println!("access log: {} {route}", status.as_u16());
+            eprintln!("access log: {} {route}", status.as_u16());
         }
     });
     let invoice = |Path(id): Path<u64>| async move {

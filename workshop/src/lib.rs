@@ -59,6 +59,12 @@ pub fn print(text: &str) -> Result<(), Refusal> {
     }
 }
 
+/// The text in lines of at most 80 columns, each after `indent`.
+pub(crate) fn wrapped(text: &str, indent: &str) -> String {
+    let options = textwrap::Options::new(80).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    textwrap::fill(text, options) + "\n"
+}
+
 /// Prints a value as JSON, one document.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use crate::{
     Refusal,
     case::{self, Case},
     ghosts::Ghost,
-    print, print_json,
+    print, print_json, wrapped,
 };
 
 /// How long requests in flight may go on after Ctrl-C.
@@ -104,7 +104,8 @@ fn invitation(ghost: &Ghost, case: &Case, fixed: bool, base: &str) -> String {
     let (twin, other) = if fixed { ("fixed", "") } else { ("broken", " --fixed") };
     let mut text = format!("{}, {twin} twin, on {base}\n{}\n\nIn a second terminal:\n", ghost.slug, case.symptom);
     for line in &case.tries {
-        text.push_str(&format!("\n  {}\n    {}\n", line.curl.replace("{base}", base), line.shows));
+        text.push_str(&format!("\n  {}\n", line.curl.replace("{base}", base)));
+        text.push_str(&wrapped(&line.shows, "    "));
     }
     text.push_str(&format!("\nCtrl-C ends it. The other twin: cargo ghosts serve {}{other}\n", ghost.slug));
     text

@@ -11,7 +11,7 @@ use crate::{
     case::{self, Case},
     generated,
     ghosts::Ghost,
-    print, print_json,
+    print, print_json, wrapped,
 };
 
 #[derive(Serialize)]
@@ -65,7 +65,8 @@ impl Story<'_> {
         for ((name, report), told) in self.near_misses.iter().zip(&self.case.near_misses) {
             let file = format!("cases/{slug}/src/near_misses/{}.rs", name.replace('-', "_"));
             heading(&mut text, &format!("Near miss: {name}"), &file);
-            text.push_str(&format!("{}\n\n", told.tempts));
+            text.push_str(&wrapped(&format!("It tempts: {}", told.tempts), "  "));
+            text.push('\n');
             text.push_str(&coloured(&report.verdicts().to_string()));
         }
         heading(&mut text, "Where to read on", "");
@@ -77,7 +78,8 @@ impl Story<'_> {
             let _ = writeln!(text, "  the tempting fixes     cargo ghosts show {slug} --near-misses");
         }
         for thread in &self.case.threads {
-            let _ = writeln!(text, "  {}#{}\n    {}", thread.repository, thread.number, thread.shows);
+            let _ = writeln!(text, "  {}#{}", thread.repository, thread.number);
+            text.push_str(&wrapped(&thread.shows, "    "));
         }
         text
     }

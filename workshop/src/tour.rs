@@ -169,8 +169,8 @@ impl Tour {
         let _ = match self.ghosts.iter().map(|row| row.amiss.len()).sum::<usize>() {
             0 => writeln!(
                 table,
-                "\n{} ghosts: each haunts its broken twin, each near miss is rejected, and each fixed\n\
-                 twin keeps every promise. Next: cargo ghosts show {}",
+                "\n{} ghosts: each haunts its broken twin, each near miss is rejected, and each\n\
+                 fixed twin keeps every promise. Next: cargo ghosts show {}",
                 self.ghosts.len(),
                 self.ghosts.first().map_or("", |row| row.slug)
             ),

@@ -107,7 +107,7 @@ fn serve_says_what_to_try_before_anything_else() {
     let mut child =
         ghosts(&["serve", "hidden-flush", "--port", "0"]).stdout(Stdio::piped()).spawn().expect("the runner starts");
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let first: Vec<String> = lines.map_while(Result::ok).take(5).collect();
+    let first: Vec<String> = lines.map_while(Result::ok).take(6).collect();
     child.kill().expect("it runs until it is ended");
     child.wait().expect("it has ended");
     assert!(first[0].starts_with("hidden-flush, broken twin, on http://127.0.0.1:"), "{first:?}");

@@ -11,7 +11,10 @@ use std::{
     fmt,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
 };
 
@@ -235,12 +238,16 @@ enum Sender {
 }
 
 /// Keeps the connection open, and cuts it when the last one who holds it lets go.
-struct Open(Line);
+struct Open {
+    line: Line,
+    /// Whether the client left by itself. A line is also cut when hyper gives up a connection that the server closed.
+    left: AtomicBool,
+}
 
 impl Open {
     /// Notes what the client sees, unless it has left.
     fn note(&self, scene: &Scene, client: &str, what: impl FnOnce() -> String) {
-        if !self.0.is_cut() {
+        if !self.left.load(Ordering::SeqCst) {
             scene.note(client, what());
         }
     }
@@ -248,7 +255,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.cut();
+        self.line.cut();
     }
 }
 
@@ -274,7 +281,7 @@ impl Connection {
         tap: Tap,
         watch: Arc<Mutex<ConnectionWatch>>,
     ) -> Self {
-        let open = Arc::new(Open(tap.0.clone()));
+        let open = Arc::new(Open { line: tap.0.clone(), left: AtomicBool::new(false) });
         let io = TokioIo::new(tap);
         let sender = match protocol {
             Protocol::Http1 => {
@@ -348,12 +355,13 @@ impl Connection {
     /// closed, and what was not answered is [`Closed`].
     pub fn leave(self) {
         self.scene.note(&self.client, "leaves");
-        self.open.0.cut();
+        self.open.left.store(true, Ordering::SeqCst);
+        self.open.line.cut();
     }
 
     /// The bytes that crossed the wire so far, in either direction, in order.
     pub fn segments(&self) -> Vec<Segment> {
-        self.open.0.segments()
+        self.open.line.segments()
     }
 
     /// The bytes that the client received so far.

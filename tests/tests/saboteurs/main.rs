@@ -1,3 +1,4 @@
 //! Small wrong apps for what no twin and no near miss breaks: each is rejected, and for its own reason.
 
+mod closure_captured_state;
 mod ignored_deadline;
