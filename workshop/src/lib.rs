@@ -8,6 +8,7 @@ pub mod cli;
 pub mod difference;
 pub mod generated;
 pub mod ghosts;
+pub mod picture;
 pub mod serve;
 pub mod show;
 pub mod skeleton;
