@@ -539,7 +539,7 @@ impl Stage {
     /// Begins an upload without a wire, sends the first bytes and does not expect anything.
     async fn ask(&self, name: &'static str) -> Caller {
         self.desk.forget(name);
-        self.scene.note(name, "sends an upload, without a wire");
+        self.scene.note(name, "sends an upload, in process");
         let (feed, body) = self.scene.feed(&format!("{name}'s file"));
         let answering = self.app.clone().oneshot(upload(name, Manner::Read, body));
         let scene = self.scene.clone();
