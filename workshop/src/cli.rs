@@ -27,7 +27,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The story of one ghost: its symptom, and its reports with transcripts
+    /// The story of one ghost: its symptom, and the reports of its twins
     Show {
         /// The ghost
         slug: String,
