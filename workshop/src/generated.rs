@@ -15,7 +15,7 @@ use crate::{
     case::{self, Case},
     difference,
     ghosts::{self, Ghost},
-    picture, print, print_json,
+    picture, print, print_json, wrapped,
 };
 
 /// The command that makes it all anew.
@@ -100,10 +100,6 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
     for told in &case.near_misses {
         let _ = writeln!(near, "| `{}` | {} | `{}` |", told.name, told.tempts, told.breaks);
     }
-    let mut verdicts = String::new();
-    for near_miss in (ghost.near_misses)() {
-        let _ = writeln!(verdicts, "--- {} ---\n{}", near_miss.name, (near_miss.check)().verdicts());
-    }
     let mut threads = String::new();
     for thread in &case.threads {
         let kind = format!("https://github.com/{}/issues/{}", thread.repository, thread.number);
@@ -119,10 +115,13 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         ("difference.diff".to_owned(), difference::unified(root, ghost.slug)?),
         ("promises.md".to_owned(), promises),
         ("near-misses.md".to_owned(), near),
-        ("near-misses.txt".to_owned(), verdicts),
         ("threads.md".to_owned(), threads),
         ("seen.md".to_owned(), seen),
     ];
+    for near_miss in (ghost.near_misses)() {
+        files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&(near_miss.check)())));
+    }
+    files.push(("verified-with.md".to_owned(), verified_with(root)?));
     if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
@@ -130,6 +129,29 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         files.push((format!("{}.txt", interleaving.name), interleaving.text));
     }
     Ok(files)
+}
+
+/// The promises that a near miss breaks, each with what was seen.
+fn rejection(report: &Report) -> String {
+    let broken = report.promises.iter().filter(|judged| judged.outcome == Outcome::Broken);
+    let told = broken.map(|judged| {
+        let observed = judged.observed.as_deref().unwrap_or_default();
+        format!("BROKEN  {}\n{}", judged.key, wrapped(&format!("-> {observed}"), "        "))
+    });
+    let told = told.collect::<Vec<_>>().join("\n");
+    if told.is_empty() { "every promise is kept: only the model rejects it\n".to_owned() } else { told }
+}
+
+/// The libraries that the reports were made with, from the lock file.
+fn verified_with(root: &Path) -> Result<String, Refusal> {
+    let lock = read(root, "Cargo.lock").ok_or_else(|| Refusal::new("cannot read Cargo.lock"))?;
+    let version = |library: &str| {
+        let entry = lock.split("[[package]]\n").find(|entry| entry.starts_with(&format!("name = \"{library}\"\n")));
+        let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
+        version.map(|version| format!("{library} {version}"))
+    };
+    let all = ["axum", "tower", "tower-http", "hyper", "h2", "tokio"].into_iter().filter_map(version);
+    Ok(format!("{}\n", all.collect::<Vec<_>>().join(", ")))
 }
 
 /// The twins in the scene in which the broken one fails; none where it breaks no promise.
