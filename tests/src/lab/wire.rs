@@ -267,7 +267,7 @@ pub struct Closed {
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} got no answer: the connection or the stream was closed", self.client)
+        write!(f, "{} got no answer: the connection or the stream was closed", self.client)
     }
 }
 

@@ -1,0 +1,83 @@
+//! Apps that panic, wait for ever or spin, given to each specification: what comes back is a report, line by line. A process
+//! of its own, because a thread that spins is left behind and goes on.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
+use futures_util::stream;
+use spec::{Limits, Report, lab::Outcome};
+
+/// How an app misbehaves.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    PanicsInCall,
+    PanicsInPollFrame,
+    WaitsForEver,
+    Spins,
+}
+
+fn hostile(manner: Manner) -> Router {
+    Router::new().fallback(move || async move {
+        match manner {
+            Manner::PanicsInCall => panic!("boo"),
+            Manner::PanicsInPollFrame => {
+                let boo =
+                    stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, std::io::Error>>> { panic!("boo") });
+                Response::new(Body::from_stream(boo))
+            }
+            Manner::WaitsForEver => std::future::pending().await,
+            Manner::Spins => loop {
+                std::hint::spin_loop();
+            },
+        }
+    })
+}
+
+fn reports(manner: Manner, limits: Limits) -> [Report; 5] {
+    [
+        spec::body_double_close::judge(Arc::new(move |_, _, _| hostile(manner)), limits),
+        spec::closure_captured_state::judge(Arc::new(move |_, _| hostile(manner)), limits),
+        spec::hidden_flush::judge(Arc::new(move |_| hostile(manner)), limits),
+        spec::ignored_deadline::judge(Arc::new(move |_, _, _, _| hostile(manner)), limits),
+        spec::swallowed_panic::judge(Arc::new(move |_, _, _, _| hostile(manner)), limits),
+    ]
+}
+
+/// The first promise of each specification, with what was seen.
+fn first_lines(reports: &[Report]) -> String {
+    let line = |report: &Report| {
+        let first = &report.promises[0];
+        assert_eq!(first.outcome, Outcome::Broken, "{report}");
+        format!("{}: {}: {}\n", report.ghost, first.key, first.observed.as_deref().unwrap_or_default())
+    };
+    reports.iter().map(line).collect()
+}
+
+#[test]
+fn a_panic_in_the_call_is_a_line_of_each_report() {
+    let reports = reports(Manner::PanicsInCall, Limits::default());
+    insta::assert_snapshot!("panics-in-call", first_lines(&reports));
+}
+
+#[test]
+fn a_panic_in_the_body_is_a_line_of_each_report() {
+    let reports = reports(Manner::PanicsInPollFrame, Limits::default());
+    insta::assert_snapshot!("panics-in-poll-frame", first_lines(&reports));
+}
+
+#[test]
+fn an_endless_wait_is_a_line_of_each_report() {
+    let reports = reports(Manner::WaitsForEver, Limits::default());
+    insta::assert_snapshot!("waits-for-ever", first_lines(&reports));
+}
+
+#[test]
+fn a_spin_is_a_line_of_each_report_and_the_rest_is_not_judged() {
+    let reports = reports(Manner::Spins, Limits { unresponsive: Duration::from_secs(1) });
+    for report in &reports {
+        let rest = &report.promises[1..];
+        assert!(rest.iter().all(|judged| judged.outcome == Outcome::NotJudged), "{report}");
+    }
+    insta::assert_snapshot!("spins", first_lines(&reports));
+}
