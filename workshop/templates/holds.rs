@@ -1,5 +1,7 @@
 //! The fixed twin and the right fixes that are not ours keep every promise.
 
+#![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
+
 use insta::assert_snapshot;
 use spec::{module}::check;
 
