@@ -102,7 +102,10 @@ pub async fn bind(port: u16) -> Result<TcpListener, Refusal> {
 
 fn invitation(ghost: &Ghost, case: &Case, fixed: bool, base: &str) -> String {
     let (twin, other) = if fixed { ("fixed", "") } else { ("broken", " --fixed") };
-    let mut text = format!("{}, {twin} twin, on {base}\n{}\n\nIn a second terminal:\n", ghost.slug, case.symptom);
+    let laid = if fixed { "Laid to rest here: " } else { "" };
+    let mut text = format!("{}, {twin} twin, on {base}\n", ghost.slug);
+    text.push_str(&wrapped(&format!("{laid}{}", case.symptom), ""));
+    text.push_str("\nIn a second terminal:\n");
     for line in &case.tries {
         text.push_str(&format!("\n  {}\n", line.curl.replace("{base}", base)));
         text.push_str(&wrapped(&line.shows, "    "));

@@ -57,6 +57,7 @@ pub fn app(warehouse: Router, access_log: UnboundedSender<(String, String, Statu
         .with_state(warehouse)
 }
 
+// ANCHOR: identify
 /// Finds out who asks, and puts the name and the log id on the answer and into the access log.
 async fn identify(
     context: RequestContext,
@@ -74,6 +75,7 @@ async fn identify(
     let _ = access_log.send((user.clone(), log_id.clone(), response.status()));
     ([("x-user", user), ("x-log-id", log_id)], response).into_response()
 }
+// ANCHOR_END: identify
 
 /// The user's open orders, and the parcels that are on their way.
 async fn orders(

@@ -26,6 +26,7 @@ fn customers_are_mistaken_for_one_another() {
     insta::assert_snapshot!("broken", report);
 }
 
+// ANCHOR: notice
 /// The kind of test to write for a service of one's own: two requests, of which the second comes while the first waits.
 #[tokio::test(start_paused = true)]
 #[traced_test]
@@ -55,6 +56,7 @@ async fn a_request_that_is_overtaken_goes_on_as_the_other_one() {
     assert!(logs_contain(r#"asking for /orders log_id="desk-1" user="ada""#));
     assert!(!logs_contain(r#"asking for /parcels log_id="desk-1" user="ada""#));
 }
+// ANCHOR_END: notice
 
 #[test]
 fn one_lock_for_user_and_id_is_still_one_slot() {

@@ -28,6 +28,7 @@ fn the_client_is_told_504_and_the_card_is_charged() {
     insta::assert_snapshot!("broken", report);
 }
 
+// ANCHOR: notice
 /// The kind of test to write for a service of one's own: the clock is paused, so three seconds cost nothing.
 #[tokio::test(start_paused = true)]
 #[traced_test]
@@ -46,6 +47,7 @@ async fn the_log_has_the_charge_after_the_deadline() {
     sleep(Duration::from_secs(1)).await;
     assert!(logs_contain("charged"));
 }
+// ANCHOR_END: notice
 
 #[test]
 fn a_timeout_round_the_handle_bounds_the_wait_and_not_the_work() {

@@ -1,4 +1,4 @@
-//! A tenant gateway that turns every panic into an empty 200 and tells nobody.
+//! A tenant gateway: access log, CORS and an in-flight gauge round the recovery, the look-up of the tenant and the routes.
 //!
 //! # Symptom
 //! Customers see empty pages with status 200. Dashboards are green, the error log is empty. After

@@ -1,7 +1,7 @@
 //! A checkout that answers by a deadline: it asks the bank, seals the receipt, then charges the order.
 //!
 //! # Symptom
-//! None: a client that is told 504 has not been charged, and by then no task of its request is left.
+//! None: a client that is told 504 has not been charged, and by then no asynchronous task of its request is left.
 //!
 //! # Trigger
 //! 1. The bank takes longer than the budget, or the receipt is still being sealed when it is spent.

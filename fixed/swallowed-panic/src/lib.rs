@@ -1,4 +1,4 @@
-//! A tenant gateway that answers a panic with a 500 and says what panicked, for which request.
+//! A tenant gateway: access log, CORS and an in-flight gauge round the recovery, the look-up of the tenant and the routes.
 //!
 //! # Symptom
 //! The client sees a 500 without details, the error log has one line, the next request is served.
