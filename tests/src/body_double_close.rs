@@ -144,6 +144,7 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
         let mut ada = stage.send("ada", Manner::Keep).await;
         ada.feed.end();
         stage.scene.settle().await;
+        stage.desk.has_all_of("ada")?;
         let ben = stage.begin("ben").await?;
         stage.let_go("ada");
         stage.scene.settle().await;
@@ -153,6 +154,8 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
 
         let stage = Stage::open(&lab, &app, protocol, 4, "the first upload's client leaves while a task has the body");
         let ada = stage.send("ada", Manner::AwaitTask).await;
+        let begun = stage.desk.upload("ada").is_some();
+        control(begun, "ada's upload did not reach its handler")?;
         ada.connection.leave();
         stage.desk.has_left("ada");
         stage.scene.settle().await;
@@ -162,8 +165,7 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
         let cem = stage.begin("cem").await?;
         stage.desk.no_clash()?;
         stage.finish([ben, cem]).await?;
-    }
-    for protocol in Protocol::BOTH {
+
         let stage = Stage::open(&lab, &app, protocol, 3, "one upload goes on while others come and go");
         let ada = stage.send("ada", Manner::Read).await;
         for name in ["ben", "cem", "dora", "emil"] {
@@ -178,6 +180,7 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
     let mut ada = stage.send_on(connection.clone(), "ada", Manner::Keep).await;
     ada.feed.end();
     stage.scene.settle().await;
+    stage.desk.has_all_of("ada")?;
     let ben = stage.send_on(connection.clone(), "ben", Manner::Read).await;
     stage.let_go("ada");
     stage.scene.settle().await;
@@ -197,6 +200,7 @@ async fn no_more_than_slots(lab: Lab, app: App) -> Proof {
         let mut ada = stage.send("ada", Manner::Keep).await;
         ada.feed.end();
         stage.scene.settle().await;
+        stage.desk.has_all_of("ada")?;
         let mut crowd = vec![stage.begin("ben").await?, stage.ask("cem").await];
         stage.let_go("ada");
         stage.scene.settle().await;
@@ -247,9 +251,7 @@ async fn ended_stays_ended(lab: Lab, app: App) -> Proof {
         // The router never fails.
         drop(answering.await);
         stage.scene.settle().await;
-        if manner == Manner::PollOn {
-            stage.desk.stayed_ended("ada")?;
-        }
+        stage.desk.stayed_ended("ada")?;
         let polled_on = *locked(&polled_on);
         require(
             !polled_on,
@@ -302,8 +304,7 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
             feed.data("letters");
             feed.end();
             stage.scene.settle().await;
-            let spent = stage.desk.upload("ada").is_some_and(|ada| ada.state == State::Complete);
-            control(spent, "the handler did not receive the whole of ada's upload")?;
+            stage.desk.has_all_of("ada")?;
             let ben = stage.ask("ben").await;
             require(
                 stage.desk.upload("ben").is_some(),
@@ -538,7 +539,7 @@ impl Stage {
     /// Begins an upload without a wire, sends the first bytes and does not expect anything.
     async fn ask(&self, name: &'static str) -> Caller {
         self.desk.forget(name);
-        self.scene.note(name, "sends an upload, without a wire");
+        self.scene.note(name, "sends an upload, in process");
         let (feed, body) = self.scene.feed(&format!("{name}'s file"));
         let answering = self.app.clone().oneshot(upload(name, Manner::Read, body));
         let scene = self.scene.clone();
@@ -854,11 +855,14 @@ impl Desk {
         require(count <= slots, format!("{count} uploads went on at once in {slots} slots: {names}"))
     }
 
+    fn has_all_of(&self, name: &str) -> Proof {
+        let whole = self.upload(name).is_some_and(|upload| upload.state == State::Complete);
+        control(whole, format!("the handler did not receive the whole of {name}'s upload"))
+    }
+
     fn stayed_ended(&self, name: &str) -> Proof {
-        let upload = self.upload(name);
-        let whole = upload.as_ref().is_some_and(|upload| upload.state == State::Complete);
-        control(whole, format!("the handler did not receive the whole of {name}'s upload"))?;
-        match upload.and_then(|upload| upload.polled_on) {
+        self.has_all_of(name)?;
+        match self.upload(name).and_then(|upload| upload.polled_on) {
             Some(what) => Err(Broken::because(format!("{name}'s body had ended, was polled again and {what}"))),
             None => Ok(()),
         }

@@ -23,6 +23,9 @@ pub struct Case {
     pub difficulty: u8,
     /// Where to look, what to ask, the mechanism, the fix.
     pub hints: Vec<String>,
+    /// The promise whose scene the picture shows; without it, the first that the broken twin breaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
     /// What to try against `ghosts serve`.
     #[serde(rename = "try")]
     pub tries: Vec<Try>,
@@ -175,6 +178,13 @@ seen = []
     #[test]
     fn a_whole_case_is_read() {
         assert_eq!(parse("case.toml", GOOD).unwrap().title, "The example");
+    }
+
+    #[test]
+    fn the_picture_may_be_chosen() {
+        let text = GOOD.replace("try = []", "picture = \"a-promise\"\ntry = []");
+        assert_eq!(parse("case.toml", GOOD).unwrap().picture, None);
+        assert_eq!(parse("case.toml", &text).unwrap().picture.as_deref(), Some("a-promise"));
     }
 
     #[test]

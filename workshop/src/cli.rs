@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The story of one ghost: its symptom, and the reports of both twins with their transcripts
+    /// The story of one ghost: its symptom, and the reports of its twins
     Show {
         /// The ghost
         slug: String,
@@ -52,7 +52,7 @@ enum Command {
         /// The ghost
         slug: String,
     },
-    /// The skeleton of a new ghost in every tree, and the lines to add by hand
+    /// The skeleton of a new ghost, and the lines to add by hand
     New {
         /// Its name, kebab-case, by mechanism
         slug: String,

@@ -8,13 +8,14 @@ use std::{
 };
 
 use serde::Serialize;
+use spec::{Report, lab::Outcome};
 
 use crate::{
     Refusal,
     case::{self, Case},
     difference,
     ghosts::{self, Ghost},
-    print, print_json,
+    picture, print, print_json,
 };
 
 /// The command that makes it all anew.
@@ -122,10 +123,31 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         ("threads.md".to_owned(), threads),
         ("seen.md".to_owned(), seen),
     ];
+    if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
+        files.push(("timeline.html".to_owned(), picture));
+    }
     for interleaving in interleavings(root, ghost.slug)? {
         files.push((format!("{}.txt", interleaving.name), interleaving.text));
     }
     Ok(files)
+}
+
+/// The twins in the scene in which the broken one fails; none where it breaks no promise.
+fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result<Option<String>, Refusal> {
+    let Some(key) = case.picture.as_deref().or(broken.broken().first().copied()) else { return Ok(None) };
+    let cannot = |why: &str| {
+        Refusal::new(format!(
+            "cannot draw the promise `{key}` of {slug}: {why}; cases/{slug}/case.toml may choose another `picture`"
+        ))
+    };
+    let judged = |report: &'_ Report| report.promises.iter().find(|judged| judged.key == key).cloned();
+    let failing = judged(broken).filter(|judged| judged.outcome == Outcome::Broken);
+    let failing = failing.ok_or_else(|| cannot("it is none that the broken twin breaks"))?;
+    let scene = failing.scenes.last().ok_or_else(|| cannot("the broken twin has played no scene of it"))?;
+    let scenes = judged(fixed).map(|judged| judged.scenes).unwrap_or_default();
+    let same = scenes.iter().find(|other| other.title == scene.title);
+    let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
+    Ok(Some(picture::timelines(slug, scene, failing.observed.as_deref(), same)))
 }
 
 /// The table of a committed interleaving, or the count of a model that holds.
@@ -214,4 +236,26 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, text)?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
+        let root = crate::root();
+        let ghost = &ghosts::ALL[0];
+        let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
+        let mut case = case::read(&root, ghost.slug).unwrap();
+        for key in broken.broken() {
+            case.picture = Some(key.to_owned());
+            assert!(timelines(ghost.slug, &case, &broken, &fixed).unwrap().is_some(), "{key}");
+        }
+        case.picture = Some("no-such-promise".to_owned());
+        let said = timelines(ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
+        assert!(said.contains("`no-such-promise`") && said.contains("none that the broken twin breaks"), "{said}");
+        case.picture = None;
+        assert_eq!(timelines(ghost.slug, &case, &fixed, &fixed).unwrap(), None);
+    }
 }

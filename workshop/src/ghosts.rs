@@ -34,9 +34,7 @@ pub const ALL: &[Ghost] = &[
         slug: "closure-captured-state",
         broken: || spec::closure_captured_state::check(closure_captured_state::app),
         fixed: || spec::closure_captured_state::check(closure_captured_state_fixed::app),
-        near_misses: || {
-            near_misses(closure_captured_state::near_misses::ALL, |app| spec::closure_captured_state::check(app))
-        },
+        near_misses: || near_misses(closure_captured_state::near_misses::ALL, spec::closure_captured_state::check),
         serve: |fixed| {
             let app = if fixed { closure_captured_state_fixed::app } else { closure_captured_state::app };
             let (warehouse, access_log) = spec::closure_captured_state::stand_ins();
@@ -47,7 +45,7 @@ pub const ALL: &[Ghost] = &[
         slug: "hidden-flush",
         broken: || spec::hidden_flush::check(hidden_flush::app),
         fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
-        near_misses: || near_misses(hidden_flush::near_misses::ALL, |app| spec::hidden_flush::check(app)),
+        near_misses: || near_misses(hidden_flush::near_misses::ALL, spec::hidden_flush::check),
         serve: |fixed| {
             let app = if fixed { hidden_flush_fixed::app } else { hidden_flush::app };
             let logs = spec::hidden_flush::stand_ins();
@@ -58,7 +56,7 @@ pub const ALL: &[Ghost] = &[
         slug: "body-double-close",
         broken: || spec::body_double_close::check(body_double_close::app),
         fixed: || spec::body_double_close::check(body_double_close_fixed::app),
-        near_misses: || near_misses(body_double_close::near_misses::ALL, |app| spec::body_double_close::check(app)),
+        near_misses: || near_misses(body_double_close::near_misses::ALL, spec::body_double_close::check),
         serve: |fixed| {
             let app = if fixed { body_double_close_fixed::app } else { body_double_close::app };
             let (slots, uploads, audit) = spec::body_double_close::stand_ins();
@@ -69,7 +67,7 @@ pub const ALL: &[Ghost] = &[
         slug: "swallowed-panic",
         broken: || spec::swallowed_panic::check(swallowed_panic::app),
         fixed: || spec::swallowed_panic::check(swallowed_panic_fixed::app),
-        near_misses: || near_misses(swallowed_panic::near_misses::ALL, |app| spec::swallowed_panic::check(app)),
+        near_misses: || near_misses(swallowed_panic::near_misses::ALL, spec::swallowed_panic::check),
         serve: |fixed| {
             let app = if fixed { swallowed_panic_fixed::app } else { swallowed_panic::app };
             let (routes, tenant, in_flight, access_log) = spec::swallowed_panic::stand_ins();
@@ -80,7 +78,7 @@ pub const ALL: &[Ghost] = &[
         slug: "ignored-deadline",
         broken: || spec::ignored_deadline::check(ignored_deadline::app),
         fixed: || spec::ignored_deadline::check(ignored_deadline_fixed::app),
-        near_misses: || near_misses(ignored_deadline::near_misses::ALL, |app| spec::ignored_deadline::check(app)),
+        near_misses: || near_misses(ignored_deadline::near_misses::ALL, spec::ignored_deadline::check),
         serve: |fixed| {
             let app = if fixed { ignored_deadline_fixed::app } else { ignored_deadline::app };
             let (bank, seal, ledger, budget) = spec::ignored_deadline::stand_ins();

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod difference;
 pub mod generated;
 pub mod ghosts;
+pub mod picture;
 pub mod serve;
 pub mod show;
 pub mod skeleton;
@@ -68,7 +69,7 @@ pub(crate) fn wrapped(text: &str, indent: &str) -> String {
 /// Prints a value as JSON, one document.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Refusal> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| Refusal::new(format!("cannot write JSON: {error}")))?;

@@ -40,7 +40,7 @@ pub fn run(root: &Path, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Re
         let listener = bind(port).await?;
         let mut interrupted = Box::pin(signal::ctrl_c());
         // The first poll sets the handler up: whoever reads our first line may interrupt us.
-        poll_fn(|cx| Poll::Ready(drop(interrupted.as_mut().poll(cx)))).await;
+        let _ = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx))).await;
         let address = listener.local_addr().map_err(|error| Refusal::new(format!("cannot learn the port: {error}")))?;
         let base = format!("http://{address}");
         if json {

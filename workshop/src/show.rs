@@ -88,7 +88,7 @@ impl Story<'_> {
 fn heading(text: &mut String, title: &str, file: &str) {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "\n{bold}{title}{bold:#}  {dim}{file}{dim:#}\n");
+    let _ = writeln!(text, "\n{bold}{title}{bold:#}\n{dim}{file}{dim:#}\n");
 }
 
 /// The report with its words of verdict coloured.

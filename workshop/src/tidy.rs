@@ -75,12 +75,18 @@ fn twins(root: &Path, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusa
                 faults.push(format!("{name} lacks the heading `{heading}`"));
             }
         }
-        let shared = text(root, &format!("{tree}/{slug}/src/shared.rs"));
-        for mark in [format!("// ANCHOR: {anchor}"), format!("// ANCHOR_END: {anchor}")] {
-            let times = [&lib, &shared].iter().flat_map(|file| file.lines()).filter(|line| line.trim() == mark).count();
-            if times != 1 {
-                faults.push(format!("{name} and its shared.rs have `{mark}` {times} times, and should have it once"));
+        let files = [name.clone(), format!("{tree}/{slug}/src/shared.rs")];
+        let times = |file: &String, mark: &str| text(root, file).lines().filter(|line| line.trim() == mark).count();
+        let (begin, end) = (format!("// ANCHOR: {anchor}"), format!("// ANCHOR_END: {anchor}"));
+        for file in &files {
+            let (begins, ends) = (times(file, &begin), times(file, &end));
+            if begins != ends || begins > 1 {
+                faults
+                    .push(format!("{file} has `{begin}` {begins} times and `{end}` {ends} times; once each is right"));
             }
+        }
+        if files.iter().all(|file| times(file, &begin) == 0) {
+            faults.push(format!("neither {name} nor its shared.rs has `{begin}`"));
         }
         within(root, &name, LIB_LINES, faults);
         within(root, &format!("{tree}/{slug}/src/shared.rs"), SHARED_LINES, faults);
@@ -122,8 +128,10 @@ fn near_misses(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<S
     for name in all.iter().filter(|name| !files.contains(**name)) {
         faults.push(format!("{folder} lacks the near miss `{name}`"));
     }
-    for name in &all {
-        let snapshot = format!("cases/{slug}/tests/snapshots/reproduces__{name}.snap");
+    for near_miss in &case.near_misses {
+        // What the model rejects keeps every promise; what is seen of it is its interleaving.
+        let prefix = if near_miss.breaks == MODEL { "interleaving-" } else { "" };
+        let snapshot = format!("cases/{slug}/tests/snapshots/reproduces__{prefix}{}.snap", near_miss.name);
         if !root.join(&snapshot).exists() {
             faults.push(format!("no test has made {snapshot}"));
         }
@@ -151,9 +159,13 @@ fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults
     for near_miss in (ghost.near_misses)() {
         breakable.extend((near_miss.check)().broken().into_iter().map(str::to_owned));
     }
-    let saboteurs = text(root, &format!("tests/tests/saboteurs/{}.rs", ghost.slug.replace('-', "_")));
+    let module = ghost.slug.replace('-', "_");
+    let folder = "tests/tests/saboteurs/snapshots";
+    let files =
+        names(&root.join(folder)).into_iter().filter(|file| file.starts_with(&format!("saboteurs__{module}__")));
+    let saboteurs: String = files.map(|file| text(root, &format!("{folder}/{file}"))).collect();
     for judged in &broken.promises {
-        if !breakable.contains(&judged.key) && !saboteurs.contains(&format!("\"{}\"", judged.key)) {
+        if !breakable.contains(&judged.key) && !saboteurs.contains(&format!("    {}: ", judged.key)) {
             faults.push(format!("nothing breaks the promise `{}` of {}", judged.key, ghost.slug));
         }
     }

@@ -108,7 +108,7 @@ impl Upload {
         let _ = self.audit.send((self.lease.slot(), received, outcome.to_owned()));
     }
 
-    // ANCHOR: defect
+    // ANCHOR: drain
     /// Reads what the handler left: a client that is still sending does not look at its answer.
     async fn drain(&self, intake: &tokio::sync::Mutex<()>) {
         // The intake is shut meanwhile: new uploads would only slow down what is left of this one.
@@ -118,7 +118,7 @@ impl Upload {
             while let Some(Ok(_)) = rest.frame().await {}
         }
     }
-    // ANCHOR_END: defect
+    // ANCHOR_END: drain
 }
 
 impl http_body::Body for UploadBody {

@@ -141,7 +141,8 @@ fn near_miss(name: &str, breaks: &str) {
 /// Only the model rejects it.
 fn keeps_every_promise(name: &str) {
     let report = judged(name);
-    assert!(report.all_kept(), "{report}");
+    insta::assert_snapshot!(name, report.verdicts());
+    assert!(report.all_kept());
 }
 
 fn judged(name: &str) -> Report {

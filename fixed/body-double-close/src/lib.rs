@@ -93,14 +93,12 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
 }
 
 impl Upload {
-    // ANCHOR: fix
     /// Gives the slot back and writes the audit line, unless that has been done.
     fn close(&self, outcome: &str) {
         let Some(received) = self.lease.release() else { return };
         // Without an audit the spool goes on.
         let _ = self.audit.send((self.lease.slot(), received, outcome.to_owned()));
     }
-    // ANCHOR_END: fix
 }
 
 impl http_body::Body for UploadBody {

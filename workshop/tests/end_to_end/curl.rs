@@ -152,3 +152,31 @@ fn ignored_deadline_fixed_the_order_is_never_charged() {
         assert!(!said.iter().any(|line| line.contains("charged")), "{protocol}: {said:?}");
     }
 }
+
+// ===== body-double-close =====
+
+fn upload(protocol: &str, twin: &Serving, path: &str) -> String {
+    said(curl(protocol, twin, path, &["--data", "letters"]))
+}
+
+#[test]
+fn body_double_close_one_upload_leaves_several_lines_in_the_audit() {
+    for protocol in BOTH {
+        let twin = Serving::start("body-double-close", false);
+        assert_eq!(upload(protocol, &twin, "/uploads"), "7 bytes in slot 0\n", "{protocol}");
+        twin.said("audit: slot 0");
+        twin.said("audit: slot 0");
+    }
+}
+
+#[test]
+fn body_double_close_fixed_one_upload_leaves_one_line_in_the_audit() {
+    for protocol in BOTH {
+        let twin = Serving::start("body-double-close", true);
+        assert_eq!(upload(protocol, &twin, "/uploads"), "7 bytes in slot 0\n", "{protocol}");
+        assert_eq!(upload(protocol, &twin, "/uploads"), "7 bytes in slot 0\n", "{protocol}");
+        twin.said("audit: slot 0, 7 bytes, complete");
+        twin.said("audit: slot 0, 7 bytes, complete");
+        assert_eq!(twin.stop(), [""; 0], "{protocol}");
+    }
+}
