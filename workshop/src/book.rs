@@ -119,11 +119,14 @@ fn heading(family: Family) -> &'static str {
 
 /// What stands in each `{{#include …}}` of a line, without those that a backslash switches off.
 fn directives(line: &str) -> impl Iterator<Item = &str> {
-    let ends = line.match_indices("{{#").filter(|(at, _)| !line[..*at].ends_with('\\'));
-    ends.filter_map(|(at, _)| {
-        let inner = line[at + 3..].split_once("}}")?.0;
-        let wanted = ["include ", "rustdoc_include ", "playground "].into_iter();
-        wanted.filter_map(|verb| inner.strip_prefix(verb)).map(str::trim).next()
+    let begins = line.match_indices("{{").filter(|(at, _)| !line[..*at].ends_with('\\'));
+    begins.filter_map(|(at, _)| {
+        let inner = line[at + 2..].split_once("}}")?.0.trim_start().strip_prefix('#')?;
+        // A verb that mdBook does not know stays in the page as it is: it is named like a file that is not there.
+        Some(inner.split_once(char::is_whitespace).map_or(inner, |(verb, rest)| match verb {
+            "include" | "rustdoc_include" => rest.trim(),
+            _ => inner,
+        }))
     })
 }
 
@@ -344,5 +347,48 @@ mod with_mdbook {
             "txt" => "text/plain; charset=utf-8",
             _ => "application/octet-stream",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{directives, entries, links, unfulfilled};
+    use crate::root;
+
+    fn fault(directive: &str) -> String {
+        unfulfilled(&root(), directive).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_cannot_be_included_is_named() {
+        assert_eq!(fault("generated/hidden-flush/fixed.txt"), "");
+        assert_eq!(fault("../../cases/hidden-flush/src/lib.rs:defect"), "");
+        assert_eq!(
+            fault("generated/hidden-flush/lost.txt"),
+            "there is no file book/src/generated/hidden-flush/lost.txt"
+        );
+        let lost = "cases/hidden-flush/src/lib.rs has no anchor `defec`";
+        assert_eq!(fault("../../cases/hidden-flush/src/lib.rs:defec"), lost);
+        assert!(fault("generated/hidden-flush/seen.md:1:999").ends_with("and no line 999"));
+    }
+
+    #[test]
+    fn directives_and_links_are_found_where_they_stand() {
+        let line = r"{{#include a.rs:one}} and \{{#include b.rs}} and {{ #include  c.rs }} {{#inlude d.rs}}";
+        assert_eq!(directives(line).collect::<Vec<_>>(), ["a.rs:one", "c.rs", "inlude d.rs"]);
+        let line = "[one](a.md#part), [two](https://example.org/b.md) and [three](c.html)";
+        assert_eq!(links(line).collect::<Vec<_>>(), ["a.md"]);
+        assert_eq!(links("[one]: a.md").collect::<Vec<_>>(), ["a.md"]);
+    }
+
+    #[test]
+    fn the_summary_is_read_with_its_parts() {
+        let entries = entries("[First](first.md)\n\n# Time\n\n- [The late one](late.md)\n- [To come]()\n");
+        let read: Vec<_> =
+            entries.iter().map(|entry| (entry.line, &*entry.part, &*entry.title, &*entry.page)).collect();
+        assert_eq!(
+            read,
+            [(1, "", "First", "first.md"), (5, "Time", "The late one", "late.md"), (6, "Time", "To come", "")]
+        );
     }
 }
