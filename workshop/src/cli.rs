@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{Refusal, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{Refusal, book, difference, generated, ghosts, root, serve, show, skeleton, tour};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -23,7 +23,8 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts show hidden-flush                  the story of one ghost
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
-  cargo ghosts diff hidden-flush                  what laid it to rest";
+  cargo ghosts diff hidden-flush                  what laid it to rest
+  cargo run -- book                               the book, in a browser";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -58,6 +59,15 @@ enum Command {
     },
     /// Everything generated and committed, made anew
     Regenerate,
+    /// The book, built and served on 127.0.0.1 until Ctrl-C
+    Book {
+        /// Build it into book/book and serve nothing
+        #[arg(long)]
+        build: bool,
+        /// The port; 0 takes any free one
+        #[arg(long, default_value_t = 3001)]
+        port: u16,
+    },
 }
 
 /// Does as the command line says.
@@ -83,5 +93,6 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
+        Some(Command::Book { build, port }) => book::run(&root, build, port),
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::{
-    Refusal, case, difference,
+    Refusal, book, case, difference,
     generated::names,
     ghosts::{self, Ghost},
     tour::MODEL,
@@ -30,6 +30,7 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
     }
     manifests(root, &mut faults);
     words(root, &mut faults);
+    faults.extend(book::faults(root)?);
     Ok(faults)
 }
 

@@ -10,6 +10,7 @@ mod tasks;
 mod threads;
 mod time;
 mod wire;
+mod worked_example;
 
 use axum::{body::Body, http::Request};
 use spec::{
