@@ -121,6 +121,7 @@ impl Upload {
     // ANCHOR_END: drain
 }
 
+// ANCHOR: closes
 impl http_body::Body for UploadBody {
     type Data = Bytes;
     type Error = axum::Error;
@@ -164,3 +165,4 @@ impl Drop for Unanswered {
         }
     }
 }
+// ANCHOR_END: closes

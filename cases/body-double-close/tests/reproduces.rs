@@ -29,6 +29,7 @@ fn a_slot_is_given_back_more_than_once() {
     insta::assert_snapshot!("broken", report);
 }
 
+// ANCHOR: notice
 /// The kind of test to write for a service of one's own: one request, and what is left of it afterwards.
 #[tokio::test]
 async fn by_hand_one_upload_leaves_three_lines_in_the_audit() {
@@ -45,6 +46,7 @@ async fn by_hand_one_upload_leaves_three_lines_in_the_audit() {
     }
     assert_eq!(lines.recv().await, None);
 }
+// ANCHOR_END: notice
 
 #[test]
 fn a_release_that_waits_for_the_drop_waits_for_the_handler() {

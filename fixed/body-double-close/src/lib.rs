@@ -101,6 +101,7 @@ impl Upload {
     }
 }
 
+// ANCHOR: closes
 impl http_body::Body for UploadBody {
     type Data = Bytes;
     type Error = axum::Error;
@@ -145,3 +146,4 @@ impl Drop for Unanswered {
         }
     }
 }
+// ANCHOR_END: closes

@@ -12,7 +12,7 @@
 //! The future is caught in place, so it still ends with its client. A panic becomes an ERROR event
 //! in the request's span and a 500, inside all layers that must see an answer and outside all that
 //! may panic. When a body panics its head is gone, so that panic becomes an error, which resets the
-//! stream. No lock is held while foreign code runs.
+//! stream. The look-up runs before the lock is taken.
 //!
 //! # Cost
 //! One more boxed body for each answer. `AssertUnwindSafe` is a promise that we make: what a panic

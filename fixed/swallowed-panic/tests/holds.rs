@@ -34,6 +34,7 @@ fn every_panic_is_answered_told_once_and_over() {
     holds("fixed", &check(swallowed_panic_fixed::app));
 }
 
+// ANCHOR: notice
 /// The kind of test to copy: one request whose handler panics, then a look at the answer and at the log.
 #[traced_test]
 #[tokio::test]
@@ -55,6 +56,7 @@ async fn a_panic_is_a_500_and_a_line_that_says_what_panicked_and_for_whom() {
         }
     });
 }
+// ANCHOR_END: notice
 
 #[test]
 fn a_catch_panic_layer_with_a_guarded_body_is_right_too() {
