@@ -122,7 +122,8 @@ fn every_picture_draws() {
                  const parts = e.tagName == 'IMG' ? [e] : [...e.querySelectorAll('text, path, rect, line, circle')];
                  const seen = parts.filter(p => { const r = p.getBoundingClientRect(); return r.width + r.height > 0; });
                  const box = e.getBoundingClientRect();
-                 return [box.width, box.height, seen.length, e.querySelectorAll('title, desc').length];
+                 const told = e.tagName == 'IMG' ? e.alt.length : e.querySelectorAll('title, desc').length;
+                 return [box.width, box.height, seen.length, told];
              })",
         );
         for size in sizes.as_array().into_iter().flatten() {
