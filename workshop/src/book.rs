@@ -35,7 +35,6 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
     chapters(root, &entries, &mut faults)?;
-    let announced: BTreeSet<String> = ghosts::ALL.iter().map(|ghost| format!("{}.md", ghost.slug)).collect();
     for page in &pages {
         let name = format!("{SOURCE}/{page}");
         for (number, line) in text(root, &name).lines().enumerate() {
@@ -45,7 +44,7 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
                     faults.push(format!("{at}: {fault}"));
                 }
             }
-            for link in links(line).filter(|link| !pages.contains(*link) && !announced.contains(*link)) {
+            for link in links(line).filter(|link| !pages.contains(*link)) {
                 faults.push(format!("{at}: there is no page {link}"));
             }
         }
@@ -53,7 +52,7 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
     Ok(faults)
 }
 
-/// A line of the summary that leads to a page, or announces one.
+/// A line of the summary that leads to a page.
 struct Entry {
     line: usize,
     part: String,
@@ -89,9 +88,7 @@ fn chapters(root: &Path, entries: &[Entry], faults: &mut Vec<String>) -> Result<
         match entries.iter().find(|entry| entry.title == case.title) {
             None => faults.push(format!("{SUMMARY} lacks the line `- [{}]({page})` under `# {part}`", case.title)),
             Some(entry) => {
-                // An announced chapter, `[title]()`, is a draft to mdBook until the page is there.
-                let draft = entry.page.is_empty() && !root.join(SOURCE).join(&page).exists();
-                if entry.part != part || (entry.page != page && !draft) {
+                if entry.part != part || entry.page != page {
                     let line = format!("`- [{}]({page})` under `# {part}`", case.title);
                     faults.push(format!("{SUMMARY}:{}: {line} is right", entry.line));
                 }
