@@ -150,7 +150,9 @@ fn verified_with(root: &Path) -> Result<String, Refusal> {
         let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
         version.map(|version| format!("{library} {version}"))
     };
-    let all = ["axum", "tower", "tower-http", "hyper", "h2", "http-body-util", "tokio"].into_iter().filter_map(version);
+    let all = ["axum", "tower", "tower-http", "hyper", "h2", "http-body-util", "async-compression", "tokio"]
+        .into_iter()
+        .filter_map(version);
     Ok(format!("{}\n", all.collect::<Vec<_>>().join(", ")))
 }
 

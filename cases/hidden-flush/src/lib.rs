@@ -85,6 +85,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+// ANCHOR: body
 /// A body that compresses another one while it passes through.
 struct GzipBody {
     inner: Body,
@@ -105,6 +106,7 @@ impl GzipBody {
         let compressed = mem::take(self.encoder.get_mut());
         Poll::Ready(Some(Ok(Frame::data(compressed.into()))))
     }
+    // ANCHOR_END: body
 
     fn finish(&mut self) -> Polled {
         self.encoder.try_finish().map_err(Error::new)?;
@@ -124,6 +126,7 @@ impl HttpBody for GzipBody {
             // ANCHOR: defect
             let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
             // ANCHOR_END: defect
+            // ANCHOR: data
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
                     this.encoder.write_all(&data).map_err(Error::new)?;
@@ -132,6 +135,7 @@ impl HttpBody for GzipBody {
                         return this.flush();
                     }
                 }
+                // ANCHOR_END: data
                 Some(Ok(Err(trailers))) => {
                     this.last = Some(Ok(trailers));
                     return this.finish();

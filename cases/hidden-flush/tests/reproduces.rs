@@ -16,6 +16,7 @@ fn lines_stay_in_the_encoder_while_the_build_is_quiet() {
     insta::assert_snapshot!("broken", report);
 }
 
+// ANCHOR: notice
 #[tokio::test(start_paused = true)]
 async fn by_hand_an_hour_does_not_bring_the_line() {
     let log = || async {
@@ -28,6 +29,7 @@ async fn by_hand_an_hour_does_not_bring_the_line() {
     let line = timeout(Duration::from_secs(60 * 60), body.frame()).await;
     assert!(line.is_err(), "the line came, so this test can be turned round");
 }
+// ANCHOR_END: notice
 
 #[test]
 fn a_smaller_buffer_holds_smaller_events_back() {
