@@ -35,6 +35,9 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
     chapters(root, &entries, &mut faults)?;
+    for ghost in ghosts::ALL {
+        answers(root, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
+    }
     for page in &pages {
         let name = format!("{SOURCE}/{page}");
         for (number, line) in text(root, &name).lines().enumerate() {
@@ -50,6 +53,25 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
         }
     }
     Ok(faults)
+}
+
+/// The answers of a chapter: each names the test that proves it, as "Proven by `test` in `file`".
+fn answers(root: &Path, name: &str, faults: &mut Vec<String>) {
+    let page = text(root, name);
+    let mut proven = 0;
+    for (number, line) in page.lines().enumerate() {
+        let Some((_, rest)) = line.split_once("Proven by `") else { continue };
+        let mut words = rest.split('`');
+        let (test, file) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+        if text(root, file).contains(&format!("fn {test}()")) {
+            proven += 1;
+        } else {
+            faults.push(format!("{name}:{}: there is no test `{test}` in `{file}`", number + 1));
+        }
+    }
+    if proven < 3 {
+        faults.push(format!("{name} proves {proven} answers, and has three to prove"));
+    }
 }
 
 /// A line of the summary that leads to a page.
