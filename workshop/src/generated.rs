@@ -117,6 +117,7 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         ("near-misses.md".to_owned(), near),
         ("threads.md".to_owned(), threads),
         ("seen.md".to_owned(), seen),
+        ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
     ];
     for near_miss in (ghost.near_misses)() {
         files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&(near_miss.check)())));
