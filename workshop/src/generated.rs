@@ -222,7 +222,7 @@ fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
         marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{BEGIN}` and `{END}`")))?;
     let mut table = "| ghost | what production sees |\n|---|---|\n".to_owned();
     for (slug, case) in cases {
-        let _ = writeln!(table, "| [`{slug}`](cases/{slug}/src/lib.rs) | {} |", case.symptom);
+        let _ = writeln!(table, "| [`{slug}`](book/src/{slug}.md) | {} |", case.symptom);
     }
     Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
 }
