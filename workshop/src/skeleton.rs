@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{Refusal, ghosts, print, print_json};
 
 /// Where each template goes; `{slug}` and `{module}` stand for the two forms of the name.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
+    ("book/src/{slug}.md", include_str!("../templates/chapter.md")),
     ("cases/{slug}/Cargo.toml", include_str!("../templates/case.Cargo.toml")),
     ("cases/{slug}/case.toml", include_str!("../templates/case.toml")),
     ("cases/{slug}/src/lib.rs", include_str!("../templates/broken.rs")),
@@ -101,6 +102,7 @@ fn by_hand(slug: &str, module: &str) -> Vec<ByHand> {
     );
     vec![
         ByHand { file: "tests/src/lib.rs", lines: format!("pub mod {module};") },
+        ByHand { file: "book/src/SUMMARY.md", lines: format!("- [The {}]({slug}.md)", slug.replace('-', " ")) },
         ByHand { file: "workshop/Cargo.toml", lines: dependencies },
         ByHand { file: "workshop/src/ghosts.rs", lines: entry },
     ]

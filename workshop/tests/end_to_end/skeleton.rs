@@ -32,7 +32,7 @@ fn a_new_ghost_compiles_and_passes() {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let again = skeleton::run(&copy, "silver-lining", true).expect_err("it is there");
-    assert!(again.to_string().starts_with("cases/silver-lining/Cargo.toml is there already"), "{again}");
+    assert!(again.to_string().starts_with("book/src/silver-lining.md is there already"), "{again}");
     fs::remove_dir_all(&copy).expect("a copy of our own");
 }
 
