@@ -180,6 +180,7 @@ defaults
     timeout connect 10s
     timeout client 10s
     timeout server 10s
+    timeout check 10s
 frontend orders
     bind {address}
     default_backend instances
