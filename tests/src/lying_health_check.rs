@@ -2,13 +2,14 @@
 //! a proxy which reads nothing else can go round it.
 //!
 //! A period is one second. In each scene the service first becomes ready before a database that is well, so that a promise is
-//! never kept by an app that does nothing. Only then comes the fault. No probe comes when a period begins.
+//! never kept by an app that does nothing. Only then comes the fault. A prober comes once a period, and never when one begins.
 //!
 //! Each promise is proven over HTTP/1.1 and HTTP/2; where it speaks of several faults, over the one and the other in turn.
 
 use std::{
     fmt,
     future::pending,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -147,8 +148,7 @@ async fn sick_within_two_periods(lab: Lab, app: App) -> Proof {
     for (protocol, fault) in in_turn(Fault::ALL) {
         let service = Service::open(&lab, &app, format!("{protocol}, {fault}"), protocol).await?;
         let began = service.suffer(fault).await;
-        service.probe_after(1).await;
-        let told = service.probe_after(3).await;
+        let told = service.probe_each_period(1..=3).await;
         let sick = match fault {
             // Some checks are made by the task that answers the probe, which the panic ends.
             Fault::Panics => told.status != Some(StatusCode::OK),
@@ -163,9 +163,9 @@ async fn well_within_two_periods(lab: Lab, app: App) -> Proof {
     for (protocol, fault) in in_turn(Fault::THAT_PASS) {
         let service = Service::open(&lab, &app, format!("{protocol}, {fault} for a while"), protocol).await?;
         service.suffer(fault).await;
-        service.probe_after(3).await;
+        service.probe_each_period(1..=3).await;
         let over = service.recover().await;
-        let told = service.probe_after(6).await;
+        let told = service.probe_each_period(4..=6).await;
         let well = told.status == Some(StatusCode::OK);
         require(well, format!("{fault}; {} ms after that was over, {told}", told.sent_ms - over))?;
     }
@@ -215,6 +215,7 @@ async fn not_ready_before_a_check(lab: Lab, app: App) -> Proof {
             require(passed || !ready, format!("{title}: no check had passed at {} ms, and {told}", told.sent_ms))?;
         }
         service.database.will(0, Outcome::Serves);
+        service.probe_at(FIRST_PROBE + 2 * PERIOD).await;
         let told = service.probe_at(FIRST_PROBE + 3 * PERIOD).await;
         require(told.status == Some(StatusCode::OK), format!("the database was well for two periods, and {told}"))?;
     }
@@ -261,12 +262,7 @@ async fn check_gives_permit_back(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let service = Service::open(&lab, &app, format!("{protocol}, {}", Fault::Hangs), protocol).await?;
         let began = service.suffer(Fault::Hangs).await;
-        let probing = async {
-            for periods in 1..=3 {
-                service.probe_after(periods).await;
-            }
-            Proof::Ok(())
-        };
+        let probing = async { Proof::Ok(drop(service.probe_each_period(1..=3).await)) };
         let looking = async {
             let mut held_since = None;
             for _ in 0..28 {
@@ -302,13 +298,13 @@ async fn orders_refused_while_sick(lab: Lab, app: App) -> Proof {
             let told = service.order().await;
             require(told.has_failed(), format!("the database failed the order, and {told}"))?;
         }
-        service.probe_after(3).await;
+        service.probe_each_period(1..=3).await;
         let told = service.order().await;
         let refused = told.status == Some(StatusCode::SERVICE_UNAVAILABLE) && told.after_ms <= PERIOD;
         let observed = format!("{fault} for more than two periods, and {told} after {} ms", told.after_ms);
         require(refused, observed)?;
         service.recover().await;
-        service.probe_after(6).await;
+        service.probe_each_period(4..=6).await;
         let told = service.order().await;
         require(told.is_served(), format!("{fault}; two periods after that was over, {told}"))?;
     }
@@ -511,7 +507,14 @@ impl Service {
         Ok(())
     }
 
-    /// Probes so many periods after the service became ready.
+    /// Probes once a period, so many periods after the service became ready, and tells what came of the last probe.
+    async fn probe_each_period(&self, periods: RangeInclusive<u64>) -> Told {
+        for period in *periods.start()..*periods.end() {
+            self.probe_after(period).await;
+        }
+        self.probe_after(*periods.end()).await
+    }
+
     async fn probe_after(&self, periods: u64) -> Told {
         self.probe_at(self.ready_ms + periods * PERIOD).await
     }
