@@ -260,6 +260,13 @@ impl Drop for Proxy {
     }
 }
 
+/// Holds what was counted against the chapter, whose table has a row of it.
+fn stands_in_the_chapter(proxy: &str, twin: &str, method: &Method, sent: usize, failed: usize) {
+    let chapter = fs::read_to_string(ghosts::root().join("book/src/lying-health-check.md")).expect("the chapter");
+    let row = format!("| {proxy} | {twin} | {method} | {sent} | {failed} |");
+    assert!(chapter.lines().any(|line| line == row), "the chapter has not this row: {row}");
+}
+
 /// Two instances, both ready.
 async fn instances(fixed: bool) -> [Instance; 2] {
     [Instance::start(fixed).await, Instance::start(fixed).await]
@@ -273,7 +280,7 @@ async fn behind_haproxy_every_other_order_is_lost_and_no_probe_fails() {
     sick.is_probed(10).await;
     let failed = order(&proxy, &Method::GET).await;
     let sent = proxy.sent_to(" sick ");
-    eprintln!("HAProxy, broken: {sent} of {ORDERS} orders sent to the sick instance, {failed} clients not served");
+    stands_in_the_chapter("HAProxy", "broken", &Method::GET, sent, failed);
     assert_eq!((sent, failed), (ORDERS / 2, ORDERS / 2));
 }
 
@@ -285,7 +292,7 @@ async fn behind_haproxy_fixed_no_order_reaches_the_sick_instance_until_it_is_wel
     proxy.says("Server instances/sick is DOWN");
     let failed = order(&proxy, &Method::GET).await;
     let sent = proxy.sent_to(" sick ");
-    eprintln!("HAProxy, fixed: {sent} of {ORDERS} orders sent to the sick instance, {failed} clients not served");
+    stands_in_the_chapter("HAProxy", "fixed", &Method::GET, sent, failed);
     assert_eq!((sent, failed), (0, 0));
 
     sick.lose_its_database(false);
@@ -301,7 +308,7 @@ async fn behind_nginx_every_other_order_is_lost_and_nothing_is_learnt() {
     sick.lose_its_database(true);
     let failed = order(&proxy, &Method::GET).await;
     let sent = proxy.sent_to(&sick.address);
-    eprintln!("nginx, broken: {sent} of {ORDERS} orders sent to the sick instance, {failed} clients not served");
+    stands_in_the_chapter("nginx", "broken", &Method::GET, sent, failed);
     assert_eq!((sent, failed), (ORDERS / 2, ORDERS / 2));
 }
 
@@ -312,7 +319,7 @@ async fn behind_nginx_fixed_the_sick_instance_gets_max_fails_orders_and_every_cl
     sick.lose_its_database(true);
     let failed = order(&proxy, &Method::GET).await;
     let sent = proxy.sent_to(&sick.address);
-    eprintln!("nginx, fixed: {sent} of {ORDERS} orders sent to the sick instance, {failed} clients not served");
+    stands_in_the_chapter("nginx", "fixed", &Method::GET, sent, failed);
     assert_eq!(failed, 0);
     assert!((1..=MAX_FAILS + 1).contains(&sent), "{sent} orders reached the sick instance");
 }
@@ -325,7 +332,7 @@ async fn behind_nginx_fixed_nothing_is_learnt_from_orders_that_are_posted() {
     sick.lose_its_database(true);
     let failed = order(&proxy, &Method::POST).await;
     let sent = proxy.sent_to(&sick.address);
-    eprintln!("nginx, fixed, posted: {sent} of {ORDERS} orders sent to the sick instance, {failed} clients not served");
+    stands_in_the_chapter("nginx", "fixed", &Method::POST, sent, failed);
     assert_eq!((sent, failed), (ORDERS / 2, ORDERS / 2));
 
     // Once others have taught it, they are sent elsewhere too.
