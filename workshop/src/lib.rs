@@ -10,6 +10,7 @@ pub mod difference;
 pub mod generated;
 pub mod ghosts;
 pub mod picture;
+pub mod progress;
 pub mod serve;
 pub mod show;
 pub mod skeleton;
