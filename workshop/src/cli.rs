@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{Refusal, book, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{Refusal, agenda, book, case::Family, difference, generated, ghosts, root, serve, show, skeleton, tour};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -68,6 +68,21 @@ enum Command {
         #[arg(long, default_value_t = 3001)]
         port: u16,
     },
+    /// For a trainer: a run sheet of exactly so many minutes
+    Agenda {
+        /// How long the workshop is
+        #[arg(long)]
+        minutes: u32,
+        /// How many people come
+        #[arg(long)]
+        people: Option<u32>,
+        /// Only ghosts of these families
+        #[arg(long, value_delimiter = ',')]
+        families: Vec<Family>,
+        /// What it is written in
+        #[arg(long, default_value = "text")]
+        format: agenda::Format,
+    },
 }
 
 /// Does as the command line says.
@@ -94,5 +109,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
+        Some(Command::Agenda { minutes, people, families, format }) => {
+            agenda::run(&root, minutes, people, &families, format, cli.json)
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! The binary `ghosts` is a thin shell round this library. Exit codes: 0 as asked, 1 a verdict is not as it should be, 2 the
 //! command could not do as asked and has written nothing.
 
+pub mod agenda;
 pub mod book;
 pub mod case;
 pub mod cli;
