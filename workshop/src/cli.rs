@@ -1,10 +1,13 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{Refusal, agenda, book, case::Family, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{
+    Refusal, agenda, board, book, case::Family, difference, generated, ghosts, handout, root, serve, show, skeleton,
+    tour,
+};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -83,6 +86,26 @@ enum Command {
         #[arg(long, default_value = "text")]
         format: agenda::Format,
     },
+    /// For a trainer: the page of a ghost to hand out, without its cause
+    Handout {
+        /// The ghost
+        slug: Option<String>,
+        /// A page of each ghost
+        #[arg(long)]
+        all: bool,
+        /// What it is written in
+        #[arg(long, default_value = "text")]
+        format: handout::Format,
+    },
+    /// For a trainer: who has solved what, from the participants' progress files
+    Board {
+        /// Progress files, each named after its participant, or folders of them
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Write it into one HTML file too
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
 }
 
 /// Does as the command line says.
@@ -112,5 +135,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Agenda { minutes, people, families, format }) => {
             agenda::run(&root, minutes, people, &families, format, cli.json)
         }
+        Some(Command::Handout { slug, all, format }) => handout::run(&root, slug.as_deref(), all, format, cli.json),
+        Some(Command::Board { paths, html }) => board::run(&paths, html.as_deref(), cli.json),
     }
 }

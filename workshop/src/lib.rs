@@ -4,12 +4,14 @@
 //! command could not do as asked and has written nothing.
 
 pub mod agenda;
+pub mod board;
 pub mod book;
 pub mod case;
 pub mod cli;
 pub mod difference;
 pub mod generated;
 pub mod ghosts;
+pub mod handout;
 pub mod picture;
 pub mod progress;
 pub mod serve;
