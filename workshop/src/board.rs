@@ -271,6 +271,8 @@ impl Cell {
         if self.model_fails() {
             rest.push("model fails".to_owned());
         }
+        // A number stays on the line of its unit.
+        let rest: Vec<String> = rest.iter().map(|part| part.replace(' ', "\u{a0}")).collect();
         (state, rest.join(", "))
     }
 
@@ -387,7 +389,8 @@ li { overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border: 1px solid var(--line); padding: .25em .5em; text-align: left; vertical-align: top; }
 thead th { font-size: .85em; hyphens: manual; vertical-align: bottom; }
-tbody th { font-weight: 600; max-width: 14em; overflow-wrap: anywhere; }
+td[class] { min-width: 5.5em; width: 9em; }
+tbody th { font-weight: 600; max-width: 14em; min-width: 7em; overflow-wrap: anywhere; }
 tbody tr { break-inside: avoid; }
 small { display: block; font-size: .8em; font-weight: normal; }
 .solved { background: var(--solved); }
@@ -508,8 +511,8 @@ mod tests {
         let files = files.each_ref().map(|(name, text)| (*name, text.as_bytes()));
         insta::assert_snapshot!("board", anstream::adapter::strip_str(&Folder::with(&files).board().text()));
         let html = Folder::with(&files).board().html();
-        assert!(html.contains("<td class=\"solved\">solved<small>12 min, 2 hints</small></td>"), "{html}");
-        assert!(html.contains("<td class=\"checked\">10 of 10 kept<small>model fails</small></td>"), "{html}");
+        assert!(html.contains("<td class=\"solved\">solved<small>12\u{a0}min, 2\u{a0}hints</small></td>"), "{html}");
+        assert!(html.contains("<td class=\"checked\">10 of 10 kept<small>model\u{a0}fails</small></td>"), "{html}");
         assert!(html.contains("<th scope=\"row\">zoë</th>"), "{html}");
     }
 

@@ -140,8 +140,9 @@ impl Handout {
         let see: String = self.see.iter().map(|line| format!("$ {}\n", escaped(line))).collect();
         let _ = writeln!(html, "<h2>See it</h2>\n<p>The first line in one terminal, the others in a second:</p>");
         let _ = writeln!(html, "<pre>{see}</pre>\n<h2>Lay it to rest</h2>");
-        let work = self.work.iter().map(|(command, what)| format!("$ {command:44}# {what}\n"));
-        let _ = writeln!(html, "<pre>{}</pre>\n<h2>Write down</h2>", escaped(&work.collect::<String>()));
+        let line = |(command, what): &(String, &str)| format!("$ {}# {what}\n", escaped(&format!("{command:44}")));
+        let work: String = self.work.iter().map(line).collect();
+        let _ = writeln!(html, "<pre>{work}</pre>\n<h2>Write down</h2>");
         html.extend(QUESTIONS.iter().map(|question| format!("<p class=\"write\">{}</p>\n", escaped(question))));
         html + "</section>\n"
     }
@@ -225,9 +226,16 @@ mod tests {
         for page in [handout.text(), handout.markdown(), handout.section()] {
             for line in ["cargo ghosts serve hidden-flush", "curl -sN --compressed http://127.0.0.1:3000/builds/7/log"]
             {
-                assert!(page.contains(line), "{page}");
+                assert!(page.lines().any(|there| there.ends_with(line)), "{page}");
             }
         }
+    }
+
+    #[test]
+    fn each_command_is_a_line_of_its_own() {
+        let page = handout(&root(), "hidden-flush").unwrap().section();
+        let lines = page.lines().filter(|line| line.trim_start_matches("<pre>").starts_with("$ ")).count();
+        assert_eq!(lines, 6, "{page}");
     }
 
     #[test]
