@@ -1,10 +1,11 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::{Refusal, book, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{Refusal, book, completions, difference, generated, ghosts, root, serve, show, skeleton, tour};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -29,6 +30,10 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The story of one ghost: its symptom, and the reports of its twins
+    #[command(after_help = "Examples:
+  cargo ghosts show hidden-flush
+  cargo ghosts show hidden-flush --near-misses
+  cargo ghosts show hidden-flush --json")]
     Show {
         /// The ghost
         slug: String,
@@ -37,6 +42,9 @@ enum Command {
         near_misses: bool,
     },
     /// One twin on a real socket of 127.0.0.1, until Ctrl-C
+    #[command(after_help = "Examples:
+  cargo ghosts serve hidden-flush
+  cargo ghosts serve hidden-flush --fixed --port 0")]
     Serve {
         /// The ghost
         slug: String,
@@ -48,18 +56,27 @@ enum Command {
         port: u16,
     },
     /// The difference of the twins
+    #[command(after_help = "Examples:
+  cargo ghosts diff hidden-flush")]
     Diff {
         /// The ghost
         slug: String,
     },
     /// The skeleton of a new ghost, and the lines to add by hand
+    #[command(after_help = "Examples:
+  cargo ghosts new silver-lining")]
     New {
         /// Its name, kebab-case, by mechanism
         slug: String,
     },
     /// Everything generated and committed, made anew
+    #[command(after_help = "Examples:
+  cargo ghosts regenerate")]
     Regenerate,
     /// The book, built and served on 127.0.0.1 until Ctrl-C
+    #[command(after_help = "Examples:
+  cargo run -- book
+  cargo run -- book --build")]
     Book {
         /// Build it into book/book and serve nothing
         #[arg(long)]
@@ -67,6 +84,27 @@ enum Command {
         /// The port; 0 takes any free one
         #[arg(long, default_value_t = 3001)]
         port: u16,
+    },
+    /// Completions for a shell
+    ///
+    /// They complete the command `ghosts`, which `cargo install --path workshop` installs.
+    #[command(after_help = "Examples:
+  source <(ghosts completions bash)
+  ghosts completions zsh > ~/.zfunc/_ghosts
+  ghosts completions fish > ~/.config/fish/completions/ghosts.fish
+  ghosts completions powershell | Out-String | Invoke-Expression")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// The page of the manual
+    #[command(after_help = "Examples:
+  cargo ghosts man > ghosts.1 && man ./ghosts.1
+  cargo ghosts man --into target/man")]
+    Man {
+        /// Write a page for each command too, into this folder
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
     },
 }
 
@@ -94,5 +132,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
+        Some(Command::Completions { shell }) => completions::run(shell),
+        Some(Command::Man { into }) => completions::man(into.as_deref()),
     }
 }

@@ -6,6 +6,7 @@
 pub mod book;
 pub mod case;
 pub mod cli;
+pub mod completions;
 pub mod difference;
 pub mod generated;
 pub mod ghosts;
