@@ -4,6 +4,7 @@
 //! command could not do as asked and has written nothing.
 
 pub mod book;
+pub mod building;
 pub mod case;
 pub mod cli;
 pub mod completions;
