@@ -41,7 +41,7 @@ pub fn follow(said: impl Read) -> String {
 }
 
 /// What cargo is doing, without the paths of our own crates, if this line says it.
-fn doing(line: &str) -> Option<&str> {
+pub(crate) fn doing(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let verb = line.split(' ').next().unwrap_or_default();
     VERBS.contains(&verb).then(|| line.split(" (").next().unwrap_or(line).trim_end())

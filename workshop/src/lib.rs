@@ -17,6 +17,7 @@ pub mod show;
 pub mod skeleton;
 pub mod tidy;
 pub mod tour;
+pub mod watch;
 
 use std::{
     fmt, io,
