@@ -3,11 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::{
-    Refusal, agenda, board, book, case::Family, difference, generated, ghosts, handout, root, serve, show, skeleton,
-    tour,
-};
+use crate::{Refusal, book, completions, difference, generated, ghosts, root, serve, show, skeleton, tour, trainer};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -32,6 +30,10 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The story of one ghost: its symptom, and the reports of its twins
+    #[command(after_help = "Examples:
+  cargo ghosts show hidden-flush
+  cargo ghosts show hidden-flush --near-misses
+  cargo ghosts show hidden-flush --json")]
     Show {
         /// The ghost
         slug: String,
@@ -40,6 +42,9 @@ enum Command {
         near_misses: bool,
     },
     /// One twin on a real socket of 127.0.0.1, until Ctrl-C
+    #[command(after_help = "Examples:
+  cargo ghosts serve hidden-flush
+  cargo ghosts serve hidden-flush --fixed --port 0")]
     Serve {
         /// The ghost
         slug: String,
@@ -51,18 +56,27 @@ enum Command {
         port: u16,
     },
     /// The difference of the twins
+    #[command(after_help = "Examples:
+  cargo ghosts diff hidden-flush")]
     Diff {
         /// The ghost
         slug: String,
     },
     /// The skeleton of a new ghost, and the lines to add by hand
+    #[command(after_help = "Examples:
+  cargo ghosts new silver-lining")]
     New {
         /// Its name, kebab-case, by mechanism
         slug: String,
     },
     /// Everything generated and committed, made anew
+    #[command(after_help = "Examples:
+  cargo ghosts regenerate")]
     Regenerate,
     /// The book, built and served on 127.0.0.1 until Ctrl-C
+    #[command(after_help = "Examples:
+  cargo run -- book
+  cargo run -- book --build")]
     Book {
         /// Build it into book/book and serve nothing
         #[arg(long)]
@@ -71,41 +85,30 @@ enum Command {
         #[arg(long, default_value_t = 3001)]
         port: u16,
     },
-    /// For a trainer: a run sheet of exactly so many minutes
-    Agenda {
-        /// How long the workshop is
-        #[arg(long)]
-        minutes: u32,
-        /// How many people come
-        #[arg(long)]
-        people: Option<u32>,
-        /// Only ghosts of these families
-        #[arg(long, value_delimiter = ',')]
-        families: Vec<Family>,
-        /// What it is written in
-        #[arg(long, default_value = "text")]
-        format: agenda::Format,
+    /// Completions for a shell
+    ///
+    /// They complete the command `ghosts`, which `cargo install --path workshop` installs.
+    #[command(after_help = "Examples:
+  source <(ghosts completions bash)
+  ghosts completions zsh > ~/.zfunc/_ghosts
+  ghosts completions fish > ~/.config/fish/completions/ghosts.fish
+  ghosts completions powershell | Out-String | Invoke-Expression")]
+    Completions {
+        /// The shell
+        shell: Shell,
     },
-    /// For a trainer: the page of a ghost to hand out, without its cause
-    Handout {
-        /// The ghost
-        slug: Option<String>,
-        /// A page of each ghost
-        #[arg(long)]
-        all: bool,
-        /// What it is written in
-        #[arg(long, default_value = "text")]
-        format: handout::Format,
+    /// The page of the manual
+    #[command(after_help = "Examples:
+  cargo ghosts man > ghosts.1 && man ./ghosts.1
+  cargo ghosts man --into target/man")]
+    Man {
+        /// Write a page for each command too, into this folder
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
     },
-    /// For a trainer: who has solved what, from the participants' progress files
-    Board {
-        /// Progress files, each named after its participant, or folders of them
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-        /// Write it into one HTML file too
-        #[arg(long, value_name = "FILE")]
-        html: Option<PathBuf>,
-    },
+    /// What a trainer needs.
+    #[command(flatten)]
+    Trainer(trainer::Command),
 }
 
 /// Does as the command line says.
@@ -132,10 +135,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
-        Some(Command::Agenda { minutes, people, families, format }) => {
-            agenda::run(&root, minutes, people, &families, format, cli.json)
-        }
-        Some(Command::Handout { slug, all, format }) => handout::run(&root, slug.as_deref(), all, format, cli.json),
-        Some(Command::Board { paths, html }) => board::run(&paths, html.as_deref(), cli.json),
+        Some(Command::Completions { shell }) => completions::run(shell),
+        Some(Command::Man { into }) => completions::man(into.as_deref()),
+        Some(Command::Trainer(command)) => trainer::run(&root, command, cli.json),
     }
 }

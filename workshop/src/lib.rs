@@ -6,8 +6,10 @@
 pub mod agenda;
 pub mod board;
 pub mod book;
+pub mod building;
 pub mod case;
 pub mod cli;
+pub mod completions;
 pub mod difference;
 pub mod generated;
 pub mod ghosts;
@@ -19,6 +21,8 @@ pub mod show;
 pub mod skeleton;
 pub mod tidy;
 pub mod tour;
+pub mod trainer;
+pub mod watch;
 
 use std::{
     fmt, io,
