@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{Refusal, book, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{Refusal, book, check, difference, exercise, generated, ghosts, root, serve, show, skeleton, tour};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -52,6 +52,16 @@ enum Command {
         /// The ghost
         slug: String,
     },
+    /// An exercise: the broken twin, to be mended by you
+    Start {
+        /// The ghost; without it, the next one
+        slug: Option<String>,
+    },
+    /// Builds your exercise and holds it against the promises
+    Check {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+    },
     /// The skeleton of a new ghost, and the lines to add by hand
     New {
         /// Its name, kebab-case, by mechanism
@@ -91,6 +101,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Show { slug, near_misses }) => show::run(&root, ghosts::find(&slug)?, near_misses, cli.json),
         Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
+        Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
+        Some(Command::Check { slug }) => check::run_once(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),

@@ -5,8 +5,10 @@
 
 pub mod book;
 pub mod case;
+pub mod check;
 pub mod cli;
 pub mod difference;
+pub mod exercise;
 pub mod generated;
 pub mod ghosts;
 pub mod picture;
