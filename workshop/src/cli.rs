@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{Refusal, book, completions, difference, generated, ghosts, root, serve, show, skeleton, tour, trainer};
+use crate::{
+    Refusal, book, check, completions, difference, exercise, generated, ghosts, root, serve, show, skeleton, tour,
+    trainer,
+};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -61,6 +64,16 @@ enum Command {
     Diff {
         /// The ghost
         slug: String,
+    },
+    /// An exercise: the broken twin, to be mended by you
+    Start {
+        /// The ghost; without it, the next one
+        slug: Option<String>,
+    },
+    /// Builds your exercise and holds it against the promises
+    Check {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
     },
     /// The skeleton of a new ghost, and the lines to add by hand
     #[command(after_help = "Examples:
@@ -132,6 +145,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Show { slug, near_misses }) => show::run(&root, ghosts::find(&slug)?, near_misses, cli.json),
         Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
+        Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
+        Some(Command::Check { slug }) => check::run_once(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
