@@ -7,7 +7,7 @@ use std::{
 
 use clap::Subcommand;
 
-use crate::{Refusal, agenda, board, case::Family, handout};
+use crate::{Refusal, agenda, board, case::Family, handout, kit, preflight};
 
 /// The commands for whoever runs a workshop, and for those who prepare for one.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,7 @@ pub enum Command {
         #[arg(long, default_value = "text")]
         format: agenda::Format,
     },
-    /// The page of a ghost to hand out: what on-call sees and what to type, and not the cause
+    /// The page of a ghost to hand out, without its cause
     #[command(after_help = "Examples:
   cargo ghosts handout hidden-flush
   cargo ghosts handout --all --format html > handouts.html")]
@@ -57,6 +57,24 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
+    /// Whether this machine is ready for a workshop; run it a week before, with a network
+    #[command(after_help = "Examples:
+  cargo ghosts preflight
+  cargo ghosts preflight --kit ghosts-kit.tar.gz")]
+    Preflight {
+        /// Take all sources from this kit first: no network is needed then
+        #[arg(long, value_name = "FILE")]
+        kit: Option<PathBuf>,
+    },
+    /// The repository and all sources in one file, for a room on a bad network
+    #[command(after_help = "Examples:
+  cargo ghosts kit
+  cargo ghosts kit /media/stick/ghosts-kit.tar.gz")]
+    Kit {
+        /// Where to write it
+        #[arg(default_value = "ghosts-kit.tar.gz")]
+        file: PathBuf,
+    },
 }
 
 /// Does as the command says.
@@ -70,5 +88,7 @@ pub fn run(root: &Path, command: Command, json: bool) -> Result<bool, Refusal> {
         }
         Command::Handout { slug, all, format } => handout::run(root, slug.as_deref(), all, format, json),
         Command::Board { paths, html } => board::run(&paths, html.as_deref(), json),
+        Command::Preflight { kit } => preflight::run(root, kit.as_deref(), json),
+        Command::Kit { file } => kit::run(root, &file, json),
     }
 }
