@@ -19,8 +19,20 @@ use crate::{Refusal, building, generated::names, preflight::cargo, print, print_
 
 /// The one folder of a kit.
 const FOLDER: &str = "ghosts-kit";
-/// What tells cargo of the sources; `.cargo/config.toml` includes it where it is there.
-const CONFIG: &str = ".cargo/kit.toml";
+/// What tells cargo of the sources. A file that it includes would say more, but a cargo that is too old fails at that, and
+/// then says nothing of its age.
+const CONFIG: &str = ".cargo/config.toml";
+const SETTING: &str = r#"
+# The sources of a kit: no network is needed.
+[source.crates-io]
+replace-with = "kit"
+
+[source.kit]
+directory = "vendor"
+
+[net]
+offline = true
+"#;
 /// Where the sources are, below the root.
 const SOURCES: &str = "vendor";
 /// No kit unpacks to more than this; ours has a quarter of it.
@@ -136,21 +148,26 @@ fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> i
         .spawn()?;
     if let Some(tar) = archive.stdout.take() {
         for entry in Archive::new(tar).entries()? {
-            let entry = entry?;
+            let mut entry = entry?;
             let mut header = entry.header().clone();
             // The commit itself, as git writes it in front, is no file.
             if matches!(header.entry_type(), EntryType::Regular | EntryType::Directory) {
                 let path = entry.path()?.into_owned();
-                kit.append_data(&mut header, path, entry)?;
+                if path == Path::new(FOLDER).join(CONFIG) {
+                    let mut config = String::new();
+                    entry.read_to_string(&mut config)?;
+                    config.push_str(SETTING);
+                    header.set_size(config.len() as u64);
+                    kit.append_data(&mut header, path, config.as_bytes())?;
+                } else {
+                    kit.append_data(&mut header, path, entry)?;
+                }
             }
         }
     }
     if !archive.wait()?.success() {
         return Err(io::Error::other("git could not write its archive"));
     }
-    let config = format!("# The sources of commit {commit}.\n{}", config());
-    let mut plain = header(config.len() as u64, time);
-    kit.append_data(&mut plain, Path::new(FOLDER).join(CONFIG), config.as_bytes())?;
     add_folder(&mut kit, &gathered.join(SOURCES), &Path::new(FOLDER).join(SOURCES), time)?;
     kit.into_inner()?.finish()?.flush()
 }
@@ -179,12 +196,6 @@ fn add_folder(kit: &mut Builder<impl Write>, folder: &Path, path: &Path, time: u
     Ok(())
 }
 
-fn config() -> String {
-    format!(
-        "[source.crates-io]\nreplace-with = \"kit\"\n\n[source.kit]\ndirectory = \"{SOURCES}\"\n\n[net]\noffline = true\n"
-    )
-}
-
 /// Takes the sources of a kit into the clone, so that cargo needs no network from now on.
 ///
 /// # Errors
@@ -208,7 +219,12 @@ pub fn unpack(root: &Path, file: &Path) -> Result<usize, Refusal> {
             fs::rename(&sources, aside.join("old"))?;
         }
         fs::rename(aside.join(SOURCES), &sources)?;
-        fs::write(root.join(CONFIG), config())
+        let config = fs::read_to_string(root.join(CONFIG))?;
+        if config.contains(SETTING) {
+            return Ok(());
+        }
+        fs::write(aside.join("config"), config + SETTING)?;
+        fs::rename(aside.join("config"), root.join(CONFIG))
     });
     // What is left of it is in the way of nothing.
     let _ = fs::remove_dir_all(&aside);
@@ -267,4 +283,141 @@ fn take(file: &Path, into: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: &[u8] = b"version = 4\n";
+    const OWN: &str = "[alias]\nghosts = \"run\"\n";
+
+    /// A folder that looks like a clone, and is removed with the value.
+    struct Clone(PathBuf);
+
+    impl Clone {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("ghosts-kit-{}-{name}", std::process::id()));
+            fs::create_dir_all(root.join(".cargo")).unwrap();
+            fs::write(root.join("Cargo.lock"), LOCK).unwrap();
+            fs::write(root.join(CONFIG), OWN).unwrap();
+            Self(root)
+        }
+
+        /// A kit with the lock file and these entries, whatever their paths and kinds.
+        fn kit(&self, entries: &[(&str, EntryType, &[u8])]) -> PathBuf {
+            let file = self.0.join("kit.tar.gz");
+            let mut kit = Builder::new(GzEncoder::new(File::create(&file).unwrap(), Compression::fast()));
+            let lock = ("ghosts-kit/Cargo.lock", EntryType::Regular, LOCK);
+            for (path, kind, data) in [lock].iter().chain(entries) {
+                let mut header = header(data.len() as u64, 0);
+                // `set_path` does not let a bad path through.
+                header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+                header.set_entry_type(*kind);
+                header.set_cksum();
+                kit.append(&header, *data).unwrap();
+            }
+            kit.into_inner().unwrap().finish().unwrap();
+            file
+        }
+
+        fn refused(&self, kit: &Path) -> String {
+            let said = unpack(&self.0, kit).unwrap_err().to_string();
+            assert_eq!(fs::read_to_string(self.0.join(CONFIG)).unwrap(), OWN);
+            let mut there = names(&self.0);
+            there.retain(|name| name != "kit.tar.gz");
+            assert_eq!(there, [".cargo", "Cargo.lock"], "the clone is as it was");
+            said
+        }
+    }
+
+    impl Drop for Clone {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_sources_of_a_kit_are_taken_and_nothing_else() {
+        let clone = Clone::new("taken");
+        let kit = clone.kit(&[
+            ("ghosts-kit/.cargo/config.toml", EntryType::Regular, b"[build]\nrustc-wrapper = \"evil\"\n"),
+            ("ghosts-kit/vendor/", EntryType::Directory, b""),
+            ("ghosts-kit/vendor/bytes-1.12.0/src/lib.rs", EntryType::Regular, b"// bytes\n"),
+        ]);
+        fs::create_dir_all(clone.0.join("vendor/old-1.0.0")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(unpack(&clone.0, &kit).unwrap(), 1);
+            assert_eq!(names(&clone.0.join(SOURCES)), ["bytes-1.12.0"]);
+            let lib = clone.0.join("vendor/bytes-1.12.0/src/lib.rs");
+            assert_eq!(fs::read_to_string(lib).unwrap(), "// bytes\n");
+            assert_eq!(fs::read_to_string(clone.0.join(CONFIG)).unwrap(), format!("{OWN}{SETTING}"));
+        }
+        assert_eq!(names(&clone.0), [".cargo", "Cargo.lock", "kit.tar.gz", "vendor"]);
+    }
+
+    #[test]
+    fn a_path_that_leads_out_is_refused() {
+        let clone = Clone::new("out");
+        for path in ["ghosts-kit/vendor/../../../evil", "../evil", "/tmp/evil", "evil", "ghosts-kit/../vendor/evil"] {
+            let said = clone.refused(&clone.kit(&[(path, EntryType::Regular, b"evil")]));
+            assert!(said.ends_with(&format!("kit.tar.gz is no kit: `{path}` is a link or leads out of it")), "{said}");
+        }
+    }
+
+    #[test]
+    fn links_and_devices_are_refused() {
+        let clone = Clone::new("links");
+        for kind in [EntryType::Symlink, EntryType::Link, EntryType::Char, EntryType::Fifo] {
+            let said = clone.refused(&clone.kit(&[("ghosts-kit/vendor/evil", kind, b"")]));
+            assert!(said.contains("`ghosts-kit/vendor/evil` is a link or leads out of it"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_unpacks_without_end_is_refused() {
+        let clone = Clone::new("bomb");
+        let file = clone.0.join("kit.tar.gz");
+        let mut kit = Builder::new(GzEncoder::new(File::create(&file).unwrap(), Compression::fast()));
+        kit.append_data(&mut header(LARGEST + 1, 0), "ghosts-kit/vendor/zeros", io::repeat(0).take(512)).unwrap();
+        kit.into_inner().unwrap().finish().unwrap();
+        assert!(clone.refused(&file).ends_with("it unpacks to more than 1 GB"));
+    }
+
+    #[test]
+    fn what_is_no_kit_is_refused() {
+        let clone = Clone::new("none");
+        let file = clone.0.join("kit.tar.gz");
+        assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
+        for bytes in [b"" as &[u8], b"noise", b"\x1f\x8b\x08\0\0\0\0\0"] {
+            fs::write(&file, bytes).unwrap();
+            assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
+        }
+        let whole = fs::read(clone.kit(&[("ghosts-kit/vendor/a", EntryType::Regular, &[7; 9000])])).unwrap();
+        fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
+    }
+
+    #[test]
+    fn a_kit_of_another_commit_is_refused_with_what_to_do() {
+        let clone = Clone::new("other");
+        let kit = clone.kit(&[]);
+        fs::write(clone.0.join("Cargo.lock"), "version = 5\n").unwrap();
+        let said = clone.refused(&kit);
+        assert!(
+            said.contains("kit.tar.gz is not of this commit: its Cargo.lock is another; unpack it by itself"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_kit_is_not_written_over_a_file_and_not_made_without_git() {
+        let clone = Clone::new("git");
+        let there = clone.kit(&[]);
+        let said = run(&clone.0, &there, false).unwrap_err().to_string();
+        assert!(said.ends_with("kit.tar.gz is there already; remove it, or name another file"), "{said}");
+        let said = run(&clone.0, &clone.0.join("new.tar.gz"), false).unwrap_err().to_string();
+        assert!(said.starts_with("a kit is made of a git clone, and git says here: "), "{said}");
+        assert!(!clone.0.join("new.tar.gz").exists());
+    }
 }

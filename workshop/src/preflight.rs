@@ -103,7 +103,7 @@ pub fn run(root: &Path, kit: Option<&Path>, json: bool) -> Result<bool, Refusal>
     };
     if let Some(file) = kit {
         let crates = kit::unpack(root, file)?;
-        told(Check::ok("kit", format!("{crates} crates are in vendor/, and cargo needs no network here any more")))?;
+        told(Check::ok("kit", format!("{crates} crates are in vendor/, and .cargo/config.toml says so to cargo")))?;
     }
     let target = target(root);
     let first = [toolchain(root), disk(&target), clone(root, &target)];
@@ -114,8 +114,8 @@ pub fn run(root: &Path, kit: Option<&Path>, json: bool) -> Result<bool, Refusal>
     } else {
         Check::red("build", "was not tried", "See to what is red above, then run this again.")
     })?;
-    told(port(3000, "cargo ghosts serve <slug> --port 0"))?;
-    told(port(3001, "cargo run -- book --port 0"))?;
+    told(port("port 3000", 3000, "cargo ghosts serve <slug> --port 0"))?;
+    told(port("port 3001", 3001, "cargo run -- book --port 0"))?;
     told(terminal())?;
     told(file_events(root))?;
     let red = checks.iter().filter(|check| check.level == Level::Red).count();
@@ -235,8 +235,9 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        // What cannot be removed has a name that says what it is.
+        // What cannot be removed has a name that says what it is; a folder with exercises stays.
         let _ = fs::remove_dir_all(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
     }
 }
 
@@ -339,8 +340,7 @@ fn last_cause(said: &str) -> &str {
     said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("cargo says nothing")
 }
 
-fn port(number: u16, instead: &str) -> Check {
-    let name = if number == 3000 { "port 3000" } else { "port 3001" };
+fn port(name: &'static str, number: u16, instead: &str) -> Check {
     match TcpListener::bind(("127.0.0.1", number)) {
         Ok(_) => Check::ok(name, "is free"),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -397,4 +397,85 @@ fn saved(root: &Path) -> notify::Result<bool> {
     watcher.watch(&trial.0, RecursiveMode::Recursive)?;
     fs::write(trial.0.join("saved.rs"), "// ghosts\n")?;
     Ok(told.recv_timeout(EVENT).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_what_a_program_says() {
+        assert_eq!(version("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
+        assert_eq!(version("cargo 1.97.0-nightly (abc 2026-05-01)"), Some((1, 97)));
+        assert_eq!(version("1.95"), Some((1, 95)));
+        assert_eq!(version("rustc"), None);
+        assert!(version("rustc 1.9.0") < version("1.95"));
+    }
+
+    #[test]
+    fn what_is_built_needs_no_room_any_more() {
+        assert_eq!(enough(NEEDED, 0).level, Level::Ok);
+        assert_eq!(enough(NEEDED / 2, NEEDED / 2).level, Level::Ok);
+        assert_eq!(enough(NEEDED - 1, 0).level, Level::Red);
+        let tiny = enough(64 << 20, 0);
+        assert_eq!((tiny.level, &*tiny.found), (Level::Red, "0.1 GB free, 0.0 GB built"));
+    }
+
+    #[test]
+    fn a_taken_port_is_red_and_says_what_to_do() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = taken.local_addr().unwrap().port();
+        let check = port("port 3000", number, "cargo ghosts serve <slug> --port 0");
+        assert_eq!((check.level, &*check.found), (Level::Red, "is taken"));
+        drop(taken);
+        assert_eq!(port("port 3000", number, "").level, Level::Ok);
+    }
+
+    #[test]
+    fn a_clone_that_cannot_be_written_is_red() {
+        let root = env::temp_dir().join(format!("ghosts-preflight-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let (file, target) = (root.join("file"), root.join("target"));
+        fs::write(&file, "").unwrap();
+        assert_eq!(clone(&root, &target).level, Level::Ok);
+        assert!(!root.join("exercises").exists(), "the trial is gone");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0, "the trial is gone");
+        let check = clone(&file, &target);
+        assert_eq!(check.level, Level::Red);
+        assert!(check.found.starts_with("exercises/ cannot be written: "), "{check:?}");
+        assert!(clone(&root, &file.join("target")).found.contains("target cannot be written: "));
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn the_event_of_a_save_arrives() {
+        let root = env::temp_dir().join(format!("ghosts-preflight-events-{}", std::process::id()));
+        assert!(saved(&root).unwrap());
+        assert!(saved(Path::new("/dev/null")).is_err());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn what_keeps_a_build_back_is_told_with_what_helps() {
+        let said = "error: linker `cc` not found\n  |\n  = note: No such file or directory (os error 2)\n";
+        assert!(unbuilt("test", said).todo.unwrap().contains("build-essential"));
+        let said = "error: could not write output: No space left on device\nerror: could not compile `spec`\n";
+        assert!(unbuilt("test", said).todo.unwrap().contains("CARGO_TARGET_DIR"));
+        let check = unbuilt("test", "   Compiling spec\nerror[E0308]: mismatched types\n");
+        assert_eq!(check.found, "error[E0308]: mismatched types");
+        let said = "error: failed to download\n\nCaused by:\n  [6] Could not resolve hostname\n\n";
+        let check = unfetched(said);
+        assert!(check.found.ends_with("cannot be fetched: [6] Could not resolve hostname"), "{check:?}");
+        assert!(check.todo.unwrap().contains("preflight --kit"));
+    }
+
+    #[test]
+    fn a_line_is_at_most_80_columns_wide() {
+        let long = "a word or two ".repeat(20);
+        for check in [Check::red("file events", &long, &long), Check::ok("disk", "is there")] {
+            for line in anstream::adapter::strip_str(&check.line()).to_string().lines() {
+                assert!(line.chars().count() <= 80, "{line:?}");
+            }
+        }
+    }
 }
