@@ -20,7 +20,7 @@ pub mod tour;
 pub mod watch;
 
 use std::{
-    fmt, io,
+    env, fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -43,8 +43,11 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The folder of the workspace that this binary was built from.
+/// The folder of the workspace: what `GHOSTS_ROOT` names, else the one that this binary was built from.
 pub fn root() -> PathBuf {
+    if let Some(root) = env::var_os("GHOSTS_ROOT") {
+        return PathBuf::from(root);
+    }
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
