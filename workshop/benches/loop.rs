@@ -92,7 +92,8 @@ impl Crate {
             fs::read_to_string(copy.join("Cargo.toml")).expect("our manifest").parse().expect("a manifest");
         let mut own: toml::Table =
             "[package]\nname = \"hello\"\nedition = \"2024\"\n[workspace]".parse().expect("a manifest");
-        let wanted = ["axum", "tokio", "tower"].map(|name| (name.to_owned(), manifest["workspace"]["dependencies"][name].clone()));
+        let wanted = ["axum", "tokio", "tower"]
+            .map(|name| (name.to_owned(), manifest["workspace"]["dependencies"][name].clone()));
         own.insert("dependencies".to_owned(), toml::Table::from_iter(wanted).into());
         own.insert("profile".to_owned(), manifest["profile"].clone());
         let folder = copy.join("hello");
@@ -121,7 +122,8 @@ impl Crate {
 
     /// How long it takes from the save to the verdict.
     fn judged_after_edit(&mut self, number: usize) -> Duration {
-        let (before, body) = self.text.split_at(self.text.find("fn app(").or(self.text.find("fn layer(")).expect("an app"));
+        let (before, body) =
+            self.text.split_at(self.text.find("fn app(").or(self.text.find("fn layer(")).expect("an app"));
         let (signature, body) = body.split_once("{\n").expect("a body");
         let edited = format!("{before}{signature}{{\n    std::hint::black_box({number});\n{body}");
         let begun = Instant::now();

@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{Refusal, book, completions, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{
+    Refusal, book, check, completions, difference, exercise, generated, ghosts, root, serve, show, skeleton, tour,
+    watch,
+};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -62,6 +65,23 @@ enum Command {
         /// The ghost
         slug: String,
     },
+    /// An exercise: the broken twin, to be mended by you
+    #[command(after_help = "Examples:
+  cargo ghosts start
+  cargo ghosts start hidden-flush")]
+    Start {
+        /// The ghost; without it, the next one
+        slug: Option<String>,
+    },
+    /// Builds your exercise and holds it against the promises
+    #[command(after_help = "Examples:
+  cargo ghosts check hidden-flush
+  cd exercises/hidden-flush && cargo ghosts check
+  cargo ghosts check hidden-flush --json")]
+    Check {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+    },
     /// The skeleton of a new ghost, and the lines to add by hand
     #[command(after_help = "Examples:
   cargo ghosts new silver-lining")]
@@ -106,6 +126,18 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         into: Option<PathBuf>,
     },
+    /// Your exercise, judged on every save
+    #[command(after_help = "Examples:
+  cargo ghosts watch hidden-flush
+  cd exercises/hidden-flush && cargo ghosts watch
+  cargo ghosts watch hidden-flush --manual-run")]
+    Watch {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+        /// Judge when a key asks for it, where file events do not arrive (WSL, network drives)
+        #[arg(long)]
+        manual_run: bool,
+    },
 }
 
 /// Does as the command line says.
@@ -129,10 +161,15 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Show { slug, near_misses }) => show::run(&root, ghosts::find(&slug)?, near_misses, cli.json),
         Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
+        Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
+        Some(Command::Check { slug }) => check::run_once(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
         Some(Command::Completions { shell }) => completions::run(shell),
         Some(Command::Man { into }) => completions::man(into.as_deref()),
+        Some(Command::Watch { slug, manual_run }) => {
+            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run)
+        }
     }
 }

@@ -6,12 +6,15 @@
 pub mod book;
 pub mod building;
 pub mod case;
+pub mod check;
 pub mod cli;
 pub mod completions;
 pub mod difference;
+pub mod exercise;
 pub mod generated;
 pub mod ghosts;
 pub mod picture;
+pub mod progress;
 pub mod serve;
 pub mod show;
 pub mod skeleton;

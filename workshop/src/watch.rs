@@ -25,7 +25,7 @@ use self::{
     saves::{Burst, Change},
     terminal::{Input, Key, Manner, Terminal},
 };
-use crate::Refusal;
+use crate::{Refusal, exercise, ghosts::Ghost};
 
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,8 +38,9 @@ const AGAIN: &str = "Press r once more to go back to the start. What you have is
 ///
 /// # Errors
 /// If there is no such exercise, or another watch judges it.
-pub fn run(root: &Path, slug: &str, manual: bool) -> Result<bool, Refusal> {
-    let lock = lock(root, slug)?;
+pub fn run(root: &Path, ghost: &Ghost, manual: bool) -> Result<bool, Refusal> {
+    exercise::standing(root, ghost.slug)?;
+    let lock = lock(root, ghost.slug)?;
     let (tell, told) = mpsc::channel();
     stop_on_signals(tell.clone());
     let terminal = Terminal::take(manual);
@@ -47,7 +48,7 @@ pub fn run(root: &Path, slug: &str, manual: bool) -> Result<bool, Refusal> {
     terminal.listen(move |input| drop(keys.send(Event::Input(input))));
     let mut watch = Watch {
         root: &root.canonicalize().unwrap_or_else(|_| root.to_path_buf()),
-        slug: slug.to_owned(),
+        slug: ghost.slug,
         manual,
         terminal,
         tell,
@@ -77,7 +78,7 @@ enum Event {
 /// What a watch holds.
 struct Watch<'a> {
     root: &'a Path,
-    slug: String,
+    slug: &'static str,
     manual: bool,
     terminal: Terminal,
     tell: Sender<Event>,
@@ -147,7 +148,7 @@ impl Watch<'_> {
         let tell = self.tell.clone();
         let watcher = match self.manual {
             true => None,
-            false => saves::watcher(self.root, &self.slug, move |change| drop(tell.send(Event::Change(change)))).ok(),
+            false => saves::watcher(self.root, self.slug, move |change| drop(tell.send(Event::Change(change)))).ok(),
         };
         self.watcher = watcher;
         self.view.deaf = self.watcher.is_none();
@@ -158,8 +159,7 @@ impl Watch<'_> {
         self.running = None;
         self.number += 1;
         let (number, tell) = (self.number, self.tell.clone());
-        let judgement =
-            Judgement::begin(self.root, &self.slug, move |said| drop(tell.send(Event::Said(number, said))))?;
+        let judgement = Judgement::begin(self.root, self.slug, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
         self.view.body.clear();
         self.view.doing.clear();
@@ -190,14 +190,14 @@ impl Watch<'_> {
         let again = mem::take(&mut self.resetting);
         self.view.note.clear();
         match key {
-            Key::Hint => self.note(&judgement::told(self.root, ["hint", &self.slug])?),
+            Key::Hint => self.note(&judgement::told(self.root, ["hint", self.slug])?),
             Key::Show => {
-                self.view.body = judgement::told(self.root, ["show", &self.slug])?;
+                self.view.body = judgement::told(self.root, ["show", self.slug])?;
                 self.grown.push_str(&self.view.body);
             }
             Key::Check => self.judge()?,
             Key::Reset if again => {
-                let told = judgement::told(self.root, ["reset", &self.slug])?;
+                let told = judgement::told(self.root, ["reset", self.slug])?;
                 self.note(&told);
                 // A watcher sees the new files by itself.
                 if self.watcher.is_none() {
@@ -208,10 +208,29 @@ impl Watch<'_> {
                 self.resetting = true;
                 self.note(AGAIN);
             }
-            Key::Next => {}
+            Key::Next => self.next()?,
             Key::Quit | Key::Other => {}
         }
         Ok(())
+    }
+
+    /// Starts the next ghost and goes over to it. If that cannot be, all stays as it is and the note says why.
+    fn next(&mut self) -> Result<(), Refusal> {
+        let begun = exercise::next(self.root)
+            .and_then(|ghost| Ok((ghost.slug, lock(self.root, ghost.slug)?)))
+            .and_then(|(slug, lock)| Ok((slug, lock, judgement::told(self.root, ["start", slug])?)));
+        match begun {
+            Ok((slug, lock, told)) => {
+                (self.slug, self._lock) = (slug, lock);
+                self.note(&told);
+                self.attach();
+                self.judge()
+            }
+            Err(refusal) => {
+                self.note(&format!("{refusal}\n"));
+                Ok(())
+            }
+        }
     }
 
     fn note(&mut self, text: &str) {
@@ -224,7 +243,7 @@ impl Watch<'_> {
         let grown = mem::take(&mut self.grown);
         if self.terminal.manner() == Manner::Screen {
             let since = self.running.as_ref().map(|(_, since)| since.elapsed());
-            self.terminal.write(&self.view.frame(&self.slug, self.number, since, terminal::columns()))
+            self.terminal.write(&self.view.frame(self.slug, self.number, since, terminal::columns()))
         } else {
             grown.is_empty() || self.terminal.write(&grown)
         }
@@ -271,13 +290,14 @@ impl View {
 
 /// Makes sure that no other watch judges this exercise.
 fn lock(root: &Path, slug: &str) -> Result<File, Refusal> {
-    let name = format!("exercises/.watch-{slug}");
+    let name = format!("{}/.watch-{slug}", exercise::FOLDER);
     let cannot = |error| Refusal::new(format!("cannot write {name}: {error}; is the clone writable?"));
     let file = File::create(root.join(&name)).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Refusal::new(format!(
-            "another watch judges exercises/{slug} already; go on there, or end it with q and start again"
+            "another watch judges {}/{slug} already; go on there, or end it with q and start again",
+            exercise::FOLDER
         ))),
         Err(TryLockError::Error(error)) => Err(cannot(error)),
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The table is never wider.
 const COLUMNS: usize = 100;
@@ -14,7 +14,7 @@ const DID: usize = 36;
 /// The run in which a model failed, step by step.
 ///
 /// Its `Display` is a table to be followed from top to bottom, the broken statement last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interleaving {
     /// Which of the explored interleavings it is, from 1.
     pub number: usize,
@@ -25,7 +25,7 @@ pub struct Interleaving {
 }
 
 /// One step of one thread.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The name of the thread; `main` for the one that runs the model's closure.
     pub thread: String,
@@ -36,7 +36,7 @@ pub struct Step {
 }
 
 /// The source line of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The line itself, without its indentation; empty if the file is not there.
     pub line: String,

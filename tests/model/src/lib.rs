@@ -105,6 +105,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
 use loom::model::Builder;
+use serde::{Deserialize, Serialize};
 use tracing::subscriber::NoSubscriber;
 
 pub mod body_double_close;
@@ -131,7 +132,7 @@ pub enum Bounds {
 }
 
 /// What came of [`explore`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "an exploration says nothing until it is asked whether the model holds"]
 pub enum Exploration {
     /// No interleaving broke the model.
