@@ -8,7 +8,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// What cargo does, in its own words, as they begin its lines.
-const VERBS: [&str; 5] = ["Blocking", "Updating", "Downloading", "Downloaded", "Compiling"];
+const VERBS: [&str; 6] = ["Blocking", "Updating", "Downloading", "Downloaded", "Compiling", "Finished"];
 
 /// Reads what a cargo says on its standard error until it ends, shows on ours that it works, and returns all of it.
 ///

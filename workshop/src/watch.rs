@@ -170,11 +170,15 @@ impl Watch<'_> {
     fn heard(&mut self, said: Said) {
         match said {
             Said::Doing(doing) => {
-                if doing.starts_with("Blocking") {
-                    self.view.doing = "another cargo is at work; this one waits until it has ended".to_owned();
+                self.view.doing = match doing.split(' ').next() {
+                    Some("Blocking") => "another cargo is at work; this one waits until it has ended".to_owned(),
+                    // It is built: from now on it runs.
+                    Some("Finished") => String::new(),
+                    _ => doing,
+                };
+                // Where the output only grows, it tells no more than why nothing comes.
+                if self.view.doing.starts_with("another") {
                     self.grown.push_str(&format!("{}\n", self.view.doing));
-                } else {
-                    self.view.doing = doing;
                 }
             }
             Said::Ended(text) => {

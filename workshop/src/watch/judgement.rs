@@ -59,6 +59,8 @@ impl Judgement {
             // A pipe that breaks is the end, too.
             let _ = out.read_to_end(&mut said);
             let rest = rest.join().unwrap_or_default();
+            // A refusal is a long sentence.
+            let rest = textwrap::fill(&rest, terminal::columns());
             tell(Said::Ended(String::from_utf8_lossy(&said).into_owned() + &rest));
         });
         Ok(Self(child))
