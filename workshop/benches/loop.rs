@@ -108,7 +108,7 @@ impl Crate {
     fn exercise(copy: &Path, slug: &str) -> Self {
         let ghosts = || {
             let mut ghosts = Command::new(env!("CARGO_BIN_EXE_ghosts"));
-            ghosts.env("GHOSTS_ROOT", copy).env("CARGO_TARGET_DIR", copy::target());
+            ghosts.current_dir(copy).env("CARGO_TARGET_DIR", copy::target());
             ghosts
         };
         let started = ghosts().args(["start", slug]).output().expect("the runner starts");

@@ -16,7 +16,6 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use model::{Exploration, Interleaving};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use spec::{Ended, Report, VERDICT, lab::Outcome as Verdict};
 
@@ -25,7 +24,7 @@ use crate::{
     exercise::{self, FOLDER},
     generated,
     ghosts::Ghost,
-    print, print_json,
+    junit, print, print_json,
     progress::{self, Deed, Model, State},
     tour::MODEL,
     wrapped,
@@ -98,8 +97,8 @@ pub enum Interleavings {
     },
     /// It fails in this one.
     Fail {
-        /// The steps of the threads, in order.
-        interleaving: Interleaving,
+        /// The steps of the threads, in order, as a table of at most 78 columns.
+        table: String,
     },
     /// This fix cannot be explored.
     NotApplicable {
@@ -147,7 +146,7 @@ pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judg
     let Some(promises) = &built.promises else {
         return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
     };
-    let explore = |binary: &Path| run::<Exploration>(&folder, binary, "every_interleaving_holds", stop);
+    let explore = |binary: &Path| run::<Result<usize, String>>(&folder, binary, "every_interleaving_holds", stop);
     let (told, explored) = thread::scope(|threads| {
         let exploring = threads.spawn(|| built.interleavings.as_deref().map(explore));
         let told = run::<Report>(&folder, promises, "every_promise_is_kept", stop);
@@ -165,8 +164,8 @@ pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judg
                     built.first_of_model
                 ))),
                 (true, None, Some(explored)) => Some(match explored? {
-                    Ok(Exploration::Holds { interleavings }) => Interleavings::Hold { explored: interleavings },
-                    Ok(Exploration::Fails(interleaving)) => Interleavings::Fail { interleaving },
+                    Ok(Ok(explored)) => Interleavings::Hold { explored },
+                    Ok(Err(table)) => Interleavings::Fail { table },
                     Err(ended) => not(&format!("the model {ended}")),
                 }),
             };
@@ -356,14 +355,21 @@ fn looks_like(
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
 }
 
-/// Judges, records and prints.
+/// Judges, records and prints; writes JUnit XML to `junit` as well, if it is given.
 ///
 /// # Errors
-/// As [`judge`].
-pub fn run_once(root: &Path, ghost: &Ghost, json: bool) -> Result<bool, Refusal> {
-    let judged = judge(root, ghost)?;
+/// As [`judge`]; and if the XML cannot be written.
+pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, json: bool) -> Result<bool, Refusal> {
+    let mut judged = judge(root, ghost)?;
     record(root, &judged);
+    if let Some(path) = junit {
+        let written = junit::document(&judged).and_then(|text| fs::write(path, text));
+        written.map_err(|error| Refusal::new(format!("cannot write {}: {error}", path.display())))?;
+    }
     if json {
+        if let Outcome::DoesNotCompile { errors } = &mut judged.outcome {
+            *errors = anstream::adapter::strip_str(errors).to_string();
+        }
         print_json(&judged)?;
     } else {
         print(&render(root, &judged))?;
@@ -452,9 +458,9 @@ fn model_of(text: &mut String, interleavings: &Interleavings) {
             text,
             "\n  {green}holds{green:#}       in all {explored} interleavings of the threads in src/shared.rs"
         ),
-        Interleavings::Fail { interleaving } => {
+        Interleavings::Fail { table } => {
             let _ = writeln!(text, "\n  {red}FAILS{red:#}       when the threads in src/shared.rs meet like this:\n");
-            interleaving.to_string().lines().try_for_each(|line| writeln!(text, "  {line}"))
+            table.lines().try_for_each(|line| writeln!(text, "{}", format!("  {line}").trim_end()))
         }
         Interleavings::NotApplicable { why } => {
             text.push_str(&format!("\n  {dim}not judged{dim:#}  "));

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    Refusal, book, check, completions, difference, exercise, generated, ghosts, root, serve, show, skeleton, tour,
-    watch,
+    Refusal, book, check, completions, difference, exercise, generated, ghosts, hints, list, root, serve, show,
+    skeleton, solution, tour, watch,
 };
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
@@ -28,6 +28,8 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
+  cargo ghosts start hidden-flush                 the broken twin, to be mended by you
+  cargo ghosts check hidden-flush                 whether you have laid it to rest
   cargo run -- book                               the book, in a browser";
 
 #[derive(Debug, Subcommand)]
@@ -77,11 +79,45 @@ enum Command {
     #[command(after_help = "Examples:
   cargo ghosts check hidden-flush
   cd exercises/hidden-flush && cargo ghosts check
-  cargo ghosts check hidden-flush --json")]
+  cargo ghosts check hidden-flush --junit verdicts.xml")]
     Check {
         /// The ghost; inside its exercise it need not be named
         slug: Option<String>,
+        /// Write the verdicts to this file too, as JUnit XML
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
     },
+    /// The next of four hints: where to look, what to ask, the mechanism, the fix
+    #[command(after_help = "Examples:
+  cargo ghosts hint hidden-flush
+  cd exercises/hidden-flush && cargo ghosts hint")]
+    Hint {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+    },
+    /// The fix, as a difference to your files, with the reason of each piece
+    #[command(after_help = "Examples:
+  cargo ghosts solution hidden-flush
+  cargo ghosts solution hidden-flush --yes")]
+    Solution {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+        /// Do not ask, even if the ghost is not laid to rest yet
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Your exercise as it was in the beginning; what you have is kept aside
+    #[command(after_help = "Examples:
+  cargo ghosts reset hidden-flush")]
+    Reset {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+    },
+    /// All ghosts, and how far you have come with each
+    #[command(after_help = "Examples:
+  cargo ghosts list
+  cargo ghosts list --json")]
+    List,
     /// The skeleton of a new ghost, and the lines to add by hand
     #[command(after_help = "Examples:
   cargo ghosts new silver-lining")]
@@ -162,7 +198,15 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
-        Some(Command::Check { slug }) => check::run_once(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
+        Some(Command::Check { slug, junit }) => {
+            check::run_once(&root, exercise::meant(&root, slug.as_deref())?, junit.as_deref(), cli.json)
+        }
+        Some(Command::Hint { slug }) => hints::run(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
+        Some(Command::Solution { slug, yes }) => {
+            solution::run(&root, exercise::meant(&root, slug.as_deref())?, yes, cli.json)
+        }
+        Some(Command::Reset { slug }) => exercise::reset(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
+        Some(Command::List) => list::run(&root, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),

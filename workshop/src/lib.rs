@@ -13,11 +13,15 @@ pub mod difference;
 pub mod exercise;
 pub mod generated;
 pub mod ghosts;
+pub mod hints;
+pub mod junit;
+pub mod list;
 pub mod picture;
 pub mod progress;
 pub mod serve;
 pub mod show;
 pub mod skeleton;
+pub mod solution;
 pub mod tidy;
 pub mod tour;
 pub mod watch;
@@ -46,12 +50,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The folder of the workspace: what `GHOSTS_ROOT` names, else the one that this binary was built from.
+/// The folder of the clone: the nearest above the current folder, or else the one that this binary was built from.
 pub fn root() -> PathBuf {
-    if let Some(root) = env::var_os("GHOSTS_ROOT") {
-        return PathBuf::from(root);
-    }
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let is_clone = |folder: &&Path| folder.join("workshop/Cargo.toml").is_file() && folder.join("cases").is_dir();
+    let here = env::current_dir().unwrap_or_default();
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
+    here.ancestors().find(is_clone).unwrap_or(built).to_path_buf()
 }
 
 /// Writes to standard output. A reader that has gone away, such as `head`, has seen what it wanted.

@@ -110,7 +110,7 @@ fn ghosts(words: &[&str]) -> Command {
 
 /// The runner works in the copy; every crate from outside is built in our own target directory already.
 fn surrounded(command: &mut Command) -> &mut Command {
-    command.env("GHOSTS_ROOT", &*COPY).env("CARGO_TARGET_DIR", copy::target()).env("TERM", "xterm-256color")
+    command.current_dir(&*COPY).env("CARGO_TARGET_DIR", copy::target()).env("TERM", "xterm-256color")
 }
 
 #[test]
