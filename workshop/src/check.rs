@@ -355,11 +355,12 @@ fn looks_like(
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
 }
 
-/// Judges, records and prints; writes JUnit XML to `junit` as well, if it is given.
+/// Judges, records and prints, with what crossed the wire if `wire` says so; writes JUnit XML to `junit` as well, if it is
+/// given.
 ///
 /// # Errors
 /// As [`judge`]; and if the XML cannot be written.
-pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, json: bool) -> Result<bool, Refusal> {
+pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
     let mut judged = judge(root, ghost)?;
     record(root, &judged);
     if let Some(path) = junit {
@@ -372,7 +373,7 @@ pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, json: bool) ->
         }
         print_json(&judged)?;
     } else {
-        print(&render(root, &judged))?;
+        print(&render(root, &judged, wire))?;
     }
     Ok(judged.laid_to_rest())
 }
@@ -392,8 +393,8 @@ pub fn record(root: &Path, judged: &Judged) {
     }
 }
 
-/// A page for the terminal.
-pub fn render(root: &Path, judged: &Judged) -> String {
+/// A page for the terminal: with `wire`, also what crossed the wire where a promise is broken.
+pub fn render(root: &Path, judged: &Judged, wire: bool) -> String {
     let slug = judged.slug;
     let (bold, red) = (Style::new().bold(), AnsiColor::Red.on_default().bold());
     let mut text = String::new();
@@ -412,7 +413,11 @@ pub fn render(root: &Path, judged: &Judged) -> String {
             last.iter().rev().for_each(|line| text.push_str(&format!("  {line}\n")));
         }
         Outcome::Judged { report, looks_like, interleavings } => {
-            promises(&mut text, report);
+            if wire {
+                text.push_str(&report.to_string());
+            } else {
+                promises(&mut text, report);
+            }
             if let Some(interleavings) = interleavings {
                 model_of(&mut text, interleavings);
             }

@@ -79,6 +79,7 @@ enum Command {
     #[command(after_help = "Examples:
   cargo ghosts check hidden-flush
   cd exercises/hidden-flush && cargo ghosts check
+  cargo ghosts check hidden-flush --wire
   cargo ghosts check hidden-flush --junit verdicts.xml")]
     Check {
         /// The ghost; inside its exercise it need not be named
@@ -86,6 +87,9 @@ enum Command {
         /// Write the verdicts to this file too, as JUnit XML
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        /// Show what crossed the wire, too, where a promise is broken
+        #[arg(long)]
+        wire: bool,
     },
     /// The next of four hints: where to look, what to ask, the mechanism, the fix
     #[command(after_help = "Examples:
@@ -198,8 +202,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
-        Some(Command::Check { slug, junit }) => {
-            check::run_once(&root, exercise::meant(&root, slug.as_deref())?, junit.as_deref(), cli.json)
+        Some(Command::Check { slug, junit, wire }) => {
+            check::run_once(&root, exercise::meant(&root, slug.as_deref())?, junit.as_deref(), wire, cli.json)
         }
         Some(Command::Hint { slug }) => hints::run(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
         Some(Command::Solution { slug, yes }) => {

@@ -27,7 +27,8 @@ pub mod tour;
 pub mod watch;
 
 use std::{
-    env, fmt, io,
+    env, fmt,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -73,9 +74,20 @@ pub fn print(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The text in lines of at most 80 columns, each after `indent`.
+/// Says how wide the terminal of a watch is, in the commands that it runs: their own output is a pipe.
+const COLUMNS: &str = "GHOSTS_COLUMNS";
+
+/// How wide the terminal is; 80 where there is none.
+pub(crate) fn columns() -> usize {
+    let told = env::var(COLUMNS).ok().and_then(|columns| columns.parse().ok());
+    let seen = || io::stdout().is_terminal().then(crossterm::terminal::size)?.ok();
+    told.or_else(|| seen().map(|(columns, _)| usize::from(columns))).unwrap_or(80)
+}
+
+/// The text in lines of at most 80 columns, or as many as the terminal has, each after `indent`.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
-    let options = textwrap::Options::new(80).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    let width = columns().clamp(40, 80);
+    let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(indent).break_words(false);
     textwrap::fill(text, options) + "\n"
 }
 

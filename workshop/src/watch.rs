@@ -25,12 +25,12 @@ use self::{
     saves::{Burst, Change},
     terminal::{Input, Key, Manner, Terminal},
 };
-use crate::{Refusal, exercise, ghosts::Ghost};
+use crate::{Refusal, columns, exercise, ghosts::Ghost};
 
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
 
-const KEYS: &str = "h hint · r reset · s show · n next · c check · q quit";
+const KEYS: &str = "h hint · r reset · s show the wire · n next · c check · q quit";
 const AGAIN: &str = "Press r once more to go back to the start. What you have is kept aside.\n";
 
 /// Judges the exercise at once and on every save, until a key or a signal ends it. With `manual` no file event is waited
@@ -55,7 +55,9 @@ pub fn run(root: &Path, ghost: &Ghost, manual: bool) -> Result<bool, Refusal> {
         number: 0,
         running: None,
         view: View::default(),
+        drawn: String::new(),
         grown: String::new(),
+        wire: false,
         resetting: false,
         watcher: None,
         _lock: lock,
@@ -87,8 +89,12 @@ struct Watch<'a> {
     /// The judgement that runs, and since when.
     running: Option<(Judgement, Instant)>,
     view: View,
+    /// What the screen shows now.
+    drawn: String,
     /// What is to be written where the output only grows.
     grown: String,
+    /// Whether what crossed the wire is shown, too.
+    wire: bool,
     /// Whether the next `r` is the second one.
     resetting: bool,
     watcher: Option<RecommendedWatcher>,
@@ -121,7 +127,7 @@ impl Watch<'_> {
             match event {
                 Ok(Event::Stop | Event::Input(Input::Key(Key::Quit))) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Event::Input(Input::Key(key))) => self.pressed(key)?,
-                Ok(Event::Input(Input::Resized)) => {}
+                Ok(Event::Input(Input::Resized)) => self.drawn.clear(),
                 Ok(Event::Change(change)) => {
                     if change == Change::Folder {
                         self.attach();
@@ -159,7 +165,8 @@ impl Watch<'_> {
         self.running = None;
         self.number += 1;
         let (number, tell) = (self.number, self.tell.clone());
-        let judgement = Judgement::begin(self.root, self.slug, move |said| drop(tell.send(Event::Said(number, said))))?;
+        let judgement =
+            Judgement::begin(self.root, self.slug, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
         self.view.body.clear();
         self.view.doing.clear();
@@ -196,8 +203,8 @@ impl Watch<'_> {
         match key {
             Key::Hint => self.note(&judgement::told(self.root, ["hint", self.slug])?),
             Key::Show => {
-                self.view.body = judgement::told(self.root, ["show", self.slug])?;
-                self.grown.push_str(&self.view.body);
+                self.wire = !self.wire;
+                self.judge()?;
             }
             Key::Check => self.judge()?,
             Key::Reset if again => {
@@ -247,7 +254,11 @@ impl Watch<'_> {
         let grown = mem::take(&mut self.grown);
         if self.terminal.manner() == Manner::Screen {
             let since = self.running.as_ref().map(|(_, since)| since.elapsed());
-            self.terminal.write(&self.view.frame(self.slug, self.number, since, terminal::columns()))
+            let frame = self.view.frame(self.slug, self.number, since, columns());
+            // The same once more would push it up, where it is longer than the screen.
+            let same = frame == self.drawn;
+            self.drawn = frame;
+            same || self.terminal.write(&self.drawn)
         } else {
             grown.is_empty() || self.terminal.write(&grown)
         }
@@ -279,17 +290,24 @@ impl View {
             (None, None) => String::new(),
         };
         let mut frame = format!("{bold}{slug}{bold:#}  {dim}{state}{dim:#}\n\n");
-        if since.is_some() && !self.doing.is_empty() {
-            frame.push_str(&format!("{}\n\n", textwrap::fill(&self.doing, columns)));
-        }
-        for part in [&self.body, &self.note] {
-            if !part.trim().is_empty() {
-                frame.push_str(&format!("{}\n\n", part.trim_matches('\n')));
+        let doing = if since.is_some() { &self.doing } else { "" };
+        let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
+        for part in [doing, &self.body, &self.note] {
+            let lines: Vec<String> = part.trim_matches('\n').lines().map(|line| folded(line, columns)).collect();
+            if !lines.is_empty() {
+                frame.push_str(&format!("{}\n\n", lines.join("\n")));
             }
         }
-        let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
-        frame + &format!("{dim}{}{dim:#}", textwrap::fill(&format!("{waits}{KEYS}"), columns))
+        frame + &format!("{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns))
     }
+}
+
+/// A line that is too long for the screen, in several of which each begins in the same column.
+fn folded(line: &str, columns: usize) -> String {
+    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
+    let options =
+        textwrap::Options::new(columns).subsequent_indent(if indent.len() * 2 < columns { &indent } else { "" });
+    textwrap::fill(line, options)
 }
 
 /// Makes sure that no other watch judges this exercise.

@@ -12,7 +12,7 @@ use std::{
 use anstream::ColorChoice;
 
 use super::terminal;
-use crate::{Refusal, building};
+use crate::{COLUMNS, Refusal, building, columns};
 
 /// What a judgement says while it runs, and at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +28,20 @@ pub(super) enum Said {
 pub(super) struct Judgement(Child);
 
 impl Judgement {
-    /// Judges the exercise, and tells what is said on a thread of its own.
+    /// Judges the exercise, and tells what is said on a thread of its own; with `wire`, also what crossed the wire.
     ///
     /// # Errors
     /// If the runner cannot be started again.
     pub(super) fn begin(
         root: &Path,
         slug: &str,
+        wire: bool,
         tell: impl Fn(Said) + Send + Clone + 'static,
     ) -> Result<Self, Refusal> {
         let mut command = runner(root, ["check", slug])?;
+        if wire {
+            command.arg("--wire");
+        }
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(cannot_start)?;
@@ -59,8 +63,6 @@ impl Judgement {
             // A pipe that breaks is the end, too.
             let _ = out.read_to_end(&mut said);
             let rest = rest.join().unwrap_or_default();
-            // A refusal is a long sentence.
-            let rest = textwrap::fill(&rest, terminal::columns());
             tell(Said::Ended(String::from_utf8_lossy(&said).into_owned() + &rest));
         });
         Ok(Self(child))
@@ -93,7 +95,7 @@ pub(super) fn told<const N: usize>(root: &Path, words: [&str; N]) -> Result<Stri
 /// This program once more, as our own terminal wants it.
 fn runner<const N: usize>(root: &Path, words: [&str; N]) -> Result<Command, Refusal> {
     let mut command = Command::new(env::current_exe().map_err(cannot_start)?);
-    command.args(words.map(OsStr::new)).current_dir(root).env("COLUMNS", terminal::columns().to_string());
+    command.args(words.map(OsStr::new)).current_dir(root).env(COLUMNS, columns().to_string());
     if terminal::colour() != ColorChoice::Never {
         command.env("CLICOLOR_FORCE", "1");
     }
