@@ -7,9 +7,9 @@ use std::{
     ffi::OsString,
     fmt::Write,
     fs,
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{self, Child, ChildStderr, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use spec::{Ended, Report, VERDICT, lab::Outcome as Verdict};
 
 use crate::{
-    Refusal, building, case,
+    Refusal,
+    building::Building,
+    case,
     exercise::{self, FOLDER},
     generated,
     ghosts::Ghost,
@@ -119,19 +121,34 @@ impl Judged {
     }
 }
 
+/// What goes on while an exercise is judged, for whoever waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile<'a> {
+    /// Another cargo is building into the same folder.
+    WaitsForLock,
+    /// Cargo compiles this package.
+    Compiles(&'a str),
+}
+
 /// Judges the exercise of `ghost`.
 ///
 /// # Errors
 /// If the exercise is not there, or cargo cannot begin to build it.
 pub fn judge(root: &Path, ghost: &Ghost) -> Result<Judged, Refusal> {
-    judge_until(root, ghost, &AtomicBool::new(false))
+    judge_until(root, ghost, &AtomicBool::new(false), &|_| ())
 }
 
-/// Like [`judge`], until `stop` becomes true: then what runs is ended at once.
+/// Like [`judge`], until `stop` becomes true: then what runs is ended at once. Tells what goes on meanwhile, from a thread of
+/// its own.
 ///
 /// # Errors
 /// As [`judge`]; and if it was stopped.
-pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judged, Refusal> {
+pub fn judge_until(
+    root: &Path,
+    ghost: &Ghost,
+    stop: &AtomicBool,
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Judged, Refusal> {
     let slug = ghost.slug;
     let folder = exercise::standing(root, slug)?;
     exercise::surroundings(root)?;
@@ -142,7 +159,7 @@ pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judg
     let has_model = root.join(format!("cases/{slug}/src/shared.rs")).exists();
     let unexplorable = has_model.then(|| unexplorable(&folder)).flatten();
     let explore = has_model && unexplorable.is_none();
-    let built = build(&folder, slug, explore, stop)?;
+    let built = build(&folder, slug, explore, stop, tell)?;
     let Some(promises) = &built.promises else {
         return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
     };
@@ -225,7 +242,13 @@ struct Message {
     rendered: Option<String>,
 }
 
-fn build(folder: &Path, slug: &str, explore: bool, stop: &AtomicBool) -> Result<Built, Refusal> {
+fn build(
+    folder: &Path,
+    slug: &str,
+    explore: bool,
+    stop: &AtomicBool,
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Built, Refusal> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     // `--keep-going`: the promises are judged even where the model does not compile.
     cargo.args(["build", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
@@ -233,8 +256,14 @@ fn build(folder: &Path, slug: &str, explore: bool, stop: &AtomicBool) -> Result<
     if explore {
         cargo.args(["--test", "interleavings"]);
     }
-    cargo.env("CARGO_TERM_COLOR", "never").current_dir(folder);
-    let output = output(&mut cargo, stop, |said| building::follow(said).into_bytes())
+    let told = |line: &str| {
+        if line.contains("waiting for file lock on build directory") {
+            tell(Meanwhile::WaitsForLock);
+        } else if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
+            tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
+        }
+    };
+    let output = output(cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never"), stop, &told)
         .map_err(|error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}")))?;
     let mut built = Built::default();
     let lines = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
@@ -277,7 +306,7 @@ fn run<T: DeserializeOwned>(
     let file = env::temp_dir().join(format!("ghosts-verdict-{}-{run}.json", process::id()));
     let mut command = Command::new(binary);
     command.args(["--exact", test]).env(VERDICT, &file).current_dir(folder);
-    let output = output(&mut command, stop, |mut said| read(&mut said));
+    let output = output(&mut command, stop, &|_| ());
     let told = fs::read(&file).ok().and_then(|told| serde_json::from_slice(&told).ok());
     // It may not be there.
     let _ = fs::remove_file(&file);
@@ -291,27 +320,26 @@ fn run<T: DeserializeOwned>(
     })
 }
 
-/// Runs a process to its end, or until it is stopped.
-fn output(
-    command: &mut Command,
-    stop: &AtomicBool,
-    read_errors: impl FnOnce(ChildStderr) -> Vec<u8> + Send,
-) -> io::Result<process::Output> {
+/// Runs a process to its end, or until it is stopped; each line of its standard error is told as it comes.
+fn output(command: &mut Command, stop: &AtomicBool, tell: &(dyn Fn(&str) + Sync)) -> io::Result<process::Output> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (mut out, err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+    let (out, err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
     thread::scope(|threads| {
-        let reading = threads.spawn(move || read(&mut out));
-        let reading_errors = threads.spawn(move || read_errors(err));
+        let reading = threads.spawn(|| read(out, &|_| ()));
+        let reading_errors = threads.spawn(|| read(err, tell));
         let status = wait(&mut child, stop);
         let read = |thread: thread::ScopedJoinHandle<'_, Vec<u8>>| thread.join().unwrap_or_default();
         Ok(process::Output { stdout: read(reading), stderr: read(reading_errors), status: status? })
     })
 }
 
-fn read(from: &mut impl Read) -> Vec<u8> {
-    let mut all = Vec::new();
+fn read(from: impl Read, tell: &dyn Fn(&str)) -> Vec<u8> {
+    let (mut from, mut all, mut line) = (BufReader::new(from), Vec::new(), Vec::new());
     // What was read before a failure is kept.
-    let _ = from.read_to_end(&mut all);
+    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        tell(&String::from_utf8_lossy(&line));
+        all.append(&mut line);
+    }
     all
 }
 
@@ -361,7 +389,9 @@ fn looks_like(
 /// # Errors
 /// As [`judge`]; and if the XML cannot be written.
 pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
-    let mut judged = judge(root, ghost)?;
+    let building = Building::default();
+    let mut judged = judge_until(root, ghost, &AtomicBool::new(false), &|meanwhile| building.tell(meanwhile))?;
+    drop(building);
     record(root, &judged);
     if let Some(path) = junit {
         let written = junit::document(&judged).and_then(|text| fs::write(path, text));

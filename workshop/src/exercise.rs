@@ -113,16 +113,13 @@ pub fn start(root: &Path, slug: Option<&str>, json: bool) -> Result<bool, Refusa
     };
     let slug = ghost.slug;
     let case = case::read(root, slug)?;
-    match fs::symlink_metadata(folder(root, slug)) {
-        Ok(there) if there.is_dir() => {
-            return Err(Refusal::new(format!(
-                "{FOLDER}/{slug} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` \
-                 begins anew"
-            )));
-        }
-        Ok(_) => standing(root, slug).map(drop)?,
-        Err(_) => drop(make(root, ghost, &case)?),
+    if fs::symlink_metadata(folder(root, slug)).is_ok() {
+        standing(root, slug)?;
+        return Err(Refusal::new(format!(
+            "{FOLDER}/{slug} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` begins anew"
+        )));
     }
+    make(root, ghost, &case)?;
     recorded(root, slug, Deed::Started);
     if json {
         print_json(&Started {

@@ -104,6 +104,9 @@ fn fix(root: &Path, slug: &str) -> Result<String, Refusal> {
 /// If nobody can be asked, or a source cannot be read.
 pub fn run(root: &Path, ghost: &Ghost, yes: bool, json: bool) -> Result<bool, Refusal> {
     let slug = ghost.slug;
+    if !folder(root, slug).is_dir() {
+        return exercise::standing(root, slug).map(|_| true);
+    }
     let progress = progress::read(&exercises(root).join(progress::FILE))?;
     let solved = progress::summary(&progress.events, slug).state == State::Solved;
     if !(solved || yes || agreed(slug)?) {

@@ -169,7 +169,7 @@ impl Watch<'_> {
             Judgement::begin(self.root, self.slug, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
         self.view.body.clear();
-        self.view.doing.clear();
+        self.view.doing = "";
         self.grown.push_str(&format!("\n== {}, judgement {number}\n", self.slug));
         Ok(())
     }
@@ -177,16 +177,8 @@ impl Watch<'_> {
     fn heard(&mut self, said: Said) {
         match said {
             Said::Doing(doing) => {
-                self.view.doing = match doing.split(' ').next() {
-                    Some("Blocking") => "another cargo is at work; this one waits until it has ended".to_owned(),
-                    // It is built: from now on it runs.
-                    Some("Finished") => String::new(),
-                    _ => doing,
-                };
-                // Where the output only grows, it tells no more than why nothing comes.
-                if self.view.doing.starts_with("another") {
-                    self.grown.push_str(&format!("{}\n", self.view.doing));
-                }
+                self.view.doing = doing;
+                self.grown.push_str(&format!("{doing}\n"));
             }
             Said::Ended(text) => {
                 self.view.took = self.running.take().map(|(_, since)| since.elapsed());
@@ -273,7 +265,7 @@ struct View {
     /// A few lines under the body, until the next key.
     note: String,
     /// What cargo does while a judgement runs.
-    doing: String,
+    doing: &'static str,
     /// How long the last judgement took.
     took: Option<Duration>,
     /// Whether no file event is waited for.
@@ -290,7 +282,7 @@ impl View {
             (None, None) => String::new(),
         };
         let mut frame = format!("{bold}{slug}{bold:#}  {dim}{state}{dim:#}\n\n");
-        let doing = if since.is_some() { &self.doing } else { "" };
+        let doing = if since.is_some() { self.doing } else { "" };
         let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
         for part in [doing, &self.body, &self.note] {
             let lines: Vec<String> = part.trim_matches('\n').lines().map(|line| folded(line, columns)).collect();
@@ -355,6 +347,7 @@ async fn signalled() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::building;
 
     fn text(view: &View, since: Option<Duration>, columns: usize) -> String {
         anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, columns)).to_string()
@@ -374,14 +367,14 @@ mod tests {
 
     #[test]
     fn while_it_judges_the_screen_says_what_cargo_does() {
-        let view = View { doing: "Compiling spec v0.1.0".to_owned(), ..View::default() };
-        let expected = format!("hidden-flush  judging, 7 s\n\nCompiling spec v0.1.0\n\n{KEYS}");
+        let view = View { doing: building::BUILDS, ..View::default() };
+        let expected = format!("hidden-flush  judging, 7 s\n\n{}\n\n{KEYS}", building::BUILDS);
         assert_eq!(text(&view, Some(Duration::from_millis(7900)), 80), expected);
     }
 
     #[test]
     fn our_own_lines_fit_into_40_columns() {
-        let view = View { doing: "another cargo is at work; ".repeat(4), deaf: true, ..View::default() };
+        let view = View { doing: building::BUILDS, deaf: true, ..View::default() };
         for line in text(&view, Some(Duration::ZERO), 40).lines() {
             assert!(line.chars().count() <= 40, "{line:?}");
         }

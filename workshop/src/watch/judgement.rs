@@ -18,7 +18,7 @@ use crate::{COLUMNS, Refusal, building, columns};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// What cargo is doing.
-    Doing(String),
+    Doing(&'static str),
     /// All that it printed; there is nothing more to come.
     Ended(String),
 }
@@ -51,8 +51,8 @@ impl Judgement {
             let mut rest = String::new();
             for line in BufReader::new(err).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                match building::doing(&line) {
-                    Some(doing) => tell_doing(Said::Doing(doing.to_owned())),
+                match [building::WAITS, building::BUILDS].into_iter().find(|doing| *doing == line) {
+                    Some(doing) => tell_doing(Said::Doing(doing)),
                     None => rest.push_str(&(line + "\n")),
                 }
             }
