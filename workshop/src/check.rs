@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fmt::Write,
     fs,
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,16 +16,17 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use model::{Exploration, Interleaving};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use spec::{Ended, Report, VERDICT, lab::Outcome as Verdict};
 
 use crate::{
-    Refusal, case,
+    Refusal,
+    building::Building,
+    case,
     exercise::{self, FOLDER},
     generated,
     ghosts::Ghost,
-    print, print_json,
+    junit, print, print_json,
     progress::{self, Deed, Model, State},
     tour::MODEL,
     wrapped,
@@ -98,8 +99,8 @@ pub enum Interleavings {
     },
     /// It fails in this one.
     Fail {
-        /// The steps of the threads, in order.
-        interleaving: Interleaving,
+        /// The steps of the threads, in order, as a table of at most 78 columns.
+        table: String,
     },
     /// This fix cannot be explored.
     NotApplicable {
@@ -120,19 +121,34 @@ impl Judged {
     }
 }
 
+/// What goes on while an exercise is judged, for whoever waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile<'a> {
+    /// Another cargo is building into the same folder.
+    WaitsForLock,
+    /// Cargo compiles this package.
+    Compiles(&'a str),
+}
+
 /// Judges the exercise of `ghost`.
 ///
 /// # Errors
 /// If the exercise is not there, or cargo cannot begin to build it.
 pub fn judge(root: &Path, ghost: &Ghost) -> Result<Judged, Refusal> {
-    judge_until(root, ghost, &AtomicBool::new(false))
+    judge_until(root, ghost, &AtomicBool::new(false), &|_| ())
 }
 
-/// Like [`judge`], until `stop` becomes true: then what runs is ended at once.
+/// Like [`judge`], until `stop` becomes true: then what runs is ended at once. Tells what goes on meanwhile, from a thread of
+/// its own.
 ///
 /// # Errors
 /// As [`judge`]; and if it was stopped.
-pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judged, Refusal> {
+pub fn judge_until(
+    root: &Path,
+    ghost: &Ghost,
+    stop: &AtomicBool,
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Judged, Refusal> {
     let slug = ghost.slug;
     let folder = exercise::standing(root, slug)?;
     exercise::surroundings(root)?;
@@ -143,11 +159,11 @@ pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judg
     let has_model = root.join(format!("cases/{slug}/src/shared.rs")).exists();
     let unexplorable = has_model.then(|| unexplorable(&folder)).flatten();
     let explore = has_model && unexplorable.is_none();
-    let built = build(&folder, slug, explore, stop)?;
+    let built = build(&folder, slug, explore, stop, tell)?;
     let Some(promises) = &built.promises else {
         return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
     };
-    let explore = |binary: &Path| run::<Exploration>(&folder, binary, "every_interleaving_holds", stop);
+    let explore = |binary: &Path| run::<Result<usize, String>>(&folder, binary, "every_interleaving_holds", stop);
     let (told, explored) = thread::scope(|threads| {
         let exploring = threads.spawn(|| built.interleavings.as_deref().map(explore));
         let told = run::<Report>(&folder, promises, "every_promise_is_kept", stop);
@@ -165,8 +181,8 @@ pub fn judge_until(root: &Path, ghost: &Ghost, stop: &AtomicBool) -> Result<Judg
                     built.first_of_model
                 ))),
                 (true, None, Some(explored)) => Some(match explored? {
-                    Ok(Exploration::Holds { interleavings }) => Interleavings::Hold { explored: interleavings },
-                    Ok(Exploration::Fails(interleaving)) => Interleavings::Fail { interleaving },
+                    Ok(Ok(explored)) => Interleavings::Hold { explored },
+                    Ok(Err(table)) => Interleavings::Fail { table },
                     Err(ended) => not(&format!("the model {ended}")),
                 }),
             };
@@ -226,15 +242,28 @@ struct Message {
     rendered: Option<String>,
 }
 
-fn build(folder: &Path, slug: &str, explore: bool, stop: &AtomicBool) -> Result<Built, Refusal> {
+fn build(
+    folder: &Path,
+    slug: &str,
+    explore: bool,
+    stop: &AtomicBool,
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Built, Refusal> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     // `--keep-going`: the promises are judged even where the model does not compile.
-    cargo.args(["build", "--keep-going", "--quiet", "--message-format=json-diagnostic-rendered-ansi"]);
+    cargo.args(["build", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
     cargo.args(["--test", "promises"]);
     if explore {
         cargo.args(["--test", "interleavings"]);
     }
-    let output = output(cargo.current_dir(folder), stop)
+    let told = |line: &str| {
+        if line.contains("waiting for file lock on build directory") {
+            tell(Meanwhile::WaitsForLock);
+        } else if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
+            tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
+        }
+    };
+    let output = output(cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never"), stop, &told)
         .map_err(|error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}")))?;
     let mut built = Built::default();
     let lines = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
@@ -277,7 +306,7 @@ fn run<T: DeserializeOwned>(
     let file = env::temp_dir().join(format!("ghosts-verdict-{}-{run}.json", process::id()));
     let mut command = Command::new(binary);
     command.args(["--exact", test]).env(VERDICT, &file).current_dir(folder);
-    let output = output(&mut command, stop);
+    let output = output(&mut command, stop, &|_| ());
     let told = fs::read(&file).ok().and_then(|told| serde_json::from_slice(&told).ok());
     // It may not be there.
     let _ = fs::remove_file(&file);
@@ -291,23 +320,26 @@ fn run<T: DeserializeOwned>(
     })
 }
 
-/// Runs a process to its end, or until it is stopped.
-fn output(command: &mut Command, stop: &AtomicBool) -> io::Result<process::Output> {
+/// Runs a process to its end, or until it is stopped; each line of its standard error is told as it comes.
+fn output(command: &mut Command, stop: &AtomicBool, tell: &(dyn Fn(&str) + Sync)) -> io::Result<process::Output> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (mut out, mut err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+    let (out, err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
     thread::scope(|threads| {
-        let reading = threads.spawn(move || read(&mut out));
-        let reading_errors = threads.spawn(move || read(&mut err));
+        let reading = threads.spawn(|| read(out, &|_| ()));
+        let reading_errors = threads.spawn(|| read(err, tell));
         let status = wait(&mut child, stop);
         let read = |thread: thread::ScopedJoinHandle<'_, Vec<u8>>| thread.join().unwrap_or_default();
         Ok(process::Output { stdout: read(reading), stderr: read(reading_errors), status: status? })
     })
 }
 
-fn read(from: &mut impl Read) -> Vec<u8> {
-    let mut all = Vec::new();
+fn read(from: impl Read, tell: &dyn Fn(&str)) -> Vec<u8> {
+    let (mut from, mut all, mut line) = (BufReader::new(from), Vec::new(), Vec::new());
     // What was read before a failure is kept.
-    let _ = from.read_to_end(&mut all);
+    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        tell(&String::from_utf8_lossy(&line));
+        all.append(&mut line);
+    }
     all
 }
 
@@ -351,17 +383,27 @@ fn looks_like(
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
 }
 
-/// Judges, records and prints.
+/// Judges, records and prints, with what crossed the wire if `wire` says so; writes JUnit XML to `junit` as well, if it is
+/// given.
 ///
 /// # Errors
-/// As [`judge`].
-pub fn run_once(root: &Path, ghost: &Ghost, json: bool) -> Result<bool, Refusal> {
-    let judged = judge(root, ghost)?;
+/// As [`judge`]; and if the XML cannot be written.
+pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
+    let building = Building::default();
+    let mut judged = judge_until(root, ghost, &AtomicBool::new(false), &|meanwhile| building.tell(meanwhile))?;
+    drop(building);
     record(root, &judged);
+    if let Some(path) = junit {
+        let written = junit::document(&judged).and_then(|text| fs::write(path, text));
+        written.map_err(|error| Refusal::new(format!("cannot write {}: {error}", path.display())))?;
+    }
     if json {
+        if let Outcome::DoesNotCompile { errors } = &mut judged.outcome {
+            *errors = anstream::adapter::strip_str(errors).to_string();
+        }
         print_json(&judged)?;
     } else {
-        print(&render(root, &judged))?;
+        print(&render(root, &judged, wire))?;
     }
     Ok(judged.laid_to_rest())
 }
@@ -381,8 +423,8 @@ pub fn record(root: &Path, judged: &Judged) {
     }
 }
 
-/// A page for the terminal.
-pub fn render(root: &Path, judged: &Judged) -> String {
+/// A page for the terminal: with `wire`, also what crossed the wire where a promise is broken.
+pub fn render(root: &Path, judged: &Judged, wire: bool) -> String {
     let slug = judged.slug;
     let (bold, red) = (Style::new().bold(), AnsiColor::Red.on_default().bold());
     let mut text = String::new();
@@ -401,7 +443,11 @@ pub fn render(root: &Path, judged: &Judged) -> String {
             last.iter().rev().for_each(|line| text.push_str(&format!("  {line}\n")));
         }
         Outcome::Judged { report, looks_like, interleavings } => {
-            promises(&mut text, report);
+            if wire {
+                text.push_str(&report.to_string());
+            } else {
+                promises(&mut text, report);
+            }
             if let Some(interleavings) = interleavings {
                 model_of(&mut text, interleavings);
             }
@@ -447,9 +493,9 @@ fn model_of(text: &mut String, interleavings: &Interleavings) {
             text,
             "\n  {green}holds{green:#}       in all {explored} interleavings of the threads in src/shared.rs"
         ),
-        Interleavings::Fail { interleaving } => {
+        Interleavings::Fail { table } => {
             let _ = writeln!(text, "\n  {red}FAILS{red:#}       when the threads in src/shared.rs meet like this:\n");
-            interleaving.to_string().lines().try_for_each(|line| writeln!(text, "  {line}"))
+            table.lines().try_for_each(|line| writeln!(text, "{}", format!("  {line}").trim_end()))
         }
         Interleavings::NotApplicable { why } => {
             text.push_str(&format!("\n  {dim}not judged{dim:#}  "));

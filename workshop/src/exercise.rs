@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     env, fs, io,
     path::{Path, PathBuf},
+    process,
 };
 
 use serde::Serialize;
@@ -112,16 +113,13 @@ pub fn start(root: &Path, slug: Option<&str>, json: bool) -> Result<bool, Refusa
     };
     let slug = ghost.slug;
     let case = case::read(root, slug)?;
-    match fs::symlink_metadata(folder(root, slug)) {
-        Ok(there) if there.is_dir() => {
-            return Err(Refusal::new(format!(
-                "{FOLDER}/{slug} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` \
-                 begins anew"
-            )));
-        }
-        Ok(_) => standing(root, slug).map(drop)?,
-        Err(_) => make(root, ghost, &case)?,
+    if fs::symlink_metadata(folder(root, slug)).is_ok() {
+        standing(root, slug)?;
+        return Err(Refusal::new(format!(
+            "{FOLDER}/{slug} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` begins anew"
+        )));
     }
+    make(root, ghost, &case)?;
     recorded(root, slug, Deed::Started);
     if json {
         print_json(&Started {
@@ -176,18 +174,59 @@ fn invitation(slug: &str, case: &Case) -> String {
     text
 }
 
-/// Writes the exercise beside its place first, so that nothing of it is there unless all is.
-pub(crate) fn make(root: &Path, ghost: &Ghost, case: &Case) -> Result<(), Refusal> {
+/// Writes the exercise beside its place first, so that nothing of it is there unless all is. What was there, if anything, is
+/// moved to where this returns.
+fn make(root: &Path, ghost: &Ghost, case: &Case) -> Result<Option<PathBuf>, Refusal> {
+    let (slug, place) = (ghost.slug, folder(root, ghost.slug));
     let files = files(root, ghost, case)?;
     surroundings(root)?;
-    let beside = exercises(root).join(format!(".new-{}-{}", ghost.slug, std::process::id()));
-    let made = files.iter().try_for_each(|(name, text)| write(&beside.join(name), text));
-    let made = made.and_then(|()| fs::rename(&beside, folder(root, ghost.slug)));
-    made.map_err(|error| {
+    let beside = exercises(root).join(format!(".new-{slug}-{}", process::id()));
+    let swapped = || {
+        files.iter().try_for_each(|(name, text)| write(&beside.join(name), text))?;
+        if fs::symlink_metadata(&place).is_err() {
+            return fs::rename(&beside, &place).map(|()| None);
+        }
+        let kept = (1..).map(|number| exercises(root).join(KEPT).join(format!("{slug}-{number}")));
+        let kept = kept.into_iter().find(|path| fs::symlink_metadata(path).is_err()).expect("one number is free");
+        fs::create_dir_all(exercises(root).join(KEPT))?;
+        fs::rename(&place, &kept)?;
+        // If this fails, the learner's files go back to where they were.
+        fs::rename(&beside, &place).or_else(|error| fs::rename(&kept, &place).and(Err(error)))?;
+        Ok(Some(kept))
+    };
+    swapped().map_err(|error: io::Error| {
         // What cannot be removed either has a name that says what it is.
         let _ = fs::remove_dir_all(&beside);
-        Refusal::new(format!("cannot write {FOLDER}/{}: {error}; nothing of it is left behind", ghost.slug))
+        Refusal::new(format!("cannot write {FOLDER}/{slug}: {error}; everything is as it was"))
     })
+}
+
+#[derive(Serialize)]
+struct Begun {
+    schema: u32,
+    slug: &'static str,
+    kept: Option<String>,
+}
+
+/// Makes the exercise anew. What was there is kept aside, and its path is printed.
+///
+/// # Errors
+/// If it was never started, or cannot be written: everything is as it was then.
+pub fn reset(root: &Path, ghost: &Ghost, json: bool) -> Result<bool, Refusal> {
+    let (slug, case) = (ghost.slug, case::read(root, ghost.slug)?);
+    if fs::symlink_metadata(folder(root, slug)).is_err() {
+        return standing(root, slug).map(|_| true);
+    }
+    let kept = make(root, ghost, &case)?;
+    recorded(root, slug, Deed::Reset);
+    let kept = kept.map(|kept| kept.strip_prefix(root).unwrap_or(&kept).to_string_lossy().replace('\\', "/"));
+    if json {
+        print_json(&Begun { schema: 1, slug, kept })?;
+    } else {
+        let kept = kept.map(|kept| format!("; what you had is in {kept}")).unwrap_or_default();
+        print(&format!("{FOLDER}/{slug} is as it was in the beginning{kept}\n"))?;
+    }
+    Ok(true)
 }
 
 /// What cargo and editors need to know in every exercise: written anew when the clone has moved or changed.
@@ -364,7 +403,8 @@ fn manifest(root: &Path, name: &str) -> Result<Table, Refusal> {
     text(root, name)?.parse().map_err(|error| Refusal::new(format!("{name}: {error}")))
 }
 
-fn text(root: &Path, name: &str) -> Result<String, Refusal> {
+/// A text file below the root, with line feeds only.
+pub(crate) fn text(root: &Path, name: &str) -> Result<String, Refusal> {
     let text = fs::read_to_string(root.join(name));
     text.map(|text| text.replace("\r\n", "\n")).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))
 }

@@ -25,12 +25,12 @@ use self::{
     saves::{Burst, Change},
     terminal::{Input, Key, Manner, Terminal},
 };
-use crate::Refusal;
+use crate::{Refusal, columns, exercise, ghosts::Ghost};
 
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
 
-const KEYS: &str = "h hint · r reset · s show · n next · c check · q quit";
+const KEYS: &str = "h hint · r reset · s show the wire · n next · c check · q quit";
 const AGAIN: &str = "Press r once more to go back to the start. What you have is kept aside.\n";
 
 /// Judges the exercise at once and on every save, until a key or a signal ends it. With `manual` no file event is waited
@@ -38,8 +38,9 @@ const AGAIN: &str = "Press r once more to go back to the start. What you have is
 ///
 /// # Errors
 /// If there is no such exercise, or another watch judges it.
-pub fn run(root: &Path, slug: &str, manual: bool) -> Result<bool, Refusal> {
-    let lock = lock(root, slug)?;
+pub fn run(root: &Path, ghost: &Ghost, manual: bool) -> Result<bool, Refusal> {
+    exercise::standing(root, ghost.slug)?;
+    let lock = lock(root, ghost.slug)?;
     let (tell, told) = mpsc::channel();
     stop_on_signals(tell.clone());
     let terminal = Terminal::take(manual);
@@ -47,14 +48,16 @@ pub fn run(root: &Path, slug: &str, manual: bool) -> Result<bool, Refusal> {
     terminal.listen(move |input| drop(keys.send(Event::Input(input))));
     let mut watch = Watch {
         root: &root.canonicalize().unwrap_or_else(|_| root.to_path_buf()),
-        slug: slug.to_owned(),
+        slug: ghost.slug,
         manual,
         terminal,
         tell,
         number: 0,
         running: None,
         view: View::default(),
+        drawn: String::new(),
         grown: String::new(),
+        wire: false,
         resetting: false,
         watcher: None,
         _lock: lock,
@@ -77,7 +80,7 @@ enum Event {
 /// What a watch holds.
 struct Watch<'a> {
     root: &'a Path,
-    slug: String,
+    slug: &'static str,
     manual: bool,
     terminal: Terminal,
     tell: Sender<Event>,
@@ -86,8 +89,12 @@ struct Watch<'a> {
     /// The judgement that runs, and since when.
     running: Option<(Judgement, Instant)>,
     view: View,
+    /// What the screen shows now.
+    drawn: String,
     /// What is to be written where the output only grows.
     grown: String,
+    /// Whether what crossed the wire is shown, too.
+    wire: bool,
     /// Whether the next `r` is the second one.
     resetting: bool,
     watcher: Option<RecommendedWatcher>,
@@ -120,7 +127,7 @@ impl Watch<'_> {
             match event {
                 Ok(Event::Stop | Event::Input(Input::Key(Key::Quit))) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Event::Input(Input::Key(key))) => self.pressed(key)?,
-                Ok(Event::Input(Input::Resized)) => {}
+                Ok(Event::Input(Input::Resized)) => self.drawn.clear(),
                 Ok(Event::Change(change)) => {
                     if change == Change::Folder {
                         self.attach();
@@ -147,7 +154,7 @@ impl Watch<'_> {
         let tell = self.tell.clone();
         let watcher = match self.manual {
             true => None,
-            false => saves::watcher(self.root, &self.slug, move |change| drop(tell.send(Event::Change(change)))).ok(),
+            false => saves::watcher(self.root, self.slug, move |change| drop(tell.send(Event::Change(change)))).ok(),
         };
         self.watcher = watcher;
         self.view.deaf = self.watcher.is_none();
@@ -159,10 +166,10 @@ impl Watch<'_> {
         self.number += 1;
         let (number, tell) = (self.number, self.tell.clone());
         let judgement =
-            Judgement::begin(self.root, &self.slug, move |said| drop(tell.send(Event::Said(number, said))))?;
+            Judgement::begin(self.root, self.slug, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
         self.view.body.clear();
-        self.view.doing.clear();
+        self.view.doing = "";
         self.grown.push_str(&format!("\n== {}, judgement {number}\n", self.slug));
         Ok(())
     }
@@ -170,12 +177,8 @@ impl Watch<'_> {
     fn heard(&mut self, said: Said) {
         match said {
             Said::Doing(doing) => {
-                if doing.starts_with("Blocking") {
-                    self.view.doing = "another cargo is at work; this one waits until it has ended".to_owned();
-                    self.grown.push_str(&format!("{}\n", self.view.doing));
-                } else {
-                    self.view.doing = doing;
-                }
+                self.view.doing = doing;
+                self.grown.push_str(&format!("{doing}\n"));
             }
             Said::Ended(text) => {
                 self.view.took = self.running.take().map(|(_, since)| since.elapsed());
@@ -190,14 +193,14 @@ impl Watch<'_> {
         let again = mem::take(&mut self.resetting);
         self.view.note.clear();
         match key {
-            Key::Hint => self.note(&judgement::told(self.root, ["hint", &self.slug])?),
+            Key::Hint => self.note(&judgement::told(self.root, ["hint", self.slug])?),
             Key::Show => {
-                self.view.body = judgement::told(self.root, ["show", &self.slug])?;
-                self.grown.push_str(&self.view.body);
+                self.wire = !self.wire;
+                self.judge()?;
             }
             Key::Check => self.judge()?,
             Key::Reset if again => {
-                let told = judgement::told(self.root, ["reset", &self.slug])?;
+                let told = judgement::told(self.root, ["reset", self.slug])?;
                 self.note(&told);
                 // A watcher sees the new files by itself.
                 if self.watcher.is_none() {
@@ -208,10 +211,29 @@ impl Watch<'_> {
                 self.resetting = true;
                 self.note(AGAIN);
             }
-            Key::Next => {}
+            Key::Next => self.next()?,
             Key::Quit | Key::Other => {}
         }
         Ok(())
+    }
+
+    /// Starts the next ghost and goes over to it. If that cannot be, all stays as it is and the note says why.
+    fn next(&mut self) -> Result<(), Refusal> {
+        let begun = exercise::next(self.root)
+            .and_then(|ghost| Ok((ghost.slug, lock(self.root, ghost.slug)?)))
+            .and_then(|(slug, lock)| Ok((slug, lock, judgement::told(self.root, ["start", slug])?)));
+        match begun {
+            Ok((slug, lock, told)) => {
+                (self.slug, self._lock) = (slug, lock);
+                self.note(&told);
+                self.attach();
+                self.judge()
+            }
+            Err(refusal) => {
+                self.note(&format!("{refusal}\n"));
+                Ok(())
+            }
+        }
     }
 
     fn note(&mut self, text: &str) {
@@ -224,7 +246,11 @@ impl Watch<'_> {
         let grown = mem::take(&mut self.grown);
         if self.terminal.manner() == Manner::Screen {
             let since = self.running.as_ref().map(|(_, since)| since.elapsed());
-            self.terminal.write(&self.view.frame(&self.slug, self.number, since, terminal::columns()))
+            let frame = self.view.frame(self.slug, self.number, since, columns());
+            // The same once more would push it up, where it is longer than the screen.
+            let same = frame == self.drawn;
+            self.drawn = frame;
+            same || self.terminal.write(&self.drawn)
         } else {
             grown.is_empty() || self.terminal.write(&grown)
         }
@@ -239,7 +265,7 @@ struct View {
     /// A few lines under the body, until the next key.
     note: String,
     /// What cargo does while a judgement runs.
-    doing: String,
+    doing: &'static str,
     /// How long the last judgement took.
     took: Option<Duration>,
     /// Whether no file event is waited for.
@@ -256,28 +282,36 @@ impl View {
             (None, None) => String::new(),
         };
         let mut frame = format!("{bold}{slug}{bold:#}  {dim}{state}{dim:#}\n\n");
-        if since.is_some() && !self.doing.is_empty() {
-            frame.push_str(&format!("{}\n\n", textwrap::fill(&self.doing, columns)));
-        }
-        for part in [&self.body, &self.note] {
-            if !part.trim().is_empty() {
-                frame.push_str(&format!("{}\n\n", part.trim_matches('\n')));
+        let doing = if since.is_some() { self.doing } else { "" };
+        let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
+        for part in [doing, &self.body, &self.note] {
+            let lines: Vec<String> = part.trim_matches('\n').lines().map(|line| folded(line, columns)).collect();
+            if !lines.is_empty() {
+                frame.push_str(&format!("{}\n\n", lines.join("\n")));
             }
         }
-        let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
-        frame + &format!("{dim}{}{dim:#}", textwrap::fill(&format!("{waits}{KEYS}"), columns))
+        frame + &format!("{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns))
     }
+}
+
+/// A line that is too long for the screen, in several of which each begins in the same column.
+fn folded(line: &str, columns: usize) -> String {
+    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
+    let options =
+        textwrap::Options::new(columns).subsequent_indent(if indent.len() * 2 < columns { &indent } else { "" });
+    textwrap::fill(line, options)
 }
 
 /// Makes sure that no other watch judges this exercise.
 fn lock(root: &Path, slug: &str) -> Result<File, Refusal> {
-    let name = format!("exercises/.watch-{slug}");
+    let name = format!("{}/.watch-{slug}", exercise::FOLDER);
     let cannot = |error| Refusal::new(format!("cannot write {name}: {error}; is the clone writable?"));
     let file = File::create(root.join(&name)).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Refusal::new(format!(
-            "another watch judges exercises/{slug} already; go on there, or end it with q and start again"
+            "another watch judges {}/{slug} already; go on there, or end it with q and start again",
+            exercise::FOLDER
         ))),
         Err(TryLockError::Error(error)) => Err(cannot(error)),
     }
@@ -313,6 +347,7 @@ async fn signalled() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::building;
 
     fn text(view: &View, since: Option<Duration>, columns: usize) -> String {
         anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, columns)).to_string()
@@ -332,14 +367,14 @@ mod tests {
 
     #[test]
     fn while_it_judges_the_screen_says_what_cargo_does() {
-        let view = View { doing: "Compiling spec v0.1.0".to_owned(), ..View::default() };
-        let expected = format!("hidden-flush  judging, 7 s\n\nCompiling spec v0.1.0\n\n{KEYS}");
+        let view = View { doing: building::BUILDS, ..View::default() };
+        let expected = format!("hidden-flush  judging, 7 s\n\n{}\n\n{KEYS}", building::BUILDS);
         assert_eq!(text(&view, Some(Duration::from_millis(7900)), 80), expected);
     }
 
     #[test]
     fn our_own_lines_fit_into_40_columns() {
-        let view = View { doing: "another cargo is at work; ".repeat(4), deaf: true, ..View::default() };
+        let view = View { doing: building::BUILDS, deaf: true, ..View::default() };
         for line in text(&view, Some(Duration::ZERO), 40).lines() {
             assert!(line.chars().count() <= 40, "{line:?}");
         }

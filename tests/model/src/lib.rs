@@ -105,7 +105,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
 use loom::model::Builder;
-use serde::{Deserialize, Serialize};
 use tracing::subscriber::NoSubscriber;
 
 pub mod body_double_close;
@@ -132,7 +131,7 @@ pub enum Bounds {
 }
 
 /// What came of [`explore`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an exploration says nothing until it is asked whether the model holds"]
 pub enum Exploration {
     /// No interleaving broke the model.
@@ -219,6 +218,18 @@ impl Exploration {
             }
             Self::Holds { interleavings } => interleavings,
             Self::Fails(interleaving) => panic!("the model fails\n\n{interleaving}\n"),
+        }
+    }
+
+    /// The number of interleavings in which the model holds, one also; for those who judge what is not theirs.
+    ///
+    /// # Errors
+    ///
+    /// The interleaving in which it fails.
+    pub fn outcome(self) -> Result<usize, Interleaving> {
+        match self {
+            Self::Holds { interleavings } => Ok(interleavings),
+            Self::Fails(interleaving) => Err(interleaving),
         }
     }
 

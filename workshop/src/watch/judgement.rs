@@ -12,13 +12,13 @@ use std::{
 use anstream::ColorChoice;
 
 use super::terminal;
-use crate::{Refusal, building};
+use crate::{COLUMNS, Refusal, building, columns};
 
 /// What a judgement says while it runs, and at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// What cargo is doing.
-    Doing(String),
+    Doing(&'static str),
     /// All that it printed; there is nothing more to come.
     Ended(String),
 }
@@ -28,16 +28,20 @@ pub(super) enum Said {
 pub(super) struct Judgement(Child);
 
 impl Judgement {
-    /// Judges the exercise, and tells what is said on a thread of its own.
+    /// Judges the exercise, and tells what is said on a thread of its own; with `wire`, also what crossed the wire.
     ///
     /// # Errors
     /// If the runner cannot be started again.
     pub(super) fn begin(
         root: &Path,
         slug: &str,
+        wire: bool,
         tell: impl Fn(Said) + Send + Clone + 'static,
     ) -> Result<Self, Refusal> {
         let mut command = runner(root, ["check", slug])?;
+        if wire {
+            command.arg("--wire");
+        }
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(cannot_start)?;
@@ -47,8 +51,8 @@ impl Judgement {
             let mut rest = String::new();
             for line in BufReader::new(err).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                match building::doing(&line) {
-                    Some(doing) => tell_doing(Said::Doing(doing.to_owned())),
+                match [building::WAITS, building::BUILDS].into_iter().find(|doing| *doing == line) {
+                    Some(doing) => tell_doing(Said::Doing(doing)),
                     None => rest.push_str(&(line + "\n")),
                 }
             }
@@ -91,7 +95,7 @@ pub(super) fn told<const N: usize>(root: &Path, words: [&str; N]) -> Result<Stri
 /// This program once more, as our own terminal wants it.
 fn runner<const N: usize>(root: &Path, words: [&str; N]) -> Result<Command, Refusal> {
     let mut command = Command::new(env::current_exe().map_err(cannot_start)?);
-    command.args(words.map(OsStr::new)).current_dir(root).env("COLUMNS", terminal::columns().to_string());
+    command.args(words.map(OsStr::new)).current_dir(root).env(COLUMNS, columns().to_string());
     if terminal::colour() != ColorChoice::Never {
         command.env("CLICOLOR_FORCE", "1");
     }

@@ -20,7 +20,7 @@ pub(super) enum Key {
     Hint,
     /// Back to the start.
     Reset,
-    /// The story of the ghost.
+    /// What crossed the wire, or no longer.
     Show,
     /// The next ghost.
     Next,
@@ -146,11 +146,6 @@ impl Drop for Terminal {
 /// Whether our output is coloured.
 pub(super) fn colour() -> ColorChoice {
     AutoStream::choice(&io::stdout())
-}
-
-/// How many columns there are.
-pub(super) fn columns() -> usize {
-    terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
 fn input(event: &Event) -> Option<Input> {
