@@ -15,7 +15,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::Serialize;
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::{Refusal, building, generated::names, preflight::cargo, print, print_json};
+use crate::{Refusal, cargo::followed, generated::names, print, print_json};
 
 /// The one folder of a kit.
 const FOLDER: &str = "ghosts-kit";
@@ -120,23 +120,14 @@ fn git(root: &Path, arguments: &[&str]) -> Result<String, Refusal> {
 
 /// Every crate of the lock file, for every platform and feature.
 fn gather(root: &Path, into: &Path) -> Result<(), Refusal> {
-    let mut vendor = cargo(root);
-    vendor.args(["vendor", "--locked", "--versioned-dirs", "--respect-source-config"]).arg(into);
-    let (succeeded, said) = followed(vendor)?;
+    let into = into.to_string_lossy();
+    let vendor = ["vendor", "--locked", "--versioned-dirs", "--respect-source-config", &into];
+    let (succeeded, said) = followed(root, &vendor, "gathering the sources")?;
     if succeeded {
         return Ok(());
     }
     let said = said.lines().find(|line| line.starts_with("error")).unwrap_or("error");
     Err(Refusal::new(format!("cargo cannot gather the sources: {said}; is there a network?")))
-}
-
-/// Runs cargo, and shows what it is doing.
-pub(crate) fn followed(mut cargo: Command) -> Result<(bool, String), Refusal> {
-    let started = cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let mut child = started.map_err(|error| Refusal::new(format!("cargo cannot be started: {error}")))?;
-    let said = child.stderr.take().map(building::follow).unwrap_or_default();
-    let status = child.wait().map_err(|error| Refusal::new(format!("cargo cannot be waited for: {error}")))?;
-    Ok((status.success(), said))
 }
 
 fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> io::Result<()> {

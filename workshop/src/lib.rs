@@ -7,6 +7,7 @@ pub mod agenda;
 pub mod board;
 pub mod book;
 pub mod building;
+mod cargo;
 pub mod case;
 pub mod check;
 pub mod cli;

@@ -1,9 +1,7 @@
 //! Whether a participant's machine is ready: a line for each thing that has spoilt a workshop, with what to do about it.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     io::{self, IsTerminal},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -18,7 +16,9 @@ use notify::{RecursiveMode, Watcher};
 use serde::Serialize;
 
 use crate::{
-    Refusal, case,
+    Refusal,
+    cargo::{cargo, followed, program},
+    case,
     exercise::{self, exercises},
     ghosts, kit, print, print_json, wrapped,
 };
@@ -129,18 +129,6 @@ pub fn run(root: &Path, kit: Option<&Path>, json: bool) -> Result<bool, Refusal>
         })?;
     }
     Ok(red == 0)
-}
-
-/// Cargo, as it was started by the one who runs us, in the folder of the clone.
-pub(crate) fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(program("CARGO", "cargo"));
-    // What it says is read.
-    cargo.current_dir(root).env("CARGO_TERM_COLOR", "never");
-    cargo
-}
-
-fn program(variable: &str, name: &str) -> OsString {
-    env::var_os(variable).filter(|program| !program.is_empty()).unwrap_or_else(|| name.into())
 }
 
 /// The folder into which cargo builds.
@@ -266,14 +254,12 @@ fn build(root: &Path) -> Check {
 
 fn built(root: &Path) -> Result<(), Check> {
     let cannot = |refusal: Refusal| Check::red("build", refusal.to_string(), "See to it, then run this again.");
-    let run = |folder: &Path, arguments: &[&str]| {
-        let mut command = cargo(root);
-        command.current_dir(folder).args(arguments);
-        kit::followed(command).map_err(cannot)
-    };
+    let run = |folder: &Path, arguments: &[&str], what: &str| followed(folder, arguments, what).map_err(cannot);
     // What only other systems need need not be here.
     let host = host(root);
-    let fetch = |more: &[&str]| run(root, &[&["fetch", "--locked", "--target", &host], more].concat());
+    let fetch = |more: &[&str]| {
+        run(root, &[&["fetch", "--locked", "--target", &host], more].concat(), "looking for the sources")
+    };
     if !fetch(&["--offline"])?.0 {
         let (fetched, said) = fetch(&[])?;
         if !fetched {
@@ -293,13 +279,21 @@ fn built(root: &Path) -> Result<(), Check> {
     });
     let trial = trial.map_err(cannot)?;
     // The book as a library: Windows does not let cargo replace a program that runs.
-    let everything: [(&Path, &[&str]); 3] = [
-        (root, &["test", "--workspace", "--no-run", "--locked", "--offline"]),
-        (root, &["build", "--package", "ghosts", "--lib", "--features", "book", "--locked", "--offline"]),
-        (&trial.0, &["test", "--no-run", "--offline"]),
+    let everything: [(&str, &Path, &[&str]); 3] = [
+        (
+            "building the workspace, which takes some minutes the first time",
+            root,
+            &["test", "--workspace", "--no-run", "--locked", "--offline"],
+        ),
+        (
+            "building what the book needs",
+            root,
+            &["build", "--package", "ghosts", "--lib", "--features", "book", "--locked", "--offline"],
+        ),
+        ("building an exercise", &trial.0, &["test", "--no-run", "--offline"]),
     ];
-    for (folder, arguments) in everything {
-        let (succeeded, said) = run(folder, arguments)?;
+    for (what, folder, arguments) in everything {
+        let (succeeded, said) = run(folder, arguments, what)?;
         if !succeeded {
             return Err(unbuilt(arguments[0], &said));
         }
