@@ -60,6 +60,11 @@ pub(crate) fn followed(folder: &Path, arguments: &[&str], what: &str) -> Result<
     Ok((ended.map_err(cannot)?.success(), said))
 }
 
+/// What cargo names last as the cause of an error.
+pub(crate) fn last_cause(said: &str) -> &str {
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("cargo says nothing")
+}
+
 /// What cargo is doing, if this line says it, without the folders of our own crates.
 fn doing(line: &str) -> Option<&str> {
     let verbs = ["Blocking", "Updating", "Downloading", "Downloaded", "Compiling", "Vendoring"];

@@ -15,7 +15,12 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::Serialize;
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::{Refusal, cargo::followed, generated::names, print, print_json};
+use crate::{
+    Refusal,
+    cargo::{followed, last_cause},
+    generated::names,
+    print, print_json,
+};
 
 /// The one folder of a kit.
 const FOLDER: &str = "ghosts-kit";
@@ -126,8 +131,10 @@ fn gather(root: &Path, into: &Path) -> Result<(), Refusal> {
     if succeeded {
         return Ok(());
     }
-    let said = said.lines().find(|line| line.starts_with("error")).unwrap_or("error");
-    Err(Refusal::new(format!("cargo cannot gather the sources: {said}; is there a network?")))
+    let cause = last_cause(&said);
+    Err(Refusal::new(format!(
+        "cargo cannot gather the sources: {cause}; it needs a network, and a clone that can be written"
+    )))
 }
 
 fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> io::Result<()> {

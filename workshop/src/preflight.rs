@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     Refusal,
-    cargo::{cargo, followed, program},
+    cargo::{cargo, followed, last_cause, program},
     case,
     exercise::{self, exercises},
     ghosts, kit, print, print_json, wrapped,
@@ -327,11 +327,6 @@ fn unbuilt(what: &str, said: &str) -> Check {
         format!("`cargo {what} --offline` says more. Where a source is changed, `git stash` puts it back.")
     };
     Check::red("build", error, todo)
-}
-
-/// What cargo names last as the cause of an error.
-fn last_cause(said: &str) -> &str {
-    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("cargo says nothing")
 }
 
 fn port(name: &'static str, number: u16, instead: &str) -> Check {
