@@ -19,5 +19,5 @@ pub mod ignored_deadline;
 pub mod lab;
 pub mod swallowed_panic;
 
-pub use child::{Ended, in_child, in_child_within};
+pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
 pub use lab::{Limits, Report};
