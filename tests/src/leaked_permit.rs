@@ -12,6 +12,7 @@ use std::{
 
 use axum::{BoxError, Router, body::Body, extract::Request, http::StatusCode};
 use futures_util::poll;
+use http_body_util::BodyExt;
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 use tower::{
     ServiceExt, service_fn,
@@ -120,44 +121,50 @@ pub fn stand_ins() -> (usize, Duration, Connect) {
 // ===== The promises =====
 
 async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
+    for end in BadEnd::ALL {
+        let stage = Stage::open(&lab, &app, Protocol::Http1, 2, format!("20 requests: {}", end.title)).await?;
+        for round in 0..10 {
+            let names = ["ada", "ben"].map(|name| format!("{name}-{round}"));
+            let mut requests = Vec::new();
+            for name in &names {
+                requests.push(stage.ask_in_process(name, end.step, end.fate).await);
+            }
+            stage.scene.settle().await;
+            control(round > 0 || stage.database.has_come_to(end.step), "no request came to the database")?;
+            for (name, request) in names.iter().zip(requests) {
+                if end.fate == Fate::Left {
+                    request.abort();
+                }
+                stage.bring_about(name, end);
+            }
+            stage.scene.settle().await;
+        }
+        stage.has_all_places(end.title).await?;
+    }
+    for (title, patience_ms) in [("20 leave while they wait", 1), ("20 wait in vain", 2 * WAIT_MS)] {
+        let stage = Stage::open(&lab, &app, Protocol::Http1, 2, title).await?;
+        let ada = stage.hold("ada", Step::First, Fate::Rows).await;
+        let ben = stage.hold("ben", Step::First, Fate::Rows).await;
+        let mut waiting = Vec::new();
+        for number in 0..20 {
+            waiting.push(stage.ask_in_process(&format!("cem-{number}"), Step::First, Fate::Rows).await);
+        }
+        sleep(Duration::from_millis(patience_ms)).await;
+        waiting.iter().for_each(JoinHandle::abort);
+        stage.scene.settle().await;
+        stage.finish(ada).await?;
+        stage.finish(ben).await?;
+        stage.has_all_places(title).await?;
+    }
     for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 2, "one bad end after another").await?;
         for end in BadEnd::ALL {
-            let stage = Stage::open(&lab, &app, protocol, 2, format!("20 requests: {}", end.title)).await?;
-            for round in 0..10 {
-                let mut callers = Vec::new();
-                for name in ["ada", "ben"] {
-                    callers.push(stage.hold(&format!("{name}-{round}"), end.step, end.fate).await);
-                }
-                control(round > 0 || stage.database.has_come_to(end.step), "no request came to the database")?;
-                for caller in callers {
-                    stage.end(caller, end).await;
-                }
-            }
-            stage.has_all_places(end.title).await?;
+            let ada = stage.hold("ada", end.step, end.fate).await;
+            let ben = stage.hold("ben", end.step, end.fate).await;
+            stage.end(ada, end).await;
+            stage.end(ben, end).await;
         }
-        for (title, patient) in [("20 clients leave while they wait", false), ("20 clients wait in vain", true)] {
-            let stage = Stage::open(&lab, &app, protocol, 2, title).await?;
-            let mut holders = Vec::new();
-            for name in ["ada", "ben"] {
-                holders.push(stage.hold(name, Step::First, Fate::Rows).await);
-            }
-            let mut waiting = Vec::new();
-            for number in 0..20 {
-                waiting.push(stage.ask(&format!("cem-{number}"), Step::First, Fate::Rows).await);
-            }
-            stage.scene.settle().await;
-            if patient {
-                sleep(Duration::from_millis(2 * WAIT_MS)).await;
-            }
-            for caller in waiting {
-                stage.leave(caller);
-            }
-            stage.scene.settle().await;
-            for caller in holders {
-                stage.finish(caller).await?;
-            }
-            stage.has_all_places(title).await?;
-        }
+        stage.has_all_places("one bad end after another").await?;
     }
     Ok(())
 }
@@ -542,17 +549,39 @@ impl Stage {
         }
     }
 
+    /// Like [`ask`](Self::ask), without a connection. Who aborts the task leaves.
+    async fn ask_in_process(&self, name: &str, step: Step, fate: Fate) -> JoinHandle<()> {
+        if step == Step::Dial {
+            self.close_idle_connections().await;
+        }
+        self.database.plan(name, step, fate);
+        let answer = self.app.clone().oneshot(get(name));
+        self.scene.spawn(async move {
+            let Ok(answer) = answer.await;
+            // An error in the body is what some of these requests come for.
+            drop(answer.into_body().collect().await);
+        })
+    }
+
     /// Has the request end as it is said there.
     async fn end(&self, caller: Caller, end: &BadEnd) {
-        if end.step == Step::Dial {
-            self.database.plan_dials(None);
+        self.bring_about(&caller.name, end);
+        if end.fate == Fate::Left {
+            self.leave(caller);
+            self.scene.settle().await;
+        } else {
+            self.scene.settle().await;
+            drop(caller);
         }
+    }
+
+    /// Opens the gate at which the request is held. One whose client leaves is left there.
+    fn bring_about(&self, name: &str, end: &BadEnd) {
         match (end.fate, end.step) {
-            (Fate::Left, _) => self.leave(caller),
+            (Fate::Left, _) => self.database.plan_dials(None),
             (_, Step::Dial) => self.database.open_dials(),
-            _ => self.open_gate(&caller.name),
+            _ => self.open_gate(name),
         }
-        self.scene.settle().await;
     }
 
     fn leave(&self, caller: Caller) {
