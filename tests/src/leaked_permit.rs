@@ -198,7 +198,9 @@ async fn one_request_per_connection(lab: Lab, app: App) -> Proof {
 
 async fn release_wakes_a_waiter(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for end in [GOOD_END].iter().chain(BadEnd::ALL) {
+        // What the client does not bring about is the same on both.
+        let both = |end: &&BadEnd| protocol == Protocol::Http1 || [Fate::Rows, Fate::Left].contains(&end.fate);
+        for end in [GOOD_END].iter().chain(BadEnd::ALL).filter(both) {
             let stage = Stage::open(&lab, &app, protocol, 1, format!("two wait: {}", end.title)).await?;
             let ada = stage.hold("ada", end.step, end.fate).await;
             let mut waiting = Vec::new();
@@ -270,7 +272,10 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
 
 async fn spoilt_is_not_used_again(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for end in BadEnd::ALL.iter().filter(|end| end.step != Step::Dial && end.fate != Fate::Refused) {
+        let spoils = |end: &&BadEnd| end.step != Step::Dial && end.fate != Fate::Refused;
+        // What the client does not bring about is the same on both.
+        let both = |end: &&BadEnd| protocol == Protocol::Http1 || end.fate == Fate::Left;
+        for end in BadEnd::ALL.iter().filter(spoils).filter(both) {
             let stage = Stage::open(&lab, &app, protocol, 1, end.title).await?;
             let ada = stage.hold("ada", end.step, end.fate).await;
             control(stage.database.has_come_to(end.step), "ada's request did not come to the database")?;
@@ -361,26 +366,30 @@ async fn no_more_than_size(lab: Lab, app: App) -> Proof {
         let stage = Stage::open(&lab, &app, protocol, 2, "six requests while the dial is slow").await?;
         let mut callers = Vec::new();
         for name in ["ada", "ben", "cem", "dora", "emil", "fay"] {
-            callers.push(stage.hold(name, Step::Dial, Fate::Rows).await);
+            callers.push(stage.ask(name, Step::Dial, Fate::Rows).await);
         }
+        stage.scene.settle().await;
         stage.database.no_more_than(2)?;
         stage.database.open_dials();
-        for caller in callers {
+        for caller in callers.drain(..) {
             stage.finish(caller).await?;
         }
         stage.database.no_more_than(2)?;
 
         let stage = Stage::open(&lab, &app, protocol, 2, "a crowd after bad ends").await?;
         for end in BadEnd::ALL {
-            let ada = stage.hold("ada", end.step, end.fate).await;
-            stage.end(ada, end).await;
+            let ada = stage.ask_in_process("ada", end.step, end.fate).await;
+            stage.scene.settle().await;
+            if end.fate == Fate::Left {
+                ada.abort();
+            }
+            stage.bring_about("ada", end);
+            stage.scene.settle().await;
         }
-        let mut callers = Vec::new();
         for name in ["ben", "cem", "dora", "emil"] {
             callers.push(stage.hold(name, Step::First, Fate::Rows).await);
         }
         stage.database.no_more_than(2)?;
-        drop(callers);
     }
     Ok(())
 }
@@ -450,7 +459,7 @@ struct Stage {
     protocol: Protocol,
     size: usize,
     /// Where all clients of HTTP/2 are.
-    shared: Connection,
+    shared: Option<Connection>,
 }
 
 /// A request that is on its way. On HTTP/1.1 it has a connection of its own.
@@ -490,7 +499,10 @@ impl Stage {
         let database = Database { scene: scene.clone(), books: Arc::default() };
         let app = app(size, Duration::from_millis(wait_ms), database.connect());
         let server = scene.serve(app.clone());
-        let shared = server.connect("clients", protocol).await;
+        let shared = match protocol {
+            Protocol::Http1 => None,
+            Protocol::Http2 => Some(server.connect("clients", protocol).await),
+        };
         let stage = Self { scene, server, app, database, protocol, size, shared };
         let caller = stage.ask("zoe", Step::None, Fate::Rows).await;
         let told = told(&stage.scene, caller.pending).await?;
@@ -505,9 +517,9 @@ impl Stage {
             self.close_idle_connections().await;
         }
         self.database.plan(name, step, fate);
-        let connection = match self.protocol {
-            Protocol::Http1 => self.server.connect(name, Protocol::Http1).await,
-            Protocol::Http2 => self.shared.clone(),
+        let connection = match &self.shared {
+            Some(shared) => shared.clone(),
+            None => self.server.connect(name, self.protocol).await,
         };
         let pending = connection.begin(get(name));
         Caller { name: name.to_owned(), connection, pending }
@@ -540,12 +552,11 @@ impl Stage {
     /// Breaks the connections that nobody uses, so that the next request has to dial.
     async fn close_idle_connections(&self) {
         for _ in 0..self.size {
-            if self.database.dialled() == 0 || self.database.live() == 0 {
+            if self.database.live() == 0 {
                 return;
             }
             self.database.plan("nobody", Step::None, Fate::Broken);
-            let _ = self.shared.send(get("nobody")).await;
-            self.scene.settle().await;
+            drop(self.app.clone().oneshot(get("nobody")).await);
         }
     }
 
@@ -599,18 +610,21 @@ impl Stage {
         require(whole, format!("{name} was told {}: {:?}", told.status.as_u16(), told.text))
     }
 
-    /// Sees that as many requests as there are places have a connection at the same time.
+    /// Sees that as many requests as there are places have a connection at the same time, and one more after them.
     async fn has_all_places(&self, what: &str) -> Proof {
-        let mut callers = Vec::new();
-        for name in ["xaver", "yann", "zita"] {
-            callers.push(self.hold(name, Step::First, Fate::Rows).await);
+        let names = ["xaver", "yann", "zita"];
+        let mut requests = Vec::new();
+        for name in names {
+            requests.push(self.ask_in_process(name, Step::First, Fate::Rows).await);
         }
-        let (served, waiting): (Vec<_>, Vec<_>) =
-            callers.into_iter().partition(|caller| self.database.was_asked(&caller.name));
-        let (had, size) = (served.len(), self.size);
-        require(had == size, format!("afterwards {had} of {size} connections can be had at once ({what})"))?;
-        for caller in served.into_iter().chain(waiting) {
-            self.finish(caller).await?;
+        self.scene.settle().await;
+        let had = names.iter().filter(|name| self.database.was_asked(name)).count();
+        let size = self.size;
+        require(had == size, format!("{what}: afterwards {had} of {size} connections can be had at once"))?;
+        names.iter().for_each(|name| self.open_gate(name));
+        for request in requests {
+            let answered = request.await.is_ok();
+            require(answered, format!("{what}: afterwards a request gets no answer"))?;
         }
         Ok(())
     }
