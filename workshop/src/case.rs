@@ -51,6 +51,8 @@ pub enum Family {
     Failure,
     /// When a layer ends.
     Time,
+    /// What a layer cannot carry.
+    Load,
 }
 
 /// One line to paste into a second terminal.

@@ -7,7 +7,7 @@
 //! 1. The database refuses Ada's query. She is told so.
 //! 2. Ben closes his browser while his rows are on their way.
 //! 3. Cem gives up waiting for a connection at the moment at which Dora's comes back.
-//! 4. Two connections are all there are. Emil is told that none of them came back in time.
+//! 4. Three connections are all there are. Emil is told that none of them came back in time.
 //!
 //! # Fix
 //! A place has an owner from the moment at which it is granted, and the owner's `Drop` gives it back: after an answer, an
