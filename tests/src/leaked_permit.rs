@@ -88,7 +88,7 @@ pub fn judge(app: App, limits: Limits) -> Report {
 }
 
 /// Two places, a wait of two seconds, and a database in memory that says on stderr what it is asked: a page of rows takes it
-/// half a second; `mugs` are refused, and `plates` break the connection.
+/// 300 ms; `mugs` are refused, and `plates` break the connection.
 pub fn stand_ins() -> (usize, Duration, Connect) {
     let dialled = Arc::new(Mutex::new(0));
     let connect = service_fn(move |()| {
@@ -104,7 +104,7 @@ pub fn stand_ins() -> (usize, Duration, Connect) {
             pages = if query == "more" { pages + 1 } else { 1 };
             let page = pages;
             async move {
-                sleep(Duration::from_millis(500)).await;
+                sleep(Duration::from_millis(300)).await;
                 match query.as_str() {
                     "stock mugs" => Err(BoxError::from("refused")),
                     "stock plates" => Err(BoxError::from("broken")),
