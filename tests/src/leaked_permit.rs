@@ -172,6 +172,15 @@ async fn one_request_per_connection(lab: Lab, app: App) -> Proof {
         }
         stage.database.nothing_overlapped()?;
 
+        let stage = Stage::open(&lab, &app, protocol, 2, "a client that does not read its rows").await;
+        stage.works().await?;
+        let slow = stage.hold(LARGE, Step::None, Fate::Rows).await;
+        control(slow.pending.is_answered(), "a client was not told that its rows begin")?;
+        let ben = stage.hold("ben", Step::First, Fate::Rows).await;
+        stage.database.nothing_overlapped()?;
+        stage.finish(ben).await?;
+        stage.leave(slow);
+
         let stage = Stage::open(&lab, &app, protocol, 1, "an answer that takes an hour").await;
         stage.works().await?;
         stage.scene.patience(Duration::from_secs(7200));
@@ -346,7 +355,7 @@ async fn held_to_the_last_row(lab: Lab, app: App) -> Proof {
         stage.scene.patience(Duration::from_secs(7200));
         sleep(Duration::from_secs(3600)).await;
         let ben = stage.hold("ben", Step::First, Fate::Rows).await;
-        sleep(Duration::from_millis(WAIT_MS / 2)).await;
+        sleep(Duration::from_millis(WAIT_MS / 4)).await;
         require(
             !stage.database.was_asked("ben"),
             "ada's rows were still being fetched, there is one place, and ben had a connection as well",
@@ -889,9 +898,12 @@ impl Drop for OpenQuery {
 }
 
 const PAGES: usize = 2;
+/// An item of which a page is more than the connection and the buffers at its ends hold.
+const LARGE: &str = "ada-who-has-everything";
 
 fn row_of(name: &str, page: usize) -> String {
-    format!("{page} of {name} on shelf {page}")
+    let length = if name == LARGE { 64 * 1024 } else { 0 };
+    format!("{page} of {name} on shelf {page}{}", " ".repeat(length))
 }
 
 fn rows_of(name: &str) -> String {
