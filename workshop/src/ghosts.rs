@@ -93,6 +93,11 @@ pub const ALL: &[Ghost] = &[
         serve: |fixed| {
             let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
             let (size, wait, connect) = spec::leaked_permit::stand_ins();
+            #[cfg(feature = "sqlite")]
+            let connect = {
+                drop(connect);
+                crate::sqlite::stand_in()
+            };
             app(size, wait, connect)
         },
     },

@@ -13,6 +13,8 @@ pub mod picture;
 pub mod serve;
 pub mod show;
 pub mod skeleton;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod tidy;
 pub mod tour;
 

@@ -7,4 +7,5 @@ mod serving;
 mod browser;
 mod curl;
 mod skeleton;
+mod sqlite;
 mod webdriver;
