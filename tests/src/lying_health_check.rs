@@ -11,7 +11,7 @@ use std::{
     fmt,
     future::pending,
     ops::RangeInclusive,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -29,7 +29,8 @@ use tokio::{
 };
 
 use crate::lab::{
-    Broken, Connection, Lab, Limits, Proof, Protocol, Report, Scene, Server, Specification, control, escaped, require,
+    Broken, Connection, Lab, Limits, Proof, Protocol, Report, Scene, Server, Specification, control, escaped, locked,
+    require,
 };
 
 /// Makes the app under test from the database, the pool of connections to it and the period of the check.
@@ -854,8 +855,4 @@ impl LearningProxy {
 /// Each of `cases` over the one protocol and the other in turn.
 fn in_turn<T>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = (Protocol, T)> {
     Protocol::BOTH.into_iter().cycle().zip(cases)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
