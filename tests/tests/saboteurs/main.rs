@@ -3,3 +3,4 @@
 mod closure_captured_state;
 mod ignored_deadline;
 mod leaked_permit;
+mod lying_health_check;
