@@ -175,7 +175,8 @@ pub fn judge_until(
                 (false, ..) => None,
                 (true, Some(why), _) => Some(not(why)),
                 (true, None, None) => Some(not(&format!(
-                    "tests/interleavings.rs does not compile with this src/shared.rs ({})",
+                    "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to your \
+                     functions, and they are explored",
                     built.first_of_model
                 ))),
                 (true, None, Some(explored)) => Some(match explored? {
