@@ -4,7 +4,11 @@
 #[path = "../serving/mod.rs"]
 mod serving;
 
+#[path = "../copy/mod.rs"]
+mod copy;
+
 mod browser;
 mod curl;
+mod exercises;
 mod skeleton;
 mod webdriver;
