@@ -12,13 +12,13 @@ use ghosts::root;
 const LEFT_OUT: [&str; 4] = ["target", "exercises", ".git", "book/book"];
 
 /// A copy of this clone in the temporary folder of this build; it is removed when it is dropped.
-pub struct Copy {
+pub(crate) struct Copy {
     root: PathBuf,
 }
 
 impl Copy {
     /// Copies the clone. Each test has a name of its own.
-    pub fn of_the_clone(name: &str) -> Self {
+    pub(crate) fn of_the_clone(name: &str) -> Self {
         let copy = Self { root: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) };
         // What an interrupted run has left.
         let _ = fs::remove_dir_all(&copy.root);
@@ -27,22 +27,22 @@ impl Copy {
     }
 
     /// Its folder.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Runs the runner at the root of the copy.
-    pub fn ghosts(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ghosts(&self, arguments: &[&str]) -> Output {
         self.ghosts_in("", arguments)
     }
 
     /// Runs the runner in a folder of the copy.
-    pub fn ghosts_in(&self, folder: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn ghosts_in(&self, folder: &str, arguments: &[&str]) -> Output {
         self.command(env!("CARGO_BIN_EXE_ghosts"), folder, arguments)
     }
 
     /// Runs cargo in a folder of the copy. What is built already need not be built again.
-    pub fn cargo_in(&self, folder: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn cargo_in(&self, folder: &str, arguments: &[&str]) -> Output {
         self.command(env!("CARGO"), folder, arguments)
     }
 
@@ -54,14 +54,14 @@ impl Copy {
     }
 
     /// Writes a file of the copy.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.root.join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder of our own");
         fs::write(path, text).expect("a file of our own");
     }
 
     /// Reads a file of the copy.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.root.join(name)).expect("a file that is there")
     }
 }
@@ -93,11 +93,11 @@ fn copy_folder(from: &Path, to: &Path, below: &str) {
 }
 
 /// What a program printed.
-pub fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// What a program said to standard error.
-pub fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
