@@ -87,7 +87,11 @@ fn copy_folder(from: &Path, to: &Path, below: &str) {
         if entry.path().is_dir() {
             copy_folder(&entry.path(), &to.join(name), &path);
         } else {
-            fs::copy(entry.path(), to.join(name)).expect("a file of our own");
+            let to = to.join(name);
+            fs::copy(entry.path(), &to).expect("a file of our own");
+            // What cargo has built of it in an earlier run is still good.
+            let changed = entry.metadata().and_then(|from| from.modified()).expect("files here have a time");
+            fs::File::options().append(true).open(to).and_then(|to| to.set_modified(changed)).expect("our own file");
         }
     }
 }

@@ -106,7 +106,7 @@ fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
     let check = copy.ghosts(&["check", "ignored-deadline"]);
     assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
     assert!(
-        out(&check).contains("tests/interleavings.rs does not compile with this src/shared.rs (no function"),
+        words(&check).contains("tests/interleavings.rs does not compile with this src/shared.rs (no function"),
         "{}",
         out(&check)
     );
