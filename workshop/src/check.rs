@@ -2,18 +2,15 @@
 //!
 //! [`judge`] is the whole of it and returns plain data; [`render`] makes a page of that for a terminal.
 
-use std::{
-    fs,
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::{fs, path::Path, sync::atomic::AtomicBool, thread};
 
 use serde::Serialize;
 use spec::Report;
 
 use crate::{
-    Refusal, case,
+    Refusal,
+    building::Building,
+    case,
     exercise::{self, FOLDER},
     generated,
     ghosts::Ghost,
@@ -226,20 +223,15 @@ fn looks_like(
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
 }
 
-/// Judges, records and prints; writes JUnit XML to `junit` as well, if it is given.
+/// Judges, records and prints, with what crossed the wire if `wire` says so; writes JUnit XML to `junit` as well, if it is
+/// given.
 ///
 /// # Errors
 /// As [`judge`]; and if the XML cannot be written.
-pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, json: bool) -> Result<bool, Refusal> {
-    let said = AtomicBool::new(false);
-    let tell = |meanwhile: Meanwhile<'_>| match meanwhile {
-        Meanwhile::WaitsForLock => anstream::eprintln!("waiting for another cargo that is building here"),
-        // The exercise itself is compiled each time, and quickly.
-        Meanwhile::Compiles(package) if package.ends_with("-exercise") => {}
-        Meanwhile::Compiles(_) if said.swap(true, Ordering::Relaxed) => {}
-        Meanwhile::Compiles(_) => anstream::eprintln!("building what every exercise needs; this once it takes a while"),
-    };
-    let mut judged = judge_until(root, ghost, &AtomicBool::new(false), &tell)?;
+pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
+    let building = Building::default();
+    let mut judged = judge_until(root, ghost, &AtomicBool::new(false), &|meanwhile| building.tell(meanwhile))?;
+    drop(building);
     record(root, &judged);
     if let Some(path) = junit {
         let written = junit::document(&judged).and_then(|text| fs::write(path, text));
@@ -251,7 +243,7 @@ pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, json: bool) ->
         }
         print_json(&judged)?;
     } else {
-        print(&render(root, &judged))?;
+        print(&render(root, &judged, wire))?;
     }
     Ok(judged.laid_to_rest())
 }

@@ -11,8 +11,8 @@ use crate::{
     progress, wrapped,
 };
 
-/// A page for the terminal.
-pub fn render(root: &Path, judged: &Judged) -> String {
+/// A page for the terminal: with `wire`, also what crossed the wire where a promise is broken.
+pub fn render(root: &Path, judged: &Judged, wire: bool) -> String {
     let slug = judged.slug;
     let (bold, red) = (Style::new().bold(), AnsiColor::Red.on_default().bold());
     let mut text = String::new();
@@ -31,7 +31,11 @@ pub fn render(root: &Path, judged: &Judged) -> String {
             last.iter().rev().for_each(|line| text.push_str(&format!("  {line}\n")));
         }
         Outcome::Judged { report, looks_like, interleavings } => {
-            promises(&mut text, report);
+            if wire {
+                text.push_str(&report.to_string());
+            } else {
+                promises(&mut text, report);
+            }
             if let Some(interleavings) = interleavings {
                 model_of(&mut text, interleavings);
             }

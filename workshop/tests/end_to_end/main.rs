@@ -1,14 +1,16 @@
-//! The twins and the book, seen with programs from outside. Needs the packages `chromium`, `chromium-driver`, `curl` and
-//! `git`; `.ci/run` installs what is missing.
-
-#[path = "../serving/mod.rs"]
-mod serving;
+//! The twins and the book, seen with programs from outside. Needs the packages `chromium`, `chromium-driver`, `curl`,
+//! `git` and `tmux`; `.ci/run` installs what is missing.
 
 #[path = "../copy/mod.rs"]
 mod copy;
+#[path = "../learner/mod.rs"]
+mod learner;
+#[path = "../serving/mod.rs"]
+mod serving;
 
 mod browser;
 mod curl;
 mod exercises;
 mod skeleton;
+mod watch;
 mod webdriver;
