@@ -138,7 +138,6 @@ fn explored() -> Exploration {
     model_of::at_once(one_place, wait, give_back)
 }
 
-// ANCHOR: model
 fn one_place() -> shared::Pool<()> {
     shared::Pool::new(1)
 }
@@ -150,7 +149,6 @@ fn wait(pool: &shared::Pool<()>) -> shared::Waiting<()> {
 fn give_back(pool: &shared::Pool<()>, place: shared::Place<()>) {
     pool.give_back(place);
 }
-// ANCHOR_END: model
 // ANCHOR_END: model
 
 /// The near miss breaks the promise that the chapter explains; which others, the snapshot says.
