@@ -164,8 +164,7 @@ pub fn next(root: &Path) -> Result<&'static Ghost, Refusal> {
 }
 
 fn invitation(slug: &str, case: &Case) -> String {
-    let mut text =
-        format!("{} ({slug}), about {} minutes, difficulty {} of 3\n", case.title, case.minutes, case.difficulty);
+    let mut text = format!("{}, about {} minutes, difficulty {} of 3\n", case.title, case.minutes, case.difficulty);
     text.push_str(&wrapped(&case.symptom, ""));
     text.push_str(&format!(
         "\n  read      {FOLDER}/{slug}/README.md\n  change    {FOLDER}/{slug}/src/\n  then      cargo ghosts check {slug}\n  \
@@ -362,8 +361,20 @@ fn stand_in(slug: &str) -> Result<String, Refusal> {
     let body = between(entry, "serve: |fixed| {\n", "\n        },\n").unwrap_or_default();
     // What comes before chooses between the twins.
     let chosen = body.find("::stand_ins()").and_then(|call| body[..call].rfind("let "));
-    let lines = chosen.map(|begin| body[begin..].lines().map(|line| format!("    {}\n", line.trim())).collect());
-    lines.ok_or_else(|| Refusal::new(format!("workshop/src/ghosts.rs: `serve` of {slug} does not call `stand_ins()`")))
+    let begin = chosen.ok_or_else(|| {
+        Refusal::new(format!("workshop/src/ghosts.rs: `serve` of {slug} does not call `stand_ins()`"))
+    })?;
+    let (mut lines, mut optional) = (String::new(), false);
+    for line in format!("{:12}{}", "", &body[begin..]).lines() {
+        let line = line.strip_prefix("        ").unwrap_or(line);
+        // A feature of the runner's is none of an exercise's; what depends on it ends with its statement.
+        optional |= line.starts_with("    #[cfg(feature");
+        if !optional {
+            lines.push_str(&format!("{line}\n"));
+        }
+        optional &= line.starts_with("     ") || !line.ends_with(';');
+    }
+    Ok(lines)
 }
 
 /// A source of the twins without what gives the cause away: the header from `# Cause` on, marks, lints that were expected,

@@ -3,11 +3,14 @@
 
 #[path = "../copy/mod.rs"]
 mod copy;
+#[path = "../learner/mod.rs"]
+mod learner;
 #[path = "../serving/mod.rs"]
 mod serving;
 
 mod browser;
 mod curl;
+mod exercises;
 mod proxies;
 mod skeleton;
 mod sqlite;
