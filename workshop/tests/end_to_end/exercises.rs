@@ -19,6 +19,11 @@ fn broken(judged: &Value) -> Vec<&str> {
     broken.map(|promise| promise["key"].as_str().expect("a key")).collect()
 }
 
+/// What was printed, whatever the lines are broken at.
+fn words(output: &Output) -> String {
+    out(output).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A source of this clone as a learner would have written it.
 fn pasted(name: &str) -> String {
     without_cause(&fs::read_to_string(root().join(name)).expect("a source of this clone"))
@@ -101,7 +106,7 @@ fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
     let check = copy.ghosts(&["check", "ignored-deadline"]);
     assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
     assert!(
-        out(&check).contains("tests/interleavings.rs\n              does not compile with this src/shared.rs"),
+        out(&check).contains("tests/interleavings.rs does not compile with this src/shared.rs (no function"),
         "{}",
         out(&check)
     );
@@ -113,7 +118,7 @@ fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
     fs::remove_file(copy.root().join(folder).join("src/shared.rs")).expect("a file of our own");
     let check = copy.ghosts(&["check", "ignored-deadline"]);
     assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
-    assert!(out(&check).contains("`mod shared` any more"), "{}", out(&check));
+    assert!(words(&check).contains("`mod shared` any more"), "{}", out(&check));
 }
 
 fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Copy) {

@@ -1,0 +1,177 @@
+//! The processes of a check: cargo, which builds an exercise, and the tests that it has built.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use spec::{Ended, VERDICT};
+
+use super::Meanwhile;
+use crate::{Refusal, exercise::FOLDER};
+
+/// How often a process that runs is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What cargo has built.
+#[derive(Default)]
+pub(super) struct Built {
+    pub(super) promises: Option<PathBuf>,
+    pub(super) interleavings: Option<PathBuf>,
+    /// What the compiler says of everything else.
+    pub(super) errors: String,
+    /// The first error in the test of the model.
+    pub(super) first_of_model: String,
+}
+
+/// A line of `cargo build --message-format=json`, as far as it is of interest.
+#[derive(Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+enum Line {
+    CompilerMessage {
+        target: Target,
+        message: Message,
+    },
+    CompilerArtifact {
+        target: Target,
+        executable: Option<PathBuf>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    level: String,
+    message: String,
+    rendered: Option<String>,
+}
+
+pub(super) fn build(
+    folder: &Path,
+    slug: &str,
+    explore: bool,
+    stop: &AtomicBool,
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Built, Refusal> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    // `--keep-going`: the promises are judged even where the model does not compile.
+    cargo.args(["build", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
+    cargo.args(["--test", "promises"]);
+    if explore {
+        cargo.args(["--test", "interleavings"]);
+    }
+    let told = |line: &str| {
+        if line.contains("Blocking waiting for file lock") {
+            tell(Meanwhile::WaitsForLock);
+        } else if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
+            tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
+        }
+    };
+    let output = output(cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never"), stop, &told)
+        .map_err(|error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}")))?;
+    let mut built = Built::default();
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+    for line in lines {
+        let of_model = |target: &Target| target.name == "interleavings" && target.kind == ["test"];
+        match line {
+            Line::CompilerMessage { target, message } if message.level.starts_with("error") => {
+                if !of_model(&target) {
+                    built.errors.push_str(&message.rendered.unwrap_or(message.message));
+                } else if built.first_of_model.is_empty() {
+                    built.first_of_model = message.message;
+                }
+            }
+            Line::CompilerArtifact { target, executable: Some(binary) } if target.kind == ["test"] => {
+                let of = if of_model(&target) { &mut built.interleavings } else { &mut built.promises };
+                *of = Some(binary);
+            }
+            _ => {}
+        }
+    }
+    if built.promises.is_none() && built.errors.is_empty() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Refusal::new(format!(
+            "cargo cannot build {FOLDER}/{slug}; mend what it names, or begin anew with `cargo ghosts reset {slug}`:\n\n{}",
+            said.trim_end()
+        )));
+    }
+    Ok(built)
+}
+
+/// Runs one test of an exercise, and reads what it tells.
+pub(super) fn run<T: DeserializeOwned>(
+    folder: &Path,
+    binary: &Path,
+    test: &str,
+    stop: &AtomicBool,
+) -> Result<Result<T, Ended>, Refusal> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let file = env::temp_dir().join(format!("ghosts-verdict-{}-{run}.json", process::id()));
+    let mut command = Command::new(binary);
+    command.args(["--exact", test]).env(VERDICT, &file).current_dir(folder);
+    let output = output(&mut command, stop, &|_| ());
+    let told = fs::read(&file).ok().and_then(|told| serde_json::from_slice(&told).ok());
+    // It may not be there.
+    let _ = fs::remove_file(&file);
+    let output = output.map_err(|error| Refusal::new(format!("cannot run {}: {error}", binary.display())))?;
+    told.ok_or_else(|| {
+        let said = [output.stdout, output.stderr].concat();
+        Refusal::new(format!(
+            "the test `{test}` tells no verdict; if you have changed the files in tests/, put them back:\n\n{}",
+            String::from_utf8_lossy(&said).trim_end()
+        ))
+    })
+}
+
+/// Runs a process to its end, or until it is stopped; each line of its standard error is told as it comes.
+fn output(command: &mut Command, stop: &AtomicBool, tell: &(dyn Fn(&str) + Sync)) -> io::Result<process::Output> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (out, err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+    thread::scope(|threads| {
+        let reading = threads.spawn(|| read(out, &|_| ()));
+        let reading_errors = threads.spawn(|| read(err, tell));
+        let status = wait(&mut child, stop);
+        let read = |thread: thread::ScopedJoinHandle<'_, Vec<u8>>| thread.join().unwrap_or_default();
+        Ok(process::Output { stdout: read(reading), stderr: read(reading_errors), status: status? })
+    })
+}
+
+fn read(from: impl Read, tell: &dyn Fn(&str)) -> Vec<u8> {
+    let (mut from, mut all, mut line) = (BufReader::new(from), Vec::new(), Vec::new());
+    // What was read before a failure is kept.
+    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        tell(&String::from_utf8_lossy(&line));
+        all.append(&mut line);
+    }
+    all
+}
+
+fn wait(child: &mut Child, stop: &AtomicBool) -> io::Result<process::ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if stop.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::other("it was stopped"));
+        }
+        thread::sleep(LOOK);
+    }
+}
