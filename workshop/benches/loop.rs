@@ -7,9 +7,10 @@
 //! check` takes longer than `ghosts check` by what cargo needs to find that the runner is fresh; `ghosts watch` pays that
 //! once, and waits 80 ms after a save until an editor has done its writing.
 
+#[expect(dead_code, reason = "only the tests run programs in it")]
 #[path = "../tests/copy/mod.rs"]
 mod copy;
-#[allow(dead_code, reason = "only the other benches serve")]
+#[expect(dead_code, reason = "only the other benches serve")]
 mod surroundings;
 
 use std::{

@@ -1,7 +1,5 @@
 //! A copy of this clone, in which a test may be a learner.
 
-#![allow(dead_code, reason = "no suite needs all of it")]
-
 use std::{
     fs,
     path::{Path, PathBuf},
