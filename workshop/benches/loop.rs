@@ -6,6 +6,9 @@
 //! warm. The edit changes a number in the body of `app`, so that the compiler and the linker have something to do. `cargo ghosts
 //! check` takes longer than `ghosts check` by what cargo needs to find that the runner is fresh; `ghosts watch` pays that
 //! once, and waits 80 ms after a save until an editor has done its writing.
+//!
+//! A learner's runner is not optimised: `cargo bench -p ghosts --profile dev --bench loop`, with slugs at the end to measure
+//! only those.
 
 #[expect(dead_code, reason = "only the tests run programs in it")]
 #[path = "../tests/copy/mod.rs"]
@@ -14,7 +17,7 @@ mod copy;
 mod surroundings;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -62,7 +65,8 @@ fn main() {
     println!("\nfrom save to verdict, {}", surroundings::machine());
     println!("medians of {rounds} rounds, both in each; the goal is {GOAL} times hello world\n");
     println!("{:26}{:>14}{:>16}{:>8}", "exercise", "cargo test", "ghosts check", "ratio");
-    for ghost in ALL {
+    let named: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for ghost in ALL.iter().filter(|ghost| named.is_empty() || named.iter().any(|slug| slug == ghost.slug)) {
         let mut exercise = Crate::exercise(copy, ghost.slug);
         // Warm: all is built, and every file was read.
         for number in 0..2 {
@@ -74,8 +78,10 @@ fn main() {
             theirs.push(hello.judged_after_edit(number));
             ours.push(exercise.judged_after_edit(number));
         }
+        // Within a round, so that whatever else the machine does disturbs both alike.
+        let ratios = theirs.iter().zip(&ours).map(|(theirs, ours)| ours.as_secs_f64() / theirs.as_secs_f64());
+        let ratio = median(ratios.collect());
         let (theirs, ours) = (median(theirs), median(ours));
-        let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
         let goal = if ratio <= GOAL { "met" } else { "missed" };
         println!("{:26}{:>11} ms{:>13} ms{ratio:>8.2}  {goal}", ghost.slug, theirs.as_millis(), ours.as_millis());
     }
@@ -139,7 +145,7 @@ impl Crate {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+fn median<T: PartialOrd>(mut all: Vec<T>) -> T {
+    all.sort_by(|one, other| one.partial_cmp(other).expect("times and their ratios are numbers"));
+    all.swap_remove(all.len() / 2)
 }
