@@ -2,6 +2,7 @@
 
 use std::{fs, ops::Range, path::Path};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -43,7 +44,7 @@ pub struct Case {
 }
 
 /// The families of the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// What a layer remembers.

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::{
     Refusal, book, check, completions, difference, exercise, generated, ghosts, hints, list, root, serve, show,
-    skeleton, solution, tour, watch,
+    skeleton, solution, tour, trainer, watch,
 };
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
@@ -30,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts diff hidden-flush                  what laid it to rest
   cargo ghosts start hidden-flush                 the broken twin, to be mended by you
   cargo ghosts check hidden-flush                 whether you have laid it to rest
+  cargo ghosts watch hidden-flush                 the same, on every save
   cargo run -- book                               the book, in a browser";
 
 #[derive(Debug, Subcommand)]
@@ -178,6 +179,9 @@ enum Command {
         #[arg(long)]
         manual_run: bool,
     },
+    /// What a trainer needs.
+    #[command(flatten)]
+    Trainer(trainer::Command),
 }
 
 /// Does as the command line says.
@@ -219,5 +223,6 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Watch { slug, manual_run }) => {
             watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run)
         }
+        Some(Command::Trainer(command)) => trainer::run(&root, command, cli.json),
     }
 }

@@ -3,8 +3,11 @@
 //! The binary `ghosts` is a thin shell round this library. Exit codes: 0 as asked, 1 a verdict is not as it should be, 2 the
 //! command could not do as asked and has written nothing.
 
+pub mod agenda;
+pub mod board;
 pub mod book;
 pub mod building;
+mod cargo;
 pub mod case;
 pub mod check;
 pub mod cli;
@@ -13,10 +16,13 @@ pub mod difference;
 pub mod exercise;
 pub mod generated;
 pub mod ghosts;
+pub mod handout;
 pub mod hints;
 pub mod junit;
+pub mod kit;
 pub mod list;
 pub mod picture;
+pub mod preflight;
 pub mod progress;
 pub mod serve;
 pub mod show;
@@ -24,6 +30,7 @@ pub mod skeleton;
 pub mod solution;
 pub mod tidy;
 pub mod tour;
+pub mod trainer;
 pub mod watch;
 
 use std::{
