@@ -10,7 +10,6 @@
 //! A learner's runner is not optimised: `cargo bench -p ghosts --profile dev --bench loop`, with slugs at the end to measure
 //! only those.
 
-#[expect(dead_code, reason = "only the tests run programs in it")]
 #[path = "../tests/copy/mod.rs"]
 mod copy;
 #[expect(dead_code, reason = "only the other benches serve")]
@@ -25,7 +24,7 @@ use std::{
 
 use ghosts::{exercise, ghosts::ALL};
 
-use crate::copy::{Copy, target};
+use crate::copy::{of_the_workspace, target};
 
 /// What a check may take, in times of what hello world takes.
 const GOAL: f64 = 1.2;
@@ -59,15 +58,14 @@ mod tests {
 
 fn main() {
     let rounds = if surroundings::rehearsal() { 1 } else { 9 };
-    let place = Copy::of_the_clone("loop");
-    let copy = place.root();
-    let mut hello = Crate::hello(copy);
+    let copy = of_the_workspace("loop");
+    let mut hello = Crate::hello(&copy);
     println!("\nfrom save to verdict, {}", surroundings::machine());
     println!("medians of {rounds} rounds, both in each; the goal is {GOAL} times hello world\n");
     println!("{:26}{:>14}{:>16}{:>8}", "exercise", "cargo test", "ghosts check", "ratio");
     let named: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for ghost in ALL.iter().filter(|ghost| named.is_empty() || named.iter().any(|slug| slug == ghost.slug)) {
-        let mut exercise = Crate::exercise(copy, ghost.slug);
+        let mut exercise = Crate::exercise(&copy, ghost.slug);
         // Warm: all is built, and every file was read.
         for number in 0..2 {
             hello.judged_after_edit(number);

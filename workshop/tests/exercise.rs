@@ -2,16 +2,18 @@
 
 #[path = "copy/mod.rs"]
 mod copy;
+#[path = "learner/mod.rs"]
+mod learner;
 
 use std::fs;
 
-use copy::{Copy, err, out};
 use ghosts::{
     case, exercise,
     ghosts::ALL,
     progress::{self, Deed, Event},
     root, solution,
 };
+use learner::{Learner, err, out};
 
 fn refused(output: &std::process::Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{}{}", out(output), err(output));
@@ -92,7 +94,7 @@ fn a_ghost_with_shared_state_has_its_model_in_the_exercise() {
 
 #[test]
 fn the_solution_gives_a_reason_for_every_piece() {
-    let copy = Copy::of_the_clone("solution");
+    let copy = Learner::with_a_clone("solution");
     for ghost in ALL {
         done(&copy.ghosts(&["start", ghost.slug]));
         let solution = solution::of(copy.root(), ghost).expect("a solution");
@@ -110,7 +112,7 @@ fn the_solution_gives_a_reason_for_every_piece() {
 
 #[test]
 fn start_makes_the_easiest_and_check_need_not_be_told_which() {
-    let copy = Copy::of_the_clone("start");
+    let copy = Learner::with_a_clone("start");
     let said = done(&copy.ghosts(&["start"]));
     assert!(said.contains("The captured context, about 20 minutes, difficulty 1 of 3"), "{said}");
     assert!(said.contains("exercises/closure-captured-state/README.md"), "{said}");
@@ -126,7 +128,7 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
 
 #[test]
 fn an_exercise_that_is_there_is_never_overwritten() {
-    let copy = Copy::of_the_clone("overwritten");
+    let copy = Learner::with_a_clone("overwritten");
     done(&copy.ghosts(&["start", "hidden-flush"]));
     copy.write("exercises/hidden-flush/src/lib.rs", "mine");
     let said = refused(&copy.ghosts(&["start", "hidden-flush"]));
@@ -136,7 +138,7 @@ fn an_exercise_that_is_there_is_never_overwritten() {
 
 #[test]
 fn reset_keeps_aside_what_was_there() {
-    let copy = Copy::of_the_clone("reset");
+    let copy = Learner::with_a_clone("reset");
     done(&copy.ghosts(&["start", "hidden-flush"]));
     let beginning = copy.read("exercises/hidden-flush/src/lib.rs");
     for (number, mine) in ["mine", "mine again"].into_iter().enumerate() {
@@ -153,7 +155,7 @@ fn reset_keeps_aside_what_was_there() {
 
 #[test]
 fn what_cannot_be_judged_is_one_clear_sentence() {
-    let copy = Copy::of_the_clone("refused");
+    let copy = Learner::with_a_clone("refused");
     let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
     assert_eq!(said, "ghosts: there is no exercises/hidden-flush; `cargo ghosts start hidden-flush` makes it\n");
     let said = refused(&copy.ghosts(&["start", "hiden-flush"]));
@@ -186,7 +188,7 @@ fn what_cannot_be_judged_is_one_clear_sentence() {
 
 #[test]
 fn a_manifest_that_is_nonsense_stops_cargo_in_its_own_exercise_only() {
-    let copy = Copy::of_the_clone("manifest");
+    let copy = Learner::with_a_clone("manifest");
     for slug in ["hidden-flush", "swallowed-panic"] {
         done(&copy.ghosts(&["start", slug]));
     }
@@ -202,7 +204,7 @@ fn a_manifest_that_is_nonsense_stops_cargo_in_its_own_exercise_only() {
 
 #[test]
 fn hints_come_one_a_call_and_all_can_be_read_again() {
-    let copy = Copy::of_the_clone("hints");
+    let copy = Learner::with_a_clone("hints");
     for (number, tells) in ["where to look", "what to ask", "the mechanism", "the fix"].into_iter().enumerate() {
         let said = done(&copy.ghosts(&["hint", "hidden-flush"]));
         assert!(said.starts_with(&format!("{} of 4, {tells}\n", number + 1)), "{said}");
@@ -223,7 +225,7 @@ fn hints_come_one_a_call_and_all_can_be_read_again() {
 
 #[test]
 fn the_solution_is_not_shown_to_whoever_has_not_asked_for_it() {
-    let copy = Copy::of_the_clone("unasked");
+    let copy = Learner::with_a_clone("unasked");
     done(&copy.ghosts(&["start", "hidden-flush"]));
     // There is no terminal here to ask at.
     let said = refused(&copy.ghosts(&["solution", "hidden-flush"]));
@@ -240,7 +242,7 @@ fn the_solution_is_not_shown_to_whoever_has_not_asked_for_it() {
 
 #[test]
 fn progress_of_a_newer_version_is_left_alone_and_what_cannot_be_read_is_named() {
-    let copy = Copy::of_the_clone("newer");
+    let copy = Learner::with_a_clone("newer");
     let newer = "{\"schema\":7,\"at\":\"noon\"}\n";
     copy.write("exercises/progress.jsonl", newer);
     let started = copy.ghosts(&["start", "hidden-flush"]);
@@ -262,7 +264,7 @@ fn progress_of_a_newer_version_is_left_alone_and_what_cannot_be_read_is_named() 
 
 #[test]
 fn every_command_of_a_learner_speaks_json() {
-    let copy = Copy::of_the_clone("json");
+    let copy = Learner::with_a_clone("json");
     for arguments in [
         &["start", "hidden-flush"] as &[&str],
         &["hint", "hidden-flush"],
@@ -278,7 +280,7 @@ fn every_command_of_a_learner_speaks_json() {
 
 #[test]
 fn no_line_for_a_learner_is_wider_than_80_columns() {
-    let copy = Copy::of_the_clone("narrow");
+    let copy = Learner::with_a_clone("narrow");
     let mut text = String::new();
     for ghost in ALL {
         text.push_str(&done(&copy.ghosts(&["start", ghost.slug])));

@@ -1,14 +1,16 @@
 //! A library from outside has the same features whether all is built or one case: nothing is built twice, neither for
 //! `cargo test -p <slug>` nor for a learner's copy.
 
-#[expect(dead_code, reason = "the other learners also write, read and run cargo")]
 #[path = "copy/mod.rs"]
 mod copy;
+#[expect(dead_code, reason = "this learner only starts")]
+#[path = "learner/mod.rs"]
+mod learner;
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use copy::Copy;
 use ghosts::{ghosts::ALL, root};
+use learner::Learner;
 
 /// Each library from outside with its features, as cargo would build it for the given packages.
 fn libraries(packages: &[&str]) -> BTreeSet<String> {
@@ -17,17 +19,7 @@ fn libraries(packages: &[&str]) -> BTreeSet<String> {
 
 fn libraries_in(folder: &Path, arguments: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--offline",
-            "--edges",
-            "normal,build,dev",
-            "--prefix",
-            "none",
-            "--no-dedupe",
-            "--format",
-            "{p} [{f}]",
-        ])
+        .args(["tree", "--edges", "normal,build,dev", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"])
         .args(arguments)
         .current_dir(folder)
         .output()
@@ -53,10 +45,10 @@ fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
 #[test]
 fn an_exercise_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
-    let copy = Copy::of_the_clone("libraries");
+    let copy = Learner::with_a_clone("libraries");
     for ghost in ALL {
         copy.ghosts(&["start", ghost.slug]);
-        let other = libraries_in(&copy.root().join("exercises").join(ghost.slug), &[]);
+        let other = libraries_in(&copy.root().join("exercises").join(ghost.slug), &["--offline"]);
         let other: Vec<String> = other.difference(&all).cloned().collect();
         assert_eq!(other, [""; 0], "{}: let `spec` turn on what is missing (tests/Cargo.toml)", ghost.slug);
     }

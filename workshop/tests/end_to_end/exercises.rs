@@ -5,7 +5,7 @@ use std::{fs, process::Output};
 use ghosts::{exercise::without_cause, generated, ghosts::ALL, root};
 use serde_json::Value;
 
-use crate::copy::{Copy, err, out};
+use crate::learner::{Learner, err, out};
 
 const LIB: &str = "exercises/hidden-flush/src/lib.rs";
 
@@ -31,7 +31,7 @@ fn pasted(name: &str) -> String {
 
 #[test]
 fn exercises_are_judged() {
-    let copy = Copy::of_the_clone("exercises");
+    let copy = Learner::with_a_clone("exercises");
     every_exercise_begins_as_its_broken_twin(&copy);
     a_half_solved_exercise_is_judged_by_plain_cargo_too(&copy);
     fixes_are_told_from_near_misses(&copy);
@@ -39,7 +39,7 @@ fn exercises_are_judged() {
     hostile_exercises_get_no_verdict_or_a_bad_one(&copy);
 }
 
-fn every_exercise_begins_as_its_broken_twin(copy: &Copy) {
+fn every_exercise_begins_as_its_broken_twin(copy: &Learner) {
     for ghost in ALL {
         let slug = ghost.slug;
         assert_eq!(copy.ghosts(&["start", slug]).status.code(), Some(0), "{slug}");
@@ -60,7 +60,7 @@ fn every_exercise_begins_as_its_broken_twin(copy: &Copy) {
     }
 }
 
-fn a_half_solved_exercise_is_judged_by_plain_cargo_too(copy: &Copy) {
+fn a_half_solved_exercise_is_judged_by_plain_cargo_too(copy: &Learner) {
     let test = copy.cargo_in("exercises/hidden-flush", &["test"]);
     assert_eq!(test.status.code(), Some(101));
     assert!(out(&test).contains("hidden-flush: 5 of 8 promises kept"), "{}", out(&test));
@@ -69,7 +69,7 @@ fn a_half_solved_exercise_is_judged_by_plain_cargo_too(copy: &Copy) {
     assert!(metadata.status.success() && !out(&metadata).contains("-exercise"));
 }
 
-fn fixes_are_told_from_near_misses(copy: &Copy) {
+fn fixes_are_told_from_near_misses(copy: &Learner) {
     copy.write(LIB, &pasted("cases/hidden-flush/src/near_misses/flush_timer.rs"));
     let check = copy.ghosts(&["check", "hidden-flush"]);
     assert_eq!(check.status.code(), Some(1));
@@ -86,7 +86,7 @@ fn fixes_are_told_from_near_misses(copy: &Copy) {
     assert_eq!(progress.matches("\"event\":\"solved\"").count(), 1, "{progress}");
 }
 
-fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
+fn the_model_is_judged_and_may_not_apply(copy: &Learner) {
     let folder = "exercises/ignored-deadline";
     let twin = |file: &str| pasted(&format!("fixed/ignored-deadline/src/{file}"));
     copy.write(&format!("{folder}/src/lib.rs"), &twin("lib.rs"));
@@ -106,7 +106,7 @@ fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
     let check = copy.ghosts(&["check", "ignored-deadline"]);
     assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
     assert!(
-        out(&check).contains("tests/interleavings.rs does not compile with this src/shared.rs (no function"),
+        words(&check).contains("tests/interleavings.rs does not compile with this src/shared.rs (no function"),
         "{}",
         out(&check)
     );
@@ -121,7 +121,7 @@ fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
     assert!(words(&check).contains("`mod shared` any more"), "{}", out(&check));
 }
 
-fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Copy) {
+fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Learner) {
     let fixed = pasted("fixed/hidden-flush/src/lib.rs");
     let begins = |deed: &str| {
         let begin = "pub fn app(logs: Router) -> Router {\n";

@@ -3,6 +3,8 @@
 
 #[path = "../copy/mod.rs"]
 mod copy;
+#[path = "../learner/mod.rs"]
+mod learner;
 #[path = "../serving/mod.rs"]
 mod serving;
 

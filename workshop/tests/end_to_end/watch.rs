@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::copy::{Copy, target};
+use crate::copy::{of_the_workspace, target};
 
 /// How long something may take that must come. Nothing is judged by it: it only ends a test that would hang. The first
 /// verdict builds the laboratory.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One copy for all tests, so that the laboratory is built once; each test has an exercise of its own.
-static COPY: LazyLock<Copy> = LazyLock::new(|| Copy::of_the_clone("watch"));
+static COPY: LazyLock<PathBuf> = LazyLock::new(|| of_the_workspace("watch"));
 
 /// A learner with one exercise, and a shell in a terminal.
 struct Learner {
@@ -49,7 +49,7 @@ impl Learner {
     }
 
     fn folder(&self) -> PathBuf {
-        COPY.root().join("exercises").join(self.slug)
+        COPY.join("exercises").join(self.slug)
     }
 
     fn source(&self) -> PathBuf {
@@ -61,8 +61,7 @@ impl Learner {
         for name in ["shared.rs", "lib.rs"] {
             let (beside, place) = (self.folder().join("src/.saved"), self.folder().join("src").join(name));
             if place.exists() {
-                fs::copy(COPY.root().join("fixed").join(self.slug).join("src").join(name), &beside)
-                    .expect("the fixed twin");
+                fs::copy(COPY.join("fixed").join(self.slug).join("src").join(name), &beside).expect("the fixed twin");
                 fs::rename(&beside, &place).expect("a file of our own");
             }
         }
@@ -120,7 +119,7 @@ fn ghosts(words: &[&str]) -> Command {
 
 /// The runner works in the copy; every crate from outside is built in our own target directory already.
 fn surrounded(command: &mut Command) -> &mut Command {
-    command.current_dir(COPY.root()).env("CARGO_TARGET_DIR", target()).env("TERM", "xterm-256color")
+    command.current_dir(&*COPY).env("CARGO_TARGET_DIR", target()).env("TERM", "xterm-256color")
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn whatever_is_saved_the_next_save_is_judged() {
     learner.saves(&learner.with("std::process::exit(0);"));
     learner.sees("ended without a verdict");
 
-    let aside = COPY.root().join("exercises/aside");
+    let aside = COPY.join("exercises/aside");
     fs::rename(learner.folder(), &aside).expect("a folder of our own");
     learner.sees("there is no exercises/swallowed-panic");
     fs::rename(&aside, learner.folder()).expect("a folder of our own");
@@ -225,7 +224,7 @@ fn in_a_pipe_each_line_is_a_key() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.starts_with("Standard input is no terminal: say a key and Enter."), "{said}");
     assert!(said.contains("1 of 4, where to look") && !said.contains('\u{1b}'), "{said}");
-    fs::remove_dir_all(COPY.root().join("exercises").join(slug)).expect("a folder of our own");
+    fs::remove_dir_all(COPY.join("exercises").join(slug)).expect("a folder of our own");
 }
 
 /// How many processes have this folder as their current one.
