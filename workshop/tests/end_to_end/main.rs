@@ -13,5 +13,6 @@ mod curl;
 mod exercises;
 mod proxies;
 mod skeleton;
+mod sqlite;
 mod watch;
 mod webdriver;
