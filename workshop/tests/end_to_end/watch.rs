@@ -1,9 +1,10 @@
 //! `ghosts watch` in a terminal of tmux, as a learner meets it: on every save a verdict, whatever was saved; and in a pipe.
 
 use std::{
+    env,
     fs::{self, File},
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command, Output, Stdio},
     sync::LazyLock,
     thread,
@@ -22,14 +23,15 @@ static COPY: LazyLock<PathBuf> = LazyLock::new(|| of_the_workspace("watch"));
 /// A learner with one exercise, and a shell in a terminal.
 struct Learner {
     slug: &'static str,
-    socket: String,
+    /// Of the server of tmux: in the temporary folder, since its path must be short.
+    socket: PathBuf,
 }
 
 impl Learner {
     fn sits_down(slug: &'static str, columns: &str) -> Self {
         let started = ghosts(&["start", slug]).output().expect("the runner starts");
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        let learner = Self { slug, socket: format!("ghosts-{slug}-{}", process::id()) };
+        let learner = Self { slug, socket: env::temp_dir().join(format!("ghosts-{slug}-{}", process::id())) };
         let opened = learner.tmux(&["new-session", "-d", "-x", columns, "-y", "80", "sh"]);
         assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
         learner
@@ -77,13 +79,18 @@ impl Learner {
 
     /// The screen, once it shows the text.
     fn sees(&self, text: &str) -> String {
+        self.waits(text, || self.screen().contains(text));
+        self.screen()
+    }
+
+    fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p", "-J"]).stdout).into_owned()
+    }
+
+    fn waits(&self, what: &str, came: impl Fn() -> bool) {
         let begun = Instant::now();
-        loop {
-            let screen = String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p", "-J"]).stdout).into_owned();
-            if screen.contains(text) {
-                return screen;
-            }
-            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{screen}");
+        while !came() {
+            assert!(begun.elapsed() < PATIENCE, "waited for {what:?}, and the screen is:\n{}", self.screen());
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -98,15 +105,18 @@ impl Learner {
     }
 
     fn tmux(&self, words: &[&str]) -> Output {
-        surrounded(Command::new("tmux").args(["-L", &self.socket, "-f", "/dev/null"]).args(words).env("PS1", "$ "))
-            .output()
-            .expect("tmux starts: it is in Debian's package `tmux`")
+        surrounded(
+            Command::new("tmux").arg("-S").arg(&self.socket).args(["-f", "/dev/null"]).args(words).env("PS1", "$ "),
+        )
+        .output()
+        .expect("tmux starts: it is in Debian's package `tmux`")
     }
 }
 
 impl Drop for Learner {
     fn drop(&mut self) {
         self.tmux(&["kill-server"]);
+        let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_dir_all(self.folder());
     }
 }
@@ -148,10 +158,10 @@ fn whatever_is_saved_the_next_save_is_judged() {
     // It would spin for half a minute; a save calls it off, with all that it started.
     learner.saves(&begin);
     learner.saves(&learner.with("loop { std::hint::spin_loop() }"));
-    learner.sees("judging, 5 s");
+    learner.waits("the test to run", || running_in(&learner.folder()) > 0);
     learner.saves(&begin);
     learner.sees("promises kept");
-    assert_eq!(processes_in(&learner.folder()), 0);
+    assert_eq!(running_in(&learner.folder()), 0);
 
     learner.saves(&learner.with("std::process::exit(0);"));
     learner.sees("ended without a verdict");
@@ -227,8 +237,12 @@ fn in_a_pipe_each_line_is_a_key() {
     fs::remove_dir_all(COPY.join("exercises").join(slug)).expect("a folder of our own");
 }
 
-/// How many processes have this folder as their current one.
-fn processes_in(folder: &std::path::Path) -> usize {
-    let all = fs::read_dir("/proc").expect("the suite runs on Linux").flatten();
-    all.filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder)).count()
+/// How many processes run the test of the exercise in this folder.
+fn running_in(folder: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("the suite runs on Linux").flatten().map(|process| process.path());
+    let links = processes.filter_map(|process| {
+        Some((fs::read_link(process.join("cwd")).ok()?, fs::read_link(process.join("exe")).ok()?))
+    });
+    let runs = |exe: &Path| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("promises-"));
+    links.filter(|(cwd, exe)| cwd == folder && runs(exe)).count()
 }
