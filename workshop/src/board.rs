@@ -472,7 +472,7 @@ mod tests {
         }
 
         fn board(&self) -> Board {
-            Board::of(&[self.0.clone()], GHOSTS.to_vec()).unwrap()
+            Board::of(std::slice::from_ref(&self.0), GHOSTS.to_vec()).unwrap()
         }
     }
 
@@ -621,7 +621,7 @@ mod tests {
     #[test]
     fn where_there_is_no_progress_it_is_said() {
         let folder = Folder::with(&[("readme.txt", b"")]);
-        let refused = Board::of(&[folder.0.clone()], GHOSTS.to_vec()).unwrap_err().to_string();
+        let refused = Board::of(std::slice::from_ref(&folder.0), GHOSTS.to_vec()).unwrap_err().to_string();
         assert!(refused.starts_with("there is no progress file here; "), "{refused}");
         let refused = Board::of(&[folder.0.join("lost.jsonl")], GHOSTS.to_vec()).unwrap_err().to_string();
         assert!(refused.contains("lost.jsonl is left out: "), "{refused}");
