@@ -21,6 +21,8 @@ use std::{
 
 use ghosts::{exercise, ghosts::ALL};
 
+use crate::copy::{Copy, target};
+
 /// What a check may take, in times of what hello world takes.
 const GOAL: f64 = 1.2;
 
@@ -53,13 +55,14 @@ mod tests {
 
 fn main() {
     let rounds = if surroundings::rehearsal() { 1 } else { 9 };
-    let copy = copy::of_the_workspace("loop");
-    let mut hello = Crate::hello(&copy);
+    let place = Copy::of_the_clone("loop");
+    let copy = place.root();
+    let mut hello = Crate::hello(copy);
     println!("\nfrom save to verdict, {}", surroundings::machine());
     println!("medians of {rounds} rounds, both in each; the goal is {GOAL} times hello world\n");
     println!("{:26}{:>14}{:>16}{:>8}", "exercise", "cargo test", "ghosts check", "ratio");
     for ghost in ALL {
-        let mut exercise = Crate::exercise(&copy, ghost.slug);
+        let mut exercise = Crate::exercise(copy, ghost.slug);
         // Warm: all is built, and every file was read.
         for number in 0..2 {
             hello.judged_after_edit(number);
@@ -75,7 +78,6 @@ fn main() {
         let goal = if ratio <= GOAL { "met" } else { "missed" };
         println!("{:26}{:>11} ms{:>13} ms{ratio:>8.2}  {goal}", ghost.slug, theirs.as_millis(), ours.as_millis());
     }
-    fs::remove_dir_all(&copy).expect("a copy of our own");
 }
 
 /// A crate that is edited and judged.
@@ -101,14 +103,14 @@ impl Crate {
         fs::write(folder.join("Cargo.toml"), own.to_string()).expect("a file of our own");
         fs::copy(copy.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a file of our own");
         let mut judge = Command::new(env!("CARGO"));
-        judge.arg("test").current_dir(folder).env("CARGO_TARGET_DIR", copy::target());
+        judge.arg("test").current_dir(folder).env("CARGO_TARGET_DIR", target());
         Self { source: copy.join("hello/src/main.rs"), text: HELLO.to_owned(), judge }
     }
 
     fn exercise(copy: &Path, slug: &str) -> Self {
         let ghosts = || {
             let mut ghosts = Command::new(env!("CARGO_BIN_EXE_ghosts"));
-            ghosts.current_dir(copy).env("CARGO_TARGET_DIR", copy::target());
+            ghosts.current_dir(copy).env("CARGO_TARGET_DIR", target());
             ghosts
         };
         let started = ghosts().args(["start", slug]).output().expect("the runner starts");

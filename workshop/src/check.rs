@@ -177,7 +177,8 @@ pub fn judge_until(
                 (false, ..) => None,
                 (true, Some(why), _) => Some(not(why)),
                 (true, None, None) => Some(not(&format!(
-                    "tests/interleavings.rs does not compile with this src/shared.rs ({})",
+                    "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to your \
+                     functions, and they are explored",
                     built.first_of_model
                 ))),
                 (true, None, Some(explored)) => Some(match explored? {
@@ -257,7 +258,7 @@ fn build(
         cargo.args(["--test", "interleavings"]);
     }
     let told = |line: &str| {
-        if line.contains("waiting for file lock on build directory") {
+        if line.contains("Blocking waiting for file lock") {
             tell(Meanwhile::WaitsForLock);
         } else if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
             tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
@@ -495,7 +496,8 @@ fn model_of(text: &mut String, interleavings: &Interleavings) {
         ),
         Interleavings::Fail { table } => {
             let _ = writeln!(text, "\n  {red}FAILS{red:#}       when the threads in src/shared.rs meet like this:\n");
-            table.lines().try_for_each(|line| writeln!(text, "{}", format!("  {line}").trim_end()))
+            // It is as wide as a terminal may be.
+            writeln!(text, "{}", table.trim_end())
         }
         Interleavings::NotApplicable { why } => {
             text.push_str(&format!("\n  {dim}not judged{dim:#}  "));
@@ -514,13 +516,14 @@ fn rest(root: &Path, slug: &str, interleavings: Option<&Interleavings>, text: &m
     if matches!(interleavings, Some(Interleavings::NotApplicable { .. })) {
         text.push_str(", as far as the promises go");
     }
+    let counted = |count: u64, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
     if let (Some(started), Some(solved)) = (summary.started_at, summary.solved_at) {
-        let minutes = solved.saturating_sub(started).div_ceil(60);
-        let _ = write!(text, " in {minutes} minutes, with {} checks and {} hints", summary.checks, summary.hints);
+        let minutes = counted(solved.saturating_sub(started).div_ceil(60), "minute");
+        let checks = counted(summary.checks as u64, "check");
+        let _ = write!(text, ": {minutes}, {checks}, {}", counted(summary.hints as u64, "hint"));
     }
     let _ =
         writeln!(text, ".\n\n  how we laid it   cargo ghosts solution {slug}\n  the chapter      book/src/{slug}.md");
-    if let Ok(next) = exercise::next(root) {
-        let _ = writeln!(text, "  the next one     cargo ghosts start {}", next.slug);
-    }
+    let next = exercise::next(root).map_or("list".to_owned(), |next| format!("start {}", next.slug));
+    let _ = writeln!(text, "  the next one     cargo ghosts {next}");
 }

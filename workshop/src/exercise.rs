@@ -164,8 +164,7 @@ pub fn next(root: &Path) -> Result<&'static Ghost, Refusal> {
 }
 
 fn invitation(slug: &str, case: &Case) -> String {
-    let mut text =
-        format!("{} ({slug}), about {} minutes, difficulty {} of 3\n", case.title, case.minutes, case.difficulty);
+    let mut text = format!("{}, about {} minutes, difficulty {} of 3\n", case.title, case.minutes, case.difficulty);
     text.push_str(&wrapped(&case.symptom, ""));
     text.push_str(&format!(
         "\n  read      {FOLDER}/{slug}/README.md\n  change    {FOLDER}/{slug}/src/\n  then      cargo ghosts check {slug}\n  \

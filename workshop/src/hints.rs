@@ -83,7 +83,7 @@ impl Hints {
             Some(last) if last.number < RUNGS.len() => {
                 format!("Next, {}: cargo ghosts hint {}\n", RUNGS[last.number], self.slug)
             }
-            _ => format!("After this there is only the solution: cargo ghosts solution {}\n", self.slug),
+            _ => format!("After this: cargo ghosts solution {}\n", self.slug),
         });
         text
     }

@@ -191,6 +191,8 @@ pub fn append(exercises: &Path, event: &Event) -> Result<(), Refusal> {
 const NEWER: &str = "a newer version of this workshop has written it";
 
 fn write_line(path: &Path, line: &str) -> io::Result<()> {
+    // Whoever takes a hint before the exercise has no such folder yet.
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let mut last = [b'\n'];
     if file.metadata()?.len() > 0 {

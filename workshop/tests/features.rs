@@ -1,16 +1,24 @@
 //! A library from outside has the same features whether all is built or one case: nothing is built twice, neither for
 //! `cargo test -p <slug>` nor for a learner's copy.
 
-use std::{collections::BTreeSet, process::Command};
+#[path = "copy/mod.rs"]
+mod copy;
 
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use copy::Copy;
 use ghosts::{ghosts::ALL, root};
 
 /// Each library from outside with its features, as cargo would build it for the given packages.
 fn libraries(packages: &[&str]) -> BTreeSet<String> {
+    libraries_in(&root(), &[&["--locked"], packages].concat())
+}
+
+fn libraries_in(folder: &Path, arguments: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
-            "--locked",
+            "--offline",
             "--edges",
             "normal,build,dev",
             "--prefix",
@@ -19,8 +27,8 @@ fn libraries(packages: &[&str]) -> BTreeSet<String> {
             "--format",
             "{p} [{f}]",
         ])
-        .args(packages)
-        .current_dir(root())
+        .args(arguments)
+        .current_dir(folder)
         .output()
         .expect("cargo starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -38,5 +46,17 @@ fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
             let other: Vec<String> = libraries(&["--package", &package]).difference(&all).cloned().collect();
             assert_eq!(other, [""; 0], "{package}: let `spec` turn on what is missing (tests/Cargo.toml)");
         }
+    }
+}
+
+#[test]
+fn an_exercise_is_built_from_the_same_libraries_as_the_workspace() {
+    let all = libraries(&["--workspace"]);
+    let copy = Copy::of_the_clone("libraries");
+    for ghost in ALL {
+        copy.ghosts(&["start", ghost.slug]);
+        let other = libraries_in(&copy.root().join("exercises").join(ghost.slug), &[]);
+        let other: Vec<String> = other.difference(&all).cloned().collect();
+        assert_eq!(other, [""; 0], "{}: let `spec` turn on what is missing (tests/Cargo.toml)", ghost.slug);
     }
 }

@@ -8,6 +8,7 @@ mod serving;
 
 mod browser;
 mod curl;
+mod exercises;
 mod skeleton;
 mod watch;
 mod webdriver;

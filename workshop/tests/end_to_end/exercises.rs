@@ -1,0 +1,153 @@
+//! A learner's exercises, built and judged: those that nobody has touched, wrong fixes and right ones, and hostile ones.
+
+use std::{fs, process::Output};
+
+use ghosts::{exercise::without_cause, generated, ghosts::ALL, root};
+use serde_json::Value;
+
+use crate::copy::{Copy, err, out};
+
+const LIB: &str = "exercises/hidden-flush/src/lib.rs";
+
+fn judged(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", out(output), err(output)))
+}
+
+fn broken(judged: &Value) -> Vec<&str> {
+    let promises = judged["report"]["promises"].as_array().expect("a report");
+    let broken = promises.iter().filter(|promise| promise["outcome"] == "broken");
+    broken.map(|promise| promise["key"].as_str().expect("a key")).collect()
+}
+
+/// A source of this clone as a learner would have written it.
+fn pasted(name: &str) -> String {
+    without_cause(&fs::read_to_string(root().join(name)).expect("a source of this clone"))
+}
+
+#[test]
+fn exercises_are_judged() {
+    let copy = Copy::of_the_clone("exercises");
+    every_exercise_begins_as_its_broken_twin(&copy);
+    a_half_solved_exercise_is_judged_by_plain_cargo_too(&copy);
+    fixes_are_told_from_near_misses(&copy);
+    the_model_is_judged_and_may_not_apply(&copy);
+    hostile_exercises_get_no_verdict_or_a_bad_one(&copy);
+}
+
+fn every_exercise_begins_as_its_broken_twin(copy: &Copy) {
+    for ghost in ALL {
+        let slug = ghost.slug;
+        assert_eq!(copy.ghosts(&["start", slug]).status.code(), Some(0), "{slug}");
+        let check = copy.ghosts(&["check", slug, "--json"]);
+        assert_eq!(check.status.code(), Some(1), "{slug}: {}", err(&check));
+        let judged = judged(&check);
+        let known = generated::verdicts(&root(), slug).expect("the generated verdicts");
+        assert_eq!(broken(&judged), known.broken, "{slug}");
+        assert_eq!(judged["looks_like"], Value::Array(Vec::new()), "{slug}");
+        let has_model = root().join(format!("cases/{slug}/src/shared.rs")).exists();
+        assert_eq!(judged["interleavings"]["outcome"] == "fail", has_model, "{slug}: {judged}");
+        let folder = format!("exercises/{slug}");
+        // The example is built too, and the sources stand as rustfmt has them.
+        for arguments in [&["build", "--example", "serve"] as &[&str], &["fmt", "--check"]] {
+            let output = copy.cargo_in(&folder, arguments);
+            assert!(output.status.success(), "{slug}: {arguments:?}: {}{}", out(&output), err(&output));
+        }
+    }
+}
+
+fn a_half_solved_exercise_is_judged_by_plain_cargo_too(copy: &Copy) {
+    let test = copy.cargo_in("exercises/hidden-flush", &["test"]);
+    assert_eq!(test.status.code(), Some(101));
+    assert!(out(&test).contains("hidden-flush: 5 of 8 promises kept"), "{}", out(&test));
+    // No cargo at the root knows of the exercises.
+    let metadata = copy.cargo_in("", &["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    assert!(metadata.status.success() && !out(&metadata).contains("-exercise"));
+}
+
+fn fixes_are_told_from_near_misses(copy: &Copy) {
+    copy.write(LIB, &pasted("cases/hidden-flush/src/near_misses/flush_timer.rs"));
+    let check = copy.ghosts(&["check", "hidden-flush"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(out(&check).contains("\nLooks like flush-timer, a fix that tempts and fails:\n"), "{}", out(&check));
+    let right = ["fixed/hidden-flush/src/lib.rs", "fixed/hidden-flush/tests/also_right/compression_layer.rs"];
+    for name in right {
+        copy.write(LIB, &pasted(name));
+        let check = copy.ghosts_in("exercises/hidden-flush/src", &["check"]);
+        assert_eq!(check.status.code(), Some(0), "{name}: {}{}", out(&check), err(&check));
+        assert!(out(&check).contains("hidden-flush: 8 of 8 promises kept"), "{}", out(&check));
+        assert!(out(&check).contains("\nLaid to rest: "), "{}", out(&check));
+    }
+    let progress = copy.read("exercises/progress.jsonl");
+    assert_eq!(progress.matches("\"event\":\"solved\"").count(), 1, "{progress}");
+}
+
+fn the_model_is_judged_and_may_not_apply(copy: &Copy) {
+    let folder = "exercises/ignored-deadline";
+    let twin = |file: &str| pasted(&format!("fixed/ignored-deadline/src/{file}"));
+    copy.write(&format!("{folder}/src/lib.rs"), &twin("lib.rs"));
+    copy.write(&format!("{folder}/src/shared.rs"), &twin("shared.rs"));
+    let check = copy.ghosts(&["check", "ignored-deadline"]);
+    assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
+    assert!(out(&check).contains("\n  holds       in all "), "{}", out(&check));
+    // Each promise is kept, and only the model sees that two threads can come between.
+    let racy = twin("shared.rs").replace("!self.settled.swap(true, SeqCst)", "!self.settled.load(SeqCst)");
+    copy.write(&format!("{folder}/src/shared.rs"), &racy);
+    let check = copy.ghosts(&["check", "ignored-deadline", "--json"]);
+    let racy = judged(&check);
+    assert_eq!((check.status.code(), &racy["interleavings"]["outcome"]), (Some(1), &"fail".into()), "{racy}");
+    // The core has another function now: it cannot be explored, and the promises are judged all the same.
+    copy.write(&format!("{folder}/src/lib.rs"), &twin("lib.rs").replace(".expire()", ".close()"));
+    copy.write(&format!("{folder}/src/shared.rs"), &twin("shared.rs").replace("fn expire(", "fn close("));
+    let check = copy.ghosts(&["check", "ignored-deadline"]);
+    assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
+    assert!(
+        out(&check).contains("tests/interleavings.rs\n              does not compile with this src/shared.rs"),
+        "{}",
+        out(&check)
+    );
+    assert!(out(&check).contains("\nLaid to rest, as far as the promises go: "), "{}", out(&check));
+    let test = copy.cargo_in(folder, &["test"]);
+    assert!(test.status.success(), "{}{}", out(&test), err(&test));
+    // There is no core any more.
+    copy.write(&format!("{folder}/src/lib.rs"), &pasted("fixed/ignored-deadline/tests/also_right/no_task.rs"));
+    fs::remove_file(copy.root().join(folder).join("src/shared.rs")).expect("a file of our own");
+    let check = copy.ghosts(&["check", "ignored-deadline"]);
+    assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
+    assert!(out(&check).contains("`mod shared` any more"), "{}", out(&check));
+}
+
+fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Copy) {
+    let fixed = pasted("fixed/hidden-flush/src/lib.rs");
+    let begins = |deed: &str| {
+        let begin = "pub fn app(logs: Router) -> Router {\n";
+        assert!(fixed.contains(begin));
+        fixed.replace(begin, &format!("{begin}    {deed}\n"))
+    };
+    let check = |lib: &str| {
+        copy.write(LIB, lib);
+        let check = copy.ghosts(&["check", "hidden-flush", "--json"]);
+        assert_eq!(check.status.code(), Some(1), "{}{}", out(&check), err(&check));
+        judged(&check)
+    };
+    let panics = check(&begins("assert!(std::env::args().count() == 0, \"hostile\");"));
+    assert_eq!(broken(&panics).len(), 8, "{panics}");
+    assert!(panics.to_string().contains("the app panicked at src/lib.rs:"), "{panics}");
+    for (deed, how) in [
+        ("std::process::exit(0);", "ended without a verdict: the app took its process down (exit code 0)"),
+        ("std::process::abort();", "ended without a verdict: the app took its process down"),
+    ] {
+        let ends = check(&begins(deed));
+        assert_eq!(ends["outcome"], "ended-without-verdict", "{deed}: {ends}");
+        assert!(ends["how"].as_str().expect("a sentence").starts_with(how), "{ends}");
+    }
+    let waits = check(&fixed.replace("let accepted = ", "std::future::pending::<()>().await;\n    let accepted = "));
+    assert_eq!(broken(&waits).len(), 8, "{waits}");
+    assert!(waits.to_string().contains("still waiting after"), "{waits}");
+    let refused = check(&begins("let x: u8 = \"no number\";"));
+    assert_eq!(refused["outcome"], "does-not-compile", "{refused}");
+    assert!(refused["errors"].as_str().expect("text").contains("error[E0308]: mismatched types"), "{refused}");
+    let half_saved = check(&fixed[..fixed.len() / 2]);
+    assert_eq!(half_saved["outcome"], "does-not-compile", "{half_saved}");
+    fs::remove_file(copy.root().join("exercises/hidden-flush/Cargo.toml")).expect("a file of our own");
+    assert_eq!(copy.ghosts(&["check", "hidden-flush"]).status.code(), Some(2));
+}

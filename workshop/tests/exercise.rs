@@ -1,0 +1,291 @@
+//! A learner's copy of each ghost, and the commands round it, but for what takes a build: that is in the end-to-end suite.
+
+#[path = "copy/mod.rs"]
+mod copy;
+
+use std::fs;
+
+use copy::{Copy, err, out};
+use ghosts::{
+    case, exercise,
+    ghosts::ALL,
+    progress::{self, Deed, Event},
+    root, solution,
+};
+
+fn refused(output: &std::process::Output) -> String {
+    assert_eq!(output.status.code(), Some(2), "{}{}", out(output), err(output));
+    assert_eq!(out(output), "");
+    err(output)
+}
+
+fn done(output: &std::process::Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(output), err(output));
+    out(output)
+}
+
+/// The files of the exercise of each ghost.
+fn exercises() -> impl Iterator<Item = (&'static str, Vec<(String, String)>)> {
+    ALL.iter().map(|ghost| {
+        let case = case::read(&root(), ghost.slug).expect("a case");
+        (ghost.slug, exercise::files(&root(), ghost, &case).expect("its files"))
+    })
+}
+
+#[test]
+fn an_exercise_does_not_give_its_cause_away() {
+    for (slug, files) in exercises() {
+        let twin = fs::read_to_string(root().join(format!("cases/{slug}/src/lib.rs"))).expect("the broken twin");
+        let cause = twin.lines().skip_while(|line| *line != "//! # Cause").skip(1).take_while(|line| *line != "//!");
+        let told: Vec<&str> = cause.map(|line| line.trim_start_matches("//! ")).collect();
+        assert!(!told.is_empty(), "{slug}");
+        for (name, text) in files.iter().filter(|(name, _)| name != "Cargo.lock") {
+            for given_away in ["ANCHOR", "# Cause", "# Cost", "# Start here", "near_miss", "expect(clippy", "reason ="]
+            {
+                let allowed = name == "tests/interleavings.rs" && given_away == "reason =";
+                assert!(allowed || !text.contains(given_away), "{slug}: {name} has `{given_away}`");
+            }
+            for line in &told {
+                assert!(!text.contains(line), "{slug}: {name} tells the cause: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn comments_inside_the_defect_go_and_those_that_say_what_it_is_for_stay() {
+    let source = "//! A desk.\n//!\n//! # Symptom\n//! Late.\n//!\n//! # Cause\n//! A lock.\n//!\n//! # Cost\n//! Much.\n\n\
+                  use std::mem;\n\n#[doc(hidden)]\npub mod near_misses;\n\n// Kept.\n// ANCHOR: defect\n/// Counts.\n\
+                  #[expect(\n    clippy::await_holding_lock,\n    reason = \"it is\"\n)]\nfn count() {\n    // Held too long.\n    \
+                  drop(1);\n}\n// ANCHOR_END: defect\n// Kept too.\n";
+    let expected = "//! A desk.\n//!\n//! # Symptom\n//! Late.\n\nuse std::mem;\n\n// Kept.\n/// Counts.\nfn count() {\n    \
+                    drop(1);\n}\n// Kept too.\n";
+    assert_eq!(exercise::without_cause(source), expected);
+}
+
+#[test]
+fn an_exercise_has_the_code_of_its_twin() {
+    let code = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+        lines.filter(|line| *line != "#[doc(hidden)]" && *line != "pub mod near_misses;").map(str::to_owned).collect()
+    };
+    for (slug, files) in exercises() {
+        for (name, text) in files.iter().filter(|(name, _)| name.starts_with("src/")) {
+            let twin = fs::read_to_string(root().join(format!("cases/{slug}/{name}"))).expect("a file of the twin");
+            if !twin.contains("#[expect(") {
+                assert_eq!(code(text), code(&twin), "{slug}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ghost_with_shared_state_has_its_model_in_the_exercise() {
+    for (slug, files) in exercises() {
+        let shared = root().join(format!("cases/{slug}/src/shared.rs")).exists();
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        for name in ["src/shared.rs", "tests/interleavings.rs"] {
+            assert_eq!(names.contains(&name), shared, "{slug}: {name}");
+        }
+    }
+}
+
+#[test]
+fn the_solution_gives_a_reason_for_every_piece() {
+    let copy = Copy::of_the_clone("solution");
+    for ghost in ALL {
+        done(&copy.ghosts(&["start", ghost.slug]));
+        let solution = solution::of(copy.root(), ghost).expect("a solution");
+        assert!(!solution.hunks.is_empty() && !solution.fix.is_empty(), "{}", ghost.slug);
+        let reasons = case::read(copy.root(), ghost.slug).expect("a case").reasons;
+        for reason in &reasons {
+            let told = solution.hunks.iter().any(|hunk| hunk.reasons.contains(&reason.why));
+            assert!(told, "cases/{}/case.toml: no piece changes `{}`", ghost.slug, reason.code);
+        }
+        for hunk in solution.hunks.iter().filter(|_| !reasons.is_empty()) {
+            assert!(!hunk.reasons.is_empty(), "cases/{}/case.toml has no reason for\n{}", ghost.slug, hunk.text);
+        }
+    }
+}
+
+#[test]
+fn start_makes_the_easiest_and_check_need_not_be_told_which() {
+    let copy = Copy::of_the_clone("start");
+    let said = done(&copy.ghosts(&["start"]));
+    assert!(said.contains("The captured context, about 20 minutes, difficulty 1 of 3"), "{said}");
+    assert!(said.contains("exercises/closure-captured-state/README.md"), "{said}");
+    let next = done(&copy.ghosts(&["start", "--json"]));
+    let next: serde_json::Value = serde_json::from_str(&next).expect("JSON");
+    assert_eq!((&next["schema"], &next["slug"]), (&1.into(), &"hidden-flush".into()));
+    // The slug is that of the folder, from any depth.
+    let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
+    assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
+    let said = refused(&copy.ghosts_in("exercises", &["hint"]));
+    assert_eq!(said, "ghosts: name the ghost, such as `hidden-flush`, or go into its folder in exercises/\n");
+}
+
+#[test]
+fn an_exercise_that_is_there_is_never_overwritten() {
+    let copy = Copy::of_the_clone("overwritten");
+    done(&copy.ghosts(&["start", "hidden-flush"]));
+    copy.write("exercises/hidden-flush/src/lib.rs", "mine");
+    let said = refused(&copy.ghosts(&["start", "hidden-flush"]));
+    assert!(said.starts_with("ghosts: exercises/hidden-flush is there already; `cargo ghosts check"), "{said}");
+    assert_eq!(copy.read("exercises/hidden-flush/src/lib.rs"), "mine");
+}
+
+#[test]
+fn reset_keeps_aside_what_was_there() {
+    let copy = Copy::of_the_clone("reset");
+    done(&copy.ghosts(&["start", "hidden-flush"]));
+    let beginning = copy.read("exercises/hidden-flush/src/lib.rs");
+    for (number, mine) in ["mine", "mine again"].into_iter().enumerate() {
+        copy.write("exercises/hidden-flush/src/lib.rs", mine);
+        copy.write("exercises/hidden-flush/notes.md", mine);
+        let kept = format!("exercises/.kept/hidden-flush-{}", number + 1);
+        let said = done(&copy.ghosts(&["reset", "hidden-flush"]));
+        assert_eq!(said, format!("exercises/hidden-flush is as it was in the beginning; what you had is in {kept}\n"));
+        assert_eq!(copy.read(&format!("{kept}/src/lib.rs")), mine);
+        assert_eq!(copy.read(&format!("{kept}/notes.md")), mine);
+        assert_eq!(copy.read("exercises/hidden-flush/src/lib.rs"), beginning);
+    }
+}
+
+#[test]
+fn what_cannot_be_judged_is_one_clear_sentence() {
+    let copy = Copy::of_the_clone("refused");
+    let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
+    assert_eq!(said, "ghosts: there is no exercises/hidden-flush; `cargo ghosts start hidden-flush` makes it\n");
+    let said = refused(&copy.ghosts(&["start", "hiden-flush"]));
+    assert_eq!(said, "ghosts: there is no ghost `hiden-flush`; did you mean `hidden-flush`?\n");
+    for path in ["../../x", "/etc", "..", "hidden-flush/src", ""] {
+        let said = refused(&copy.ghosts(&["start", path]));
+        assert!(said.starts_with(&format!("ghosts: there is no ghost `{path}`; ")), "{said}");
+    }
+    assert!(!copy.root().join("exercises").exists());
+    copy.write("exercises/hidden-flush", "a file");
+    for command in ["check", "start", "solution"] {
+        let said = refused(&copy.ghosts(&[command, "hidden-flush"]));
+        assert_eq!(
+            said,
+            "ghosts: exercises/hidden-flush is a file and no folder; move it away, then `cargo ghosts start \
+             hidden-flush` makes the exercise\n"
+        );
+    }
+    // Whoever says reset means it, and the file is kept.
+    done(&copy.ghosts(&["reset", "hidden-flush"]));
+    assert_eq!(copy.read("exercises/.kept/hidden-flush-1"), "a file");
+    fs::remove_file(copy.root().join("exercises/hidden-flush/Cargo.toml")).expect("a file of our own");
+    let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
+    assert_eq!(
+        said,
+        "ghosts: exercises/hidden-flush/Cargo.toml is gone; `cargo ghosts reset hidden-flush` begins anew, and keeps \
+         aside what you have\n"
+    );
+}
+
+#[test]
+fn a_manifest_that_is_nonsense_stops_cargo_in_its_own_exercise_only() {
+    let copy = Copy::of_the_clone("manifest");
+    for slug in ["hidden-flush", "swallowed-panic"] {
+        done(&copy.ghosts(&["start", slug]));
+    }
+    copy.write("exercises/hidden-flush/Cargo.toml", "[package\nname = 7");
+    let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
+    assert!(said.starts_with("ghosts: cargo cannot build exercises/hidden-flush; mend what it names, or"), "{said}");
+    assert!(said.contains("Cargo.toml"), "{said}");
+    for folder in ["", "exercises/swallowed-panic"] {
+        let metadata = copy.cargo_in(folder, &["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+        assert!(metadata.status.success(), "{folder}: {}", err(&metadata));
+    }
+}
+
+#[test]
+fn hints_come_one_a_call_and_all_can_be_read_again() {
+    let copy = Copy::of_the_clone("hints");
+    for (number, tells) in ["where to look", "what to ask", "the mechanism", "the fix"].into_iter().enumerate() {
+        let said = done(&copy.ghosts(&["hint", "hidden-flush"]));
+        assert!(said.starts_with(&format!("{} of 4, {tells}\n", number + 1)), "{said}");
+        assert_eq!(said.matches(" of 4, ").count(), 1, "{said}");
+    }
+    let said = done(&copy.ghosts(&["hint", "hidden-flush"]));
+    assert_eq!(said.matches(" of 4, ").count(), 4, "{said}");
+    // Whoever has solved it without hints may read them all, and has still taken none.
+    let exercises = exercise::exercises(copy.root());
+    progress::append(&exercises, &Event::now("swallowed-panic", Deed::Solved)).expect("a line");
+    let said = done(&copy.ghosts(&["hint", "swallowed-panic"]));
+    assert_eq!(said.matches(" of 4, ").count(), 4, "{said}");
+    let list = done(&copy.ghosts(&["list"]));
+    let line = |slug: &str| list.lines().find(|line| line.starts_with(slug)).expect("a line").to_owned();
+    assert!(line("hidden-flush").ends_with("2 of 3      not started, 4 hints"), "{list}");
+    assert!(line("swallowed-panic").ends_with("solved"), "{list}");
+}
+
+#[test]
+fn the_solution_is_not_shown_to_whoever_has_not_asked_for_it() {
+    let copy = Copy::of_the_clone("unasked");
+    done(&copy.ghosts(&["start", "hidden-flush"]));
+    // There is no terminal here to ask at.
+    let said = refused(&copy.ghosts(&["solution", "hidden-flush"]));
+    assert!(said.starts_with("ghosts: you have not laid hidden-flush to rest yet; "), "{said}");
+    let said = done(&copy.ghosts(&["solution", "hidden-flush", "--yes"]));
+    assert!(said.contains("+                Poll::Pending if this.unflushed > 0 => return this.flush(),"), "{said}");
+    let ours = fs::read_to_string(root().join("fixed/hidden-flush/src/lib.rs")).expect("the fixed twin");
+    copy.write("exercises/hidden-flush/src/lib.rs", &exercise::without_cause(&ours));
+    let exercises = exercise::exercises(copy.root());
+    progress::append(&exercises, &Event::now("hidden-flush", Deed::Solved)).expect("a line");
+    let said = done(&copy.ghosts(&["solution", "hidden-flush"]));
+    assert!(said.contains("Your files and ours are the same."), "{said}");
+}
+
+#[test]
+fn progress_of_a_newer_version_is_left_alone_and_what_cannot_be_read_is_named() {
+    let copy = Copy::of_the_clone("newer");
+    let newer = "{\"schema\":7,\"at\":\"noon\"}\n";
+    copy.write("exercises/progress.jsonl", newer);
+    let started = copy.ghosts(&["start", "hidden-flush"]);
+    done(&started);
+    assert_eq!(
+        err(&started),
+        "ghosts: your progress was not recorded: exercises/progress.jsonl, line 1: a newer version of this workshop has \
+         written it; update this clone with `git pull`\n"
+    );
+    assert_eq!(copy.read("exercises/progress.jsonl"), newer);
+    let list = done(&copy.ghosts(&["list"]));
+    assert!(list.contains("skipped in exercises/progress.jsonl: line 1: a newer version"), "{list}");
+    copy.write("exercises/progress.jsonl", "{\"schema\":1,\"at\":1,\"slug\":\"hid");
+    done(&copy.ghosts(&["hint", "hidden-flush"]));
+    let list = done(&copy.ghosts(&["list"]));
+    assert!(list.contains("skipped in exercises/progress.jsonl: line 1: no event: EOF"), "{list}");
+    assert!(list.contains("not started, 1 hint"), "{list}");
+}
+
+#[test]
+fn every_command_of_a_learner_speaks_json() {
+    let copy = Copy::of_the_clone("json");
+    for arguments in [
+        &["start", "hidden-flush"] as &[&str],
+        &["hint", "hidden-flush"],
+        &["list"],
+        &["solution", "hidden-flush", "--yes"],
+        &["reset", "hidden-flush"],
+    ] {
+        let text = done(&copy.ghosts(&[arguments, &["--json"]].concat()));
+        let value: serde_json::Value = serde_json::from_str(&text).expect("one document");
+        assert_eq!(value["schema"], 1, "{arguments:?}");
+    }
+}
+
+#[test]
+fn no_line_for_a_learner_is_wider_than_80_columns() {
+    let copy = Copy::of_the_clone("narrow");
+    let mut text = String::new();
+    for ghost in ALL {
+        text.push_str(&done(&copy.ghosts(&["start", ghost.slug])));
+        (0..5).for_each(|_| text.push_str(&done(&copy.ghosts(&["hint", ghost.slug]))));
+    }
+    text.push_str(&done(&copy.ghosts(&["list"])));
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+}
