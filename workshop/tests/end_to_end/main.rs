@@ -9,6 +9,7 @@ mod serving;
 mod browser;
 mod curl;
 mod exercises;
+mod kit;
 mod skeleton;
 mod watch;
 mod webdriver;
