@@ -257,11 +257,9 @@ fn built(root: &Path) -> Result<(), Check> {
     let run = |folder: &Path, arguments: &[&str], what: &str| followed(folder, arguments, what).map_err(cannot);
     // What only other systems need need not be here.
     let host = host(root);
-    let fetch = |more: &[&str]| {
-        run(root, &[&["fetch", "--locked", "--target", &host], more].concat(), "looking for the sources")
-    };
-    if !fetch(&["--offline"])?.0 {
-        let (fetched, said) = fetch(&[])?;
+    let fetch = ["fetch", "--locked", "--target", &host];
+    if !run(root, &[&fetch, &["--offline"] as &[&str]].concat(), "looking for the sources")?.0 {
+        let (fetched, said) = run(root, &fetch, "fetching what is not here")?;
         if !fetched {
             return Err(unfetched(&said));
         }
