@@ -12,5 +12,6 @@ mod exercises;
 mod kit;
 mod proxies;
 mod skeleton;
+mod sqlite;
 mod watch;
 mod webdriver;
