@@ -91,7 +91,7 @@ enum Command {
         #[arg(long)]
         wire: bool,
     },
-    /// The next of four hints: where to look, what to ask, the mechanism, the fix
+    /// The next of four hints, from where to look to the fix
     #[command(after_help = "Examples:
   cargo ghosts hint hidden-flush
   cd exercises/hidden-flush && cargo ghosts hint")]

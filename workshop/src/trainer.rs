@@ -47,7 +47,8 @@ pub enum Command {
     },
     /// Who has solved what, from the participants' progress files
     #[command(after_help = "Examples:
-  cargo ghosts board collected/                  ada.jsonl, bob.jsonl, or a folder for each
+  cargo ghosts board ada.jsonl bob.jsonl
+  cargo ghosts board collected/
   cargo ghosts board collected/ --html board.html")]
     Board {
         /// Progress files, each named after its participant, or folders of them
