@@ -28,8 +28,8 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, to be mended by you
-  cargo ghosts check hidden-flush                 whether you have laid it to rest
+  cargo ghosts start hidden-flush                 the broken twin, for you to mend
+  cargo ghosts check hidden-flush                 whether it is laid to rest
   cargo run -- book                               the book, in a browser";
 
 #[derive(Debug, Subcommand)]
@@ -67,7 +67,7 @@ enum Command {
         /// The ghost
         slug: String,
     },
-    /// An exercise: the broken twin, to be mended by you
+    /// An exercise: the broken twin, for you to mend
     #[command(after_help = "Examples:
   cargo ghosts start
   cargo ghosts start hidden-flush")]
@@ -99,7 +99,7 @@ enum Command {
         /// The ghost; inside its exercise it need not be named
         slug: Option<String>,
     },
-    /// The fix, as a difference to your files, with the reason of each piece
+    /// The fix, as a difference to your files, with reasons
     #[command(after_help = "Examples:
   cargo ghosts solution hidden-flush
   cargo ghosts solution hidden-flush --yes")]
@@ -110,7 +110,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Your exercise as it was in the beginning; what you have is kept aside
+    /// Your exercise as it was; what you have is kept aside
     #[command(after_help = "Examples:
   cargo ghosts reset hidden-flush")]
     Reset {
