@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, for you to mend
+  cargo ghosts start hidden-flush                 the broken twin, yours to mend
   cargo ghosts check hidden-flush                 whether it is laid to rest
   cargo run -- book                               the book, in a browser";
 
@@ -67,7 +67,7 @@ enum Command {
         /// The ghost
         slug: String,
     },
-    /// An exercise: the broken twin, for you to mend
+    /// An exercise: the broken twin, yours to mend
     #[command(after_help = "Examples:
   cargo ghosts start
   cargo ghosts start hidden-flush")]
