@@ -11,7 +11,7 @@ use std::{
 use ghosts::root;
 
 /// What a clone has and a copy does not need: what is built, what learners have, and what only git knows.
-const LEFT_OUT: [&str; 5] = ["target", "exercises", ".git", "book/book", "vendor"];
+const LEFT_OUT: [&str; 4] = ["target", "exercises", ".git", "book/book"];
 
 /// A copy of this clone in the temporary folder of this build; it is removed when it is dropped.
 pub(crate) struct Copy {
