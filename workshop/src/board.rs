@@ -431,9 +431,12 @@ fn write(file: &Path, html: &str) -> Result<(), Refusal> {
     }
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
-    fs::write(&beside, html)
-        .and_then(|()| fs::rename(&beside, file))
-        .map_err(|error| Refusal::new(format!("cannot write {shown}: {error}")))
+    let written = fs::write(&beside, html).and_then(|()| fs::rename(&beside, file));
+    written.map_err(|error| {
+        // Half a board is of use to nobody.
+        let _ = fs::remove_file(&beside);
+        Refusal::new(format!("cannot write {shown}: {error}"))
+    })
 }
 
 #[cfg(test)]
