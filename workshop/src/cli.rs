@@ -68,7 +68,7 @@ enum Command {
         /// The ghost
         slug: String,
     },
-    /// An exercise: the broken twin, to be mended by you
+    /// An exercise: the broken twin, yours to mend
     #[command(after_help = "Examples:
   cargo ghosts start
   cargo ghosts start hidden-flush")]
