@@ -85,6 +85,16 @@ pub const ALL: &[Ghost] = &[
             app(bank, seal, ledger, budget)
         },
     },
+    Ghost {
+        slug: "unready-clone",
+        broken: || spec::unready_clone::check(unready_clone::layer),
+        fixed: || spec::unready_clone::check(unready_clone_fixed::layer),
+        near_misses: || near_misses(unready_clone::near_misses::ALL, spec::unready_clone::check),
+        serve: |fixed| match fixed {
+            true => spec::unready_clone::stand_ins(unready_clone_fixed::layer()),
+            false => spec::unready_clone::stand_ins(unready_clone::layer()),
+        },
+    },
 ];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
