@@ -184,7 +184,12 @@ async fn ready_keeps_its_place(lab: Lab, app: App) -> Proof {
     let mut ada = desk.caller("ada");
     let mut ben = ada.twin("ben");
     ada.ready().await?;
-    let waits = desk.scene.spawn(async move { ben.send(10).await });
+    let waits = desk.scene.spawn(async move {
+        ben.ready().await?;
+        // He takes his time, as a caller may.
+        sleep(Duration::from_millis(10)).await;
+        ben.call(10).await
+    });
     sleep(Duration::from_millis(5)).await;
     ada.call(20).await?;
     waits.abort();
@@ -464,7 +469,7 @@ impl Caller {
                 scene.note(&lane, format!("gets no answer, but an error: {error}"));
                 Failed(error)
             })?;
-            let ids = ids(answer.headers());
+            let ids = ids(&scene, answer.headers());
             scene.note(&lane, format!("gets {} (x-request-id: {})", answer.status().as_u16(), ids.join(", ")));
             Ok(Answer { at_ms: scene.now_ms(), ids })
         }
@@ -503,9 +508,12 @@ fn asking(length: u64) -> Request {
     request.body(Body::empty()).expect("a request of known parts")
 }
 
-fn ids(headers: &HeaderMap) -> Vec<String> {
-    let ids = headers.get_all("x-request-id").iter();
-    ids.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()).collect()
+/// The ids in the headers, which the scene names in the order in which it sees them.
+fn ids(scene: &Scene, headers: &HeaderMap) -> Vec<String> {
+    let ids: Vec<_> =
+        headers.get_all("x-request-id").iter().map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()).collect();
+    ids.iter().for_each(|id| drop(scene.id(id)));
+    ids
 }
 
 /// The service behind the layer, which all its instances are doors to.
@@ -565,7 +573,7 @@ impl Behind {
         let length =
             path.rsplit('/').next().and_then(|length| length.parse().ok()).expect("a path of the specification's");
         let mut state = self.state();
-        state.calls.push(Call { path: path.clone(), at_ms, ids: ids(request.headers()) });
+        state.calls.push(Call { path: path.clone(), at_ms, ids: ids(&self.scene, request.headers()) });
         state.running += 1;
         state.most_running = state.most_running.max(state.running);
         let fails = state.fails == Some(Failure::InCall);
