@@ -4,7 +4,7 @@ use std::{
     any::Any,
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,7 +35,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::lab::{
-    Broken, Feed, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, require,
+    Broken, Feed, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
     wire::{Connection, Pending, Server},
 };
 
@@ -989,8 +989,4 @@ impl http_body::Body for Unfused {
         self.frames -= 1;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"letters")))))
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
