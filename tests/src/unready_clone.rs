@@ -5,7 +5,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -30,7 +30,7 @@ use tower::{
     util::{BoxCloneSyncService, BoxCloneSyncServiceLayer},
 };
 
-use crate::lab::{Broken, Lab, Limits, Proof, Report, Scene, Specification, control, require};
+use crate::lab::{Broken, Lab, Limits, Proof, Report, Scene, Specification, control, locked, require};
 
 /// The service behind the layer: boxed, and each clone of it with a readiness of its own.
 pub type Inner = BoxCloneSyncService<Request, Response, BoxError>;
@@ -133,7 +133,7 @@ where
 }
 
 async fn called_where_ready(lab: Lab, app: App) -> Proof {
-    let desk = Desk::open(lab.scene("two places, one call after the other"), &app, 2).await?;
+    let desk = Desk::open(lab.scene("one call after the other"), &app, PLENTY).await?;
     let ada = desk.caller("ada");
     for mut caller in [ada.twin("ada"), ada.twin("ben")] {
         caller.send(10).await?;
@@ -142,7 +142,7 @@ async fn called_where_ready(lab: Lab, app: App) -> Proof {
         desk.called_where_ready()?;
     }
 
-    let desk = Desk::open(lab.scene("two places, two calls at a time"), &app, 2).await?;
+    let desk = Desk::open(lab.scene("two calls at a time"), &app, PLENTY).await?;
     let mut ada = desk.caller("ada");
     ada.ready().await?;
     let call = desk.scene.spawn(ada.call(20));
@@ -150,7 +150,7 @@ async fn called_where_ready(lab: Lab, app: App) -> Proof {
     answered(call.await)?;
     desk.called_where_ready()?;
 
-    let desk = Desk::open(lab.scene("two places, a clone of a service that is ready"), &app, 2).await?;
+    let desk = Desk::open(lab.scene("a clone of a service that is ready"), &app, PLENTY).await?;
     let mut ada = desk.caller("ada");
     ada.ready().await?;
     ada.twin("ben").send(10).await?;
@@ -259,7 +259,7 @@ async fn nothing_left_reserved(lab: Lab, app: App) -> Proof {
 }
 
 async fn errors_unchanged(lab: Lab, app: App) -> Proof {
-    let desk = Desk::open(lab.scene("a call fails"), &app, 1).await?;
+    let desk = Desk::open(lab.scene("a call fails"), &app, PLENTY).await?;
     let mut ada = desk.caller("ada");
     desk.behind.state().fails = Some(Failure::InCall);
     ada.ready().await?;
@@ -267,14 +267,14 @@ async fn errors_unchanged(lab: Lab, app: App) -> Proof {
     desk.behind.state().fails = None;
     ada.send(10).await?;
 
-    let desk = Desk::open(lab.scene("the service is never ready again"), &app, 1).await?;
+    let desk = Desk::open(lab.scene("the service is never ready again"), &app, PLENTY).await?;
     let mut ada = desk.caller("ada");
     desk.behind.state().fails = Some(Failure::InPollReady);
     is_unchanged(ada.ready().await.err(), Failure::InPollReady)
 }
 
 async fn id_of_its_own(lab: Lab, app: App) -> Proof {
-    let desk = Desk::open(lab.scene("three places, three callers, nine calls"), &app, 3).await?;
+    let desk = Desk::open(lab.scene("three callers, nine calls"), &app, PLENTY).await?;
     let ada = desk.caller("ada");
     // The layer has wrapped two services: one for ada and ben, another for cem.
     let mut callers = [ada.twin("ben"), desk.caller("cem"), ada];
@@ -367,6 +367,9 @@ async fn lives_with_a_buffer(lab: Lab, app: App) -> Proof {
 }
 
 // ===== What the specification supplies =====
+
+/// More places than are taken, also where each caller leaves one reserved.
+const PLENTY: usize = 16;
 
 /// A layer with its surroundings, in one scene.
 struct Desk {
@@ -564,7 +567,7 @@ type Serving = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
 
 impl Behind {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Serves a request for as many milliseconds as its path says. The place is free when that is over, or given up.
