@@ -114,21 +114,20 @@ where
         sleep(Duration::from_secs(pages)).await;
         format!("a report of {pages} pages\n")
     };
-    let shop = Router::new().route("/reports/{pages}", get(report)).route("/health", get(|| async { "well\n" }));
     let failed = |error: BoxError| async move { (StatusCode::BAD_GATEWAY, error.to_string()) };
     let unlimited = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(failed))
         .layer(&layer)
         .layer_fn(Inner::new)
         .map_err(BoxError::from)
-        .service(shop.clone());
+        .service(get(|| async { "well\n" }));
     let limited = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(failed))
         .layer(&layer)
         .layer_fn(Inner::new)
         .concurrency_limit(2)
         .map_err(BoxError::from)
-        .service(shop);
+        .service(get(report));
     Router::new().route_service("/health", unlimited).route_service("/reports/{pages}", limited)
 }
 
