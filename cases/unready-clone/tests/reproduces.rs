@@ -1,10 +1,11 @@
 //! A place is reserved with one service and a clone of it is called, and every patch that leaves the reservation behind
 //! fails otherwise.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::get};
 use spec::unready_clone::check;
+use tokio::time::timeout;
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
 use unready_clone::{layer, near_misses};
 
@@ -52,6 +53,18 @@ async fn by_hand_two_calls_of_router_layer_hide_it_and_one_stack_does_not() {
 
     assert_eq!(apart.oneshot(request()).await.unwrap().status(), 200);
     assert!(tokio::spawn(stack.oneshot(request())).await.unwrap_err().is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_hand_a_server_hides_a_clone_that_is_asked_and_a_client_waits_for_itself() {
+    let stack =
+        ServiceBuilder::new().layer(near_misses::oneshot_on_a_clone::layer()).layer(ConcurrencyLimitLayer::new(1));
+    let server = Router::new().route("/", get(async || "well")).layer(stack.clone());
+    let mut client = stack.service_fn(answer);
+
+    assert_eq!(server.oneshot(request()).await.unwrap().status(), 200);
+    let call = client.ready().await.unwrap().call(request());
+    assert!(timeout(Duration::from_secs(3600), call).await.is_err());
 }
 
 #[test]
