@@ -152,6 +152,15 @@ async fn called_where_ready(lab: Lab, app: App) -> Proof {
     ada.ready().await?;
     ada.twin("ben").send(10).await?;
     ada.call(10).await?;
+    desk.called_where_ready()?;
+
+    let desk = Desk::open(lab.scene("a call after one that fails"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    desk.behind.state().fails = Some(Failure::InCall);
+    // What comes of it is another promise.
+    let _ = ada.send(10).await;
+    desk.behind.state().fails = None;
+    ada.send(10).await?;
     desk.called_where_ready()
 }
 

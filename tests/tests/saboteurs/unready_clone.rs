@@ -30,6 +30,7 @@ enum Fault {
     GoesOnWithoutCaller,
     ForgetsWhenDropped,
     CallsTwice,
+    TriesAgainUnasked,
 }
 
 #[test]
@@ -53,6 +54,7 @@ fn each_spoilt_layer_is_rejected_for_its_own_reason() {
         (Fault::GoesOnWithoutCaller, "nothing-left-reserved"),
         (Fault::ForgetsWhenDropped, "nothing-left-reserved"),
         (Fault::CallsTwice, "called-where-ready"),
+        (Fault::TriesAgainUnasked, "called-where-ready"),
     ] {
         let report = check(move || Stamp(fault));
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
@@ -135,9 +137,20 @@ impl Service<Request> for Stamped {
             _ => drop(headers.insert("x-request-id", id.clone())),
         }
         let inner = self.inner.as_mut().expect("it has not been dropped");
+        let again = Request::get(request.uri()).header("x-request-id", "again");
+        let again = again.body(Default::default()).expect("a path that was one before");
+        if fault == Fault::TriesAgainUnasked {
+            let (answer, mut inner) = (inner.call(request), inner.clone());
+            return Box::pin(async move {
+                let mut answer = match answer.await {
+                    Err(_) => inner.call(again).await?,
+                    Ok(answer) => answer,
+                };
+                answer.headers_mut().insert("x-request-id", id);
+                Ok(answer)
+            });
+        }
         if fault == Fault::CallsTwice {
-            let mut again = Request::get(request.uri()).body(Default::default()).expect("a path");
-            again.headers_mut().insert("x-request-id", HeaderValue::from_static("again"));
             drop(inner.call(again));
         }
         let answer = inner.call(request);
