@@ -576,8 +576,11 @@ impl Behind {
         let (path, at_ms) = (request.uri().path().to_owned(), self.scene.now_ms());
         // A layer may have changed the path; its request then takes no time.
         let length = path.rsplit('/').next().and_then(|length| length.parse().ok()).unwrap_or_default();
+        let ids = ids(request.headers());
+        // The names are given out in this order, whoever is answered first.
+        named(&self.scene, &ids);
         let mut state = self.state();
-        state.calls.push(Call { path: path.clone(), at_ms, ids: ids(request.headers()) });
+        state.calls.push(Call { path: path.clone(), at_ms, ids });
         state.running += 1;
         state.most_running = state.most_running.max(state.running);
         let fails = state.fails == Some(Failure::InCall);
