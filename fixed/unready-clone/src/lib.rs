@@ -77,11 +77,11 @@ where
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
 
+    // ANCHOR: fix
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    // ANCHOR: fix
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = self.issue();
         let span = info_span!("request", id = ?id);
