@@ -173,7 +173,7 @@ async fn not_ready_at_the_limit(lab: Lab, app: App) -> Proof {
         let call = desk.scene.spawn(ada.call(20));
         desk.scene.settle().await;
         let running = desk.behind.state().running;
-        require(running == 1, "a caller was told that it may call, and its call did not reach the service")?;
+        require(running == 1, "the layer said that it was ready, and a call did not reach the service")?;
 
         let next = if who == "a clone" { &mut ben } else { &mut ada };
         next.ready().await?;
@@ -201,7 +201,7 @@ async fn ready_keeps_its_place(lab: Lab, app: App) -> Proof {
     waits.abort();
     let reached = desk.behind.state().calls.iter().find(|call| call.path == "/reports/20").map(|call| call.at_ms);
     let at = reached.map_or("never".to_owned(), |at| format!("at {at} ms"));
-    require(reached == Some(5), format!("ada was told ready and called at 5 ms, and reached the service {at}"))
+    require(reached == Some(5), format!("the layer was ready for ada, and her call of 5 ms reached the service {at}"))
 }
 
 async fn calls_overlap(lab: Lab, app: App) -> Proof {
@@ -448,9 +448,9 @@ impl Caller {
     }
 
     async fn ready(&mut self) -> Result<(), Failed> {
-        self.scene.note(&self.lane, "asks whether it may call");
+        self.scene.note(&self.lane, "asks whether the layer is ready");
         match self.service.ready().await {
-            Ok(_) => self.scene.note(&self.lane, "is told that it may"),
+            Ok(_) => self.scene.note(&self.lane, "is told that it is"),
             Err(error) => {
                 self.scene.note(&self.lane, format!("is told an error: {error}"));
                 return Err(Failed(error));
@@ -685,11 +685,12 @@ impl Service<Request> for Probe {
 
     fn call(&mut self, request: Request) -> Serving {
         let (number, place, path) = (self.number(), self.place.take(), request.uri().path());
-        let reserved = if place.is_some() { "" } else { ", which has reserved no place" };
-        let asked = format!("GET {path} at instance {number}{reserved}");
-        self.behind.scene.note("service", format!("is asked for {asked}"));
-        if place.is_none() {
-            let unready = format!("the service was called for {asked}");
+        let asked = format!("GET {path} at instance {number}");
+        if place.is_some() {
+            self.behind.scene.note("service", format!("is asked for {asked}"));
+        } else {
+            self.behind.scene.note("service", format!("is asked for {asked}, with no place"));
+            let unready = format!("the service was called for {asked}, which has reserved no place");
             self.behind.state().unready.get_or_insert(unready);
         }
         self.behind.serve(&request, place)
