@@ -20,5 +20,5 @@ pub mod lab;
 pub mod swallowed_panic;
 pub mod unready_clone;
 
-pub use child::{Ended, in_child, in_child_within};
+pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
 pub use lab::{Limits, Report};
