@@ -102,33 +102,45 @@ pub fn judge(app: App, limits: Limits) -> Report {
         .judge(limits)
 }
 
-/// Believable surroundings: a print shop that takes a second for each page of a report and prints two at a time. Whether it
-/// is well can be asked through the same layer, with no limit behind. Call it inside a runtime.
-pub fn stand_ins<L>(layer: L) -> Router
-where
-    L: Layer<Inner>,
-    L::Service: Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
-{
-    let report = |Path(pages): Path<u64>| async move {
-        eprintln!("printer: begins a report of {pages} pages");
-        sleep(Duration::from_secs(pages)).await;
-        format!("a report of {pages} pages\n")
-    };
-    let failed = |error: BoxError| async move { (StatusCode::BAD_GATEWAY, error.to_string()) };
-    let unlimited = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(failed))
-        .layer(&layer)
-        .layer_fn(Inner::new)
-        .map_err(BoxError::from)
-        .service(get(|| async { "well\n" }));
-    let limited = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(failed))
-        .layer(&layer)
-        .layer_fn(Inner::new)
-        .concurrency_limit(2)
-        .map_err(BoxError::from)
-        .service(get(report));
-    Router::new().route_service("/health", unlimited).route_service("/reports/{pages}", limited)
+/// Believable surroundings for a layer.
+pub fn stand_ins() -> PrintShop {
+    PrintShop
+}
+
+/// A print shop that takes a second for each page of a report and prints two at a time. Whether it is well can be asked
+/// through the same layer, with no limit behind.
+#[derive(Debug)]
+pub struct PrintShop;
+
+impl PrintShop {
+    /// The routes of the shop behind `layer`.
+    pub fn behind<L>(self, layer: L) -> Router
+    where
+        L: Layer<Inner>,
+        L::Service:
+            Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        let report = |Path(pages): Path<u64>| async move {
+            eprintln!("printer: begins a report of {pages} pages");
+            sleep(Duration::from_secs(pages)).await;
+            format!("a report of {pages} pages\n")
+        };
+        let failed = |error: BoxError| async move { (StatusCode::BAD_GATEWAY, error.to_string()) };
+        let unlimited = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(failed))
+            .layer(&layer)
+            .layer_fn(Inner::new)
+            .map_err(BoxError::from)
+            .service(get(|| async { "well\n" }));
+        let limited = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(failed))
+            .layer(&layer)
+            .layer_fn(Inner::new)
+            .concurrency_limit(2)
+            .map_err(BoxError::from)
+            .service(get(report));
+        Router::new().route_service("/health", unlimited).route_service("/reports/{pages}", limited)
+    }
 }
 
 async fn called_where_ready(lab: Lab, app: App) -> Proof {

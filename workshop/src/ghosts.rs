@@ -1,7 +1,7 @@
 //! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
 
 use axum::Router;
-use spec::Report;
+use spec::{Report, unready_clone::BoxedLayer};
 
 use crate::Refusal;
 
@@ -90,9 +90,13 @@ pub const ALL: &[Ghost] = &[
         broken: || spec::unready_clone::check(unready_clone::layer),
         fixed: || spec::unready_clone::check(unready_clone_fixed::layer),
         near_misses: || near_misses(unready_clone::near_misses::ALL, spec::unready_clone::check),
-        serve: |fixed| match fixed {
-            true => spec::unready_clone::stand_ins(unready_clone_fixed::layer()),
-            false => spec::unready_clone::stand_ins(unready_clone::layer()),
+        serve: |fixed| {
+            let layer = || match fixed {
+                true => BoxedLayer::new(unready_clone_fixed::layer()),
+                false => BoxedLayer::new(unready_clone::layer()),
+            };
+            let shop = spec::unready_clone::stand_ins();
+            shop.behind(layer())
         },
     },
 ];
