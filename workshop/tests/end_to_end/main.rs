@@ -1,5 +1,5 @@
-//! The twins and the book, seen with programs from outside. Needs the packages `chromium`, `chromium-driver`, `curl`,
-//! `git` and `tmux`; `.ci/run` installs what is missing.
+//! The twins and the book, seen with programs from outside. Needs the packages `chromium`, `chromium-driver`, `curl`, `git`,
+//! `haproxy`, `nginx` and `tmux`; `.ci/run` installs what is missing.
 
 #[path = "../copy/mod.rs"]
 mod copy;
@@ -8,6 +8,7 @@ mod serving;
 
 mod browser;
 mod curl;
+mod proxies;
 mod skeleton;
 mod watch;
 mod webdriver;
