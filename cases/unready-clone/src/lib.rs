@@ -10,8 +10,8 @@
 //! 2. A request comes.
 //!
 //! # Cause
-//! `poll_ready` reserves a place with `self.inner`, and a reservation belongs to the instance that made it. `call` then
-//! calls a clone, which has none. The place stays with `self.inner`, and is never used.
+//! `poll_ready` reserves a place with `self.inner`, and a reservation belongs to the instance that made it. Called is then a
+//! clone, which has none. The place stays with `self.inner`, and is never used.
 //!
 //! # Cost
 //! All requests, where the service behind insists on its contract. Where it does not, more of them than the limit allows,
