@@ -17,6 +17,7 @@ pub mod closure_captured_state;
 pub mod hidden_flush;
 pub mod ignored_deadline;
 pub mod lab;
+pub mod leaked_permit;
 pub mod lying_health_check;
 pub mod swallowed_panic;
 pub mod unready_clone;

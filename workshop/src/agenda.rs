@@ -357,7 +357,7 @@ mod tests {
     use super::*;
     use crate::root;
 
-    const FAMILIES: [Family; 4] = [Family::State, Family::Streams, Family::Failure, Family::Time];
+    const FAMILIES: [Family; 5] = [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Load];
 
     fn candidates() -> Vec<Candidate> {
         let read = |slug: &str| Candidate { slug: slug.to_owned(), case: case::read(&root(), slug).unwrap() };

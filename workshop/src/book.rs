@@ -118,7 +118,7 @@ fn chapters(root: &Path, entries: &[Entry], faults: &mut Vec<String>) -> Result<
         }
         titles.insert(case.title, page);
     }
-    let parts = [Family::State, Family::Streams, Family::Failure, Family::Time].map(heading);
+    let parts = [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Load].map(heading);
     for entry in entries.iter().filter(|entry| parts.contains(&entry.part.as_str())) {
         if !titles.contains_key(&entry.title) {
             faults.push(format!("{SUMMARY}:{}: no case has the title `{}`", entry.line, entry.title));
@@ -133,6 +133,7 @@ fn heading(family: Family) -> &'static str {
         Family::Streams => "Streams",
         Family::Failure => "Failure",
         Family::Time => "Time",
+        Family::Load => "Load",
     }
 }
 

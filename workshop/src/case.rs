@@ -55,6 +55,8 @@ pub enum Family {
     Failure,
     /// When a layer ends.
     Time,
+    /// What a layer cannot carry.
+    Load,
 }
 
 impl Family {
@@ -65,6 +67,7 @@ impl Family {
             Self::Streams => "streams",
             Self::Failure => "failure",
             Self::Time => "time",
+            Self::Load => "load",
         }
     }
 }

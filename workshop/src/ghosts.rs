@@ -110,6 +110,22 @@ pub const ALL: &[Ghost] = &[
             app(database, pool, period)
         },
     },
+    Ghost {
+        slug: "leaked-permit",
+        broken: || spec::leaked_permit::check(leaked_permit::app),
+        fixed: || spec::leaked_permit::check(leaked_permit_fixed::app),
+        near_misses: || near_misses(leaked_permit::near_misses::ALL, spec::leaked_permit::check),
+        serve: |fixed| {
+            let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
+            let (size, wait, connect) = spec::leaked_permit::stand_ins();
+            #[cfg(feature = "sqlite")]
+            let connect = {
+                drop(connect);
+                crate::sqlite::stand_in()
+            };
+            app(size, wait, connect)
+        },
+    },
 ];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {

@@ -28,6 +28,8 @@ pub mod serve;
 pub mod show;
 pub mod skeleton;
 pub mod solution;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod tidy;
 pub mod tour;
 pub mod trainer;

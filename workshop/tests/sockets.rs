@@ -218,6 +218,7 @@ fn ordinary(slug: &str) -> &'static str {
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         }
+        "leaked-permit" => "GET /stock/cups HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         other => panic!("say what an ordinary request to {other} is"),
     }
 }
@@ -276,8 +277,9 @@ async fn survives(slug: &'static str) {
     let many: Vec<_> = (0..200).map(|_| tokio::spawn(status_line_of(address.clone(), slug))).collect();
     for one in many {
         let line = one.await.expect("a client");
-        // A spool of three slots turns away whom it has no slot for.
-        let turned_away = slug == "body-double-close" && line.starts_with("HTTP/1.1 503");
+        // A spool of three slots turns away whom it has no slot for, and a pool of two connections who waits too long.
+        let limited = ["body-double-close", "leaked-permit"].contains(&slug);
+        let turned_away = limited && line.starts_with("HTTP/1.1 503");
         assert!(turned_away || line.starts_with("HTTP/1.1 200"), "{line}");
     }
     let all: Vec<_> = (0..80).map(|manner| tokio::spawn(rude(address.clone(), slug, manner))).collect();
@@ -290,7 +292,7 @@ async fn survives(slug: &'static str) {
         }
     });
     assert!(left.await.is_ok(), "{} tasks, before {before}", Handle::current().metrics().num_alive_tasks());
-    // Three at once: as many as the spool has slots, so that none may be lost.
+    // Three at once: as many as the spool has slots, and more than the pool has connections, so that none may be lost.
     let line = || status_line(&address, slug);
     for line in <[String; 3]>::from(tokio::join!(line(), line(), line())) {
         assert!(line.starts_with("HTTP/1.1 200"), "the next request gets {line}");
@@ -349,6 +351,37 @@ async fn lying_health_check_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn body_double_close_fixed_survives_many_rude_and_slow_clients() {
     survives("body-double-close").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaked_permit_fixed_survives_many_rude_and_slow_clients() {
+    survives("leaked-permit").await;
+}
+
+// ===== leaked-permit =====
+
+/// What is told to who asks for cups, when the database has refused as many requests as there are connections.
+async fn cups_after_two_refusals(fixed: bool) -> (StatusCode, String) {
+    let twin = Serving::start("leaked-permit", fixed);
+    for id in ["r-1", "r-2"] {
+        let refused = send(&twin, get("/stock/mugs", &[("x-request-id", id)])).await.expect("an answer");
+        assert_eq!(refused.status(), StatusCode::BAD_GATEWAY);
+    }
+    let answer = send(&twin, get("/stock/cups", &[])).await.expect("an answer");
+    (answer.status(), text(answer).await)
+}
+
+#[tokio::test]
+async fn leaked_permit_two_refusals_take_both_connections() {
+    let (status, text) = cups_after_two_refusals(false).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("r-1 has one for") && text.contains("r-2 has one for"), "{text}");
+}
+
+#[tokio::test]
+async fn leaked_permit_fixed_after_two_refusals_the_cups_come() {
+    let (status, text) = cups_after_two_refusals(true).await;
+    assert_eq!((status, text.lines().count()), (StatusCode::OK, 3));
 }
 
 // ===== body-double-close =====

@@ -111,6 +111,7 @@ pub mod body_double_close;
 pub mod closure_captured_state;
 pub mod ignored_deadline;
 mod interleaving;
+pub mod leaked_permit;
 pub mod sync;
 pub mod thread;
 mod trace;

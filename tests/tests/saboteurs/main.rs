@@ -2,4 +2,5 @@
 
 mod closure_captured_state;
 mod ignored_deadline;
+mod leaked_permit;
 mod unready_clone;

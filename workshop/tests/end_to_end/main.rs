@@ -10,5 +10,6 @@ mod browser;
 mod curl;
 mod proxies;
 mod skeleton;
+mod sqlite;
 mod watch;
 mod webdriver;
