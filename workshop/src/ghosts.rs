@@ -1,7 +1,7 @@
 //! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
 
 use axum::Router;
-use spec::Report;
+use spec::{Report, unready_clone::BoxedLayer};
 
 use crate::Refusal;
 
@@ -83,6 +83,20 @@ pub const ALL: &[Ghost] = &[
             let app = if fixed { ignored_deadline_fixed::app } else { ignored_deadline::app };
             let (bank, seal, ledger, budget) = spec::ignored_deadline::stand_ins();
             app(bank, seal, ledger, budget)
+        },
+    },
+    Ghost {
+        slug: "unready-clone",
+        broken: || spec::unready_clone::check(unready_clone::layer),
+        fixed: || spec::unready_clone::check(unready_clone_fixed::layer),
+        near_misses: || near_misses(unready_clone::near_misses::ALL, spec::unready_clone::check),
+        serve: |fixed| {
+            let layer = || match fixed {
+                true => BoxedLayer::new(unready_clone_fixed::layer()),
+                false => BoxedLayer::new(unready_clone::layer()),
+            };
+            let shop = spec::unready_clone::stand_ins();
+            shop.behind(layer())
         },
     },
     Ghost {

@@ -147,6 +147,32 @@ async fn ignored_deadline_fixed_only_the_order_that_was_answered_is_charged() {
     assert_eq!(before, [""; 0]);
 }
 
+// ===== unready-clone =====
+
+#[tokio::test]
+async fn unready_clone_a_request_before_the_limit_gets_no_answer() {
+    let twin = Serving::start("unready-clone", false);
+    let well = send(&twin, get("/health", &[])).await.expect("an answer");
+    assert_eq!(text(well).await, "well\n");
+    assert!(send(&twin, get("/reports/0", &[])).await.is_err());
+    twin.said("panicked at");
+}
+
+#[tokio::test]
+async fn unready_clone_fixed_more_requests_than_places_are_all_answered() {
+    let twin = Serving::start("unready-clone", true);
+    let report = || send(&twin, get("/reports/1", &[("x-request-id", "mine")]));
+    let (one, two, three) = tokio::join!(report(), report(), report());
+    let answers = [one, two, three].map(|answer| answer.expect("an answer"));
+    let mut ids: Vec<_> = answers.iter().map(|answer| header(answer.headers(), "x-request-id").to_owned()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    for answer in answers {
+        assert_eq!(text(answer).await, "a report of 1 pages\n");
+    }
+}
+
 // ===== lying-health-check =====
 
 /// The statuses of `/readyz`, of `/orders` and of `/livez`, once the service knows that its database fails.
@@ -188,6 +214,7 @@ fn ordinary(slug: &str) -> &'static str {
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
+        "unready-clone" => "GET /reports/0 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         }
@@ -309,6 +336,11 @@ async fn swallowed_panic_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ignored_deadline_fixed_survives_many_rude_and_slow_clients() {
     survives("ignored-deadline").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unready_clone_fixed_survives_many_rude_and_slow_clients() {
+    survives("unready-clone").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

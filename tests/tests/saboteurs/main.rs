@@ -4,3 +4,4 @@ mod closure_captured_state;
 mod ignored_deadline;
 mod leaked_permit;
 mod lying_health_check;
+mod unready_clone;
