@@ -18,7 +18,8 @@ pub mod hidden_flush;
 pub mod ignored_deadline;
 pub mod lab;
 pub mod leaked_permit;
+pub mod lying_health_check;
 pub mod swallowed_panic;
 
-pub use child::{Ended, in_child, in_child_within};
+pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
 pub use lab::{Limits, Report};
