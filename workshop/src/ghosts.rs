@@ -100,6 +100,19 @@ pub const ALL: &[Ghost] = &[
         },
     },
     Ghost {
+        slug: "leaked-permit",
+        broken: || spec::leaked_permit::check(leaked_permit::app),
+        fixed: || spec::leaked_permit::check(leaked_permit_fixed::app),
+        near_misses: || near_misses(leaked_permit::near_misses::ALL, spec::leaked_permit::check),
+        serve: |fixed| {
+            let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
+            #[cfg(feature = "sqlite")]
+            let app = |size, wait, _in_memory| app(size, wait, crate::sqlite::stand_in());
+            let (size, wait, connect) = spec::leaked_permit::stand_ins();
+            app(size, wait, connect)
+        },
+    },
+    Ghost {
         slug: "lying-health-check",
         broken: || spec::lying_health_check::check(lying_health_check::app),
         fixed: || spec::lying_health_check::check(lying_health_check_fixed::app),
@@ -108,22 +121,6 @@ pub const ALL: &[Ghost] = &[
             let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
             let (database, pool, period) = spec::lying_health_check::stand_ins();
             app(database, pool, period)
-        },
-    },
-    Ghost {
-        slug: "leaked-permit",
-        broken: || spec::leaked_permit::check(leaked_permit::app),
-        fixed: || spec::leaked_permit::check(leaked_permit_fixed::app),
-        near_misses: || near_misses(leaked_permit::near_misses::ALL, spec::leaked_permit::check),
-        serve: |fixed| {
-            let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
-            let (size, wait, connect) = spec::leaked_permit::stand_ins();
-            #[cfg(feature = "sqlite")]
-            let connect = {
-                drop(connect);
-                crate::sqlite::stand_in()
-            };
-            app(size, wait, connect)
         },
     },
 ];
