@@ -18,6 +18,7 @@ pub mod hidden_flush;
 pub mod ignored_deadline;
 pub mod lab;
 pub mod swallowed_panic;
+pub mod unread_body;
 
 pub use child::{Ended, in_child, in_child_within};
 pub use lab::{Limits, Report};
