@@ -61,9 +61,15 @@ pub fn judge(app: App, limits: Limits) -> Report {
     Specification::of("unread-body", app)
         .promise(
             "small-rest-keeps-connection",
-            "After an early answer to an upload of known length that was sent whole, of at most 1 KiB, the connection \
-             serves the next request.",
+            "After an early answer to an upload of at most 1 KiB that was sent whole, of known length or in one chunk, \
+             the connection serves the next request.",
             small_rest_keeps_connection,
+        )
+        .promise(
+            "used-or-closed",
+            "After an early answer to a larger upload that was sent whole, the connection serves the next request or is \
+             closed within 5 s.",
+            used_or_closed,
         )
         .promise(
             "large-rest-closes-connection",
@@ -134,24 +140,46 @@ pub fn stand_ins() -> Dial {
 // ===== The promises =====
 
 async fn small_rest_keeps_connection(lab: Lab, app: App) -> Proof {
-    for length in [0, 1, SMALL] {
-        let stage = Stage::open(&lab, &app, format!("HTTP/1.1, an upload of {length} bytes"));
+    for (what, framing, body) in [
+        ("nothing", known(0), Vec::new()),
+        ("1 byte", known(1), vec![b'x']),
+        ("1 KiB of known length", known(SMALL), vec![b'x'; SMALL]),
+        ("1 KiB in one chunk", CHUNKED.to_owned(), [chunk(SMALL), chunk(0)].concat()),
+    ] {
+        let stage = Stage::open(&lab, &app, format!("HTTP/1.1, {what}"));
         let mut client = stage.raw("client").await?;
-        for _ in 0..3 {
-            client.send(&upload(NOBODY, &known(length), &vec![b'x'; length])).await;
+        for _ in 0..2 {
+            client.send(&upload(NOBODY, &framing, &body)).await;
             client.is_answered(403)?;
             client.send(FETCH_LETTERS).await;
-            let (status, body) = client.answers().pop().unwrap_or_default();
-            require(status == 200 && body == LETTERS, format!("after the 403, {}", client.what_became()))?;
+            require(client.has_letters(), format!("the upload was sent whole, and {}", client.what_became()))?;
         }
     }
     let stage = Stage::open(&lab, &app, "HTTP/2, an upload of 1024 bytes");
     let client = stage.client("client", Protocol::Http2).await?;
-    for _ in 0..3 {
-        let answer = client.send(post_upload(None, vec![b'x'; SMALL])).await?;
-        is(&answer, 403)?;
-        answer.read().await;
-        letters(&client).await?;
+    let answer = client.send(post_upload(None, vec![b'x'; SMALL])).await?;
+    is(&answer, 403)?;
+    answer.read().await;
+    letters(&client).await
+}
+
+async fn used_or_closed(lab: Lab, app: App) -> Proof {
+    for (what, framing, body) in [
+        ("16 KiB of known length", known(16 * SMALL), vec![b'x'; 16 * SMALL]),
+        ("1 KiB in two chunks", CHUNKED.to_owned(), [chunk(SMALL / 2), chunk(SMALL / 2), chunk(0)].concat()),
+        ("256 KiB of known length", known(256 * SMALL), vec![b'x'; 256 * SMALL]),
+    ] {
+        let stage = Stage::open(&lab, &app, format!("HTTP/1.1, {what}"));
+        let mut client = stage.raw("client").await?;
+        let sending = async {
+            client.raw.write(&upload(NOBODY, &framing, &body)).await;
+            client.raw.write(FETCH_LETTERS).await;
+        };
+        let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
+        let used =
+            client.answers().iter().rev().take(2).map(|(status, _)| *status).eq([200, 403]) && client.has_letters();
+        require(used || client.raw.is_closed(), format!("5 s after the upload {}", client.what_became()))?;
+        require(used || client.last_status() == Some(403), "the refused upload is not answered with 403")?;
     }
     Ok(())
 }
@@ -229,29 +257,22 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
 
 async fn next_request_as_itself(lab: Lab, app: App) -> Proof {
     let smuggled = "GET /fetch/secret HTTP/1.1\r\nhost: ghost.test\r\n\r\n";
-    for (what, length) in [("a small upload", 2 * smuggled.len()), ("a large upload", LARGE)] {
-        for framing in [known(length), CHUNKED.to_owned()] {
-            let stage = Stage::open(&lab, &app, format!("HTTP/1.1, behind {what}, {}", framing.trim_end()));
+    for length in [2 * smuggled.len(), 16 * SMALL, LARGE] {
+        let text: String = smuggled.chars().cycle().take(length).collect();
+        let chunks = format!("{length:x}\r\n{text}\r\n0\r\n\r\n");
+        for (framing, body) in [(known(length), text), (CHUNKED.to_owned(), chunks)] {
+            let stage = Stage::open(&lab, &app, format!("HTTP/1.1, behind {length} bytes, {}", framing.trim_end()));
             let mut client = stage.raw("client").await?;
-            let mut text: Vec<u8> = smuggled.bytes().cycle().take(length).collect();
-            if framing == CHUNKED {
-                text = [format!("{length:x}\r\n").as_bytes(), &text, b"\r\n0\r\n\r\n"].concat();
-            }
-            let bytes = [upload(NOBODY, &framing, &text), FETCH_LETTERS.to_vec()].concat();
             let before = client.answers().len();
+            let bytes = [&upload(NOBODY, &framing, body.as_bytes()), FETCH_LETTERS].concat();
             let _ = timeout(IN_TIME, client.raw.write(&bytes)).await;
             stage.scene.settle().await;
             let asked = stage.store.asked();
             require(!asked.iter().any(|path| path == "/secret"), "the store was asked for what the upload contains")?;
-            let answers = client.answers().split_off(before);
-            let statuses: Vec<u16> = answers.iter().map(|(status, _)| *status).collect();
-            let itself = answers.get(1).is_none_or(|(_, body)| body == LETTERS);
-            let whole = statuses == [403, 200] || statuses == [403];
-            require(whole && itself, format!("the upload and what follows it are answered with {statuses:?}"))?;
-            if length <= SMALL && framing != CHUNKED {
-                let became = client.what_became();
-                require(statuses.len() == 2, format!("the request that follows was sent in time, and {became}"))?;
-            }
+            let statuses: Vec<u16> = client.answers().iter().skip(before).map(|(status, _)| *status).collect();
+            let itself = statuses == [403, 200] && client.has_letters();
+            let told = format!("the refused upload and the fetch behind it are answered with {statuses:?}");
+            require(itself || statuses == [403], told)?;
         }
     }
     Ok(())
@@ -259,15 +280,17 @@ async fn next_request_as_itself(lab: Lab, app: App) -> Proof {
 
 async fn store_connection_reused(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let stage = Stage::open(&lab, &app, format!("{protocol}, ten errors in a row"));
-        let client = stage.client("client", protocol).await?;
-        for _ in 0..10 {
-            let answer = client.send(get_request("/fetch/failing")).await?;
-            is(&answer, 502)?;
-            answer.read().await;
+        for (name, framing) in [("failing", "of known length"), ("breaking", "in one chunk")] {
+            let stage = Stage::open(&lab, &app, format!("{protocol}, ten errors {framing}"));
+            let client = stage.client("client", protocol).await?;
+            for _ in 0..10 {
+                let answer = client.send(get_request(&format!("/fetch/{name}"))).await?;
+                is(&answer, 502)?;
+                answer.read().await;
+            }
+            let dialled = stage.store.dialled();
+            require(dialled == 1, format!("ten errors of 1 KiB {framing} took {dialled} connections to the store"))?;
         }
-        let dialled = stage.store.connections().len();
-        require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))?;
     }
     Ok(())
 }
@@ -277,22 +300,24 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         for name in ["endless", "stalled"] {
             let stage = Stage::open(&lab, &app, format!("{protocol}, an error that is {name}"));
             let client = stage.client("client", protocol).await?;
-            let answering = async {
-                let answer = client.send(get_request(&format!("/fetch/{name}"))).await?;
-                is(&answer, 502)?;
-                answer.read().await;
-                Proof::Ok(())
+            let answering = timeout(IN_TIME, client.send(get_request(&format!("/fetch/{name}"))));
+            let (answered, ()) = tokio::join!(answering, sleep(IN_TIME));
+            let Ok(answer) = answered else {
+                return require(false, "5 s after the store said that it failed the client has no answer");
             };
-            let (answered, ()) = tokio::join!(timeout(IN_TIME, answering), sleep(IN_TIME));
-            require(answered.is_ok(), "5 s after the store said that it failed the client has no answer")?;
-            answered.unwrap_or(Ok(()))?;
+            let answer = answer?;
+            is(&answer, 502)?;
+            answer.read().await;
             stage.scene.settle().await;
-            let (open, dialled) = (stage.store.open(), stage.store.connections().len());
+            let (open, dialled) = (stage.store.open(), stage.store.dialled());
             letters(&client).await?;
-            let fresh = stage.store.connections().len() - dialled;
+            let used_again = open == 1 && stage.store.dialled() == dialled;
             require(
-                open == 0 || (open == 1 && fresh == 0),
-                format!("{open} connections to the store are open, and the next fetch dials {fresh} more"),
+                open == 0 || used_again,
+                format!(
+                    "5 s after the error began, connections to the store that are open: {open}; and the next fetch \
+                         cannot use one, and dials"
+                ),
             )?;
         }
     }
@@ -544,6 +569,11 @@ impl Raw {
         }
     }
 
+    /// Whether the last answer brings the letters.
+    fn has_letters(&self) -> bool {
+        self.answers().last().is_some_and(|(status, body)| *status == 200 && body == LETTERS)
+    }
+
     fn what_became(&self) -> &'static str {
         if self.raw.is_closed() {
             "the connection is closed"
@@ -633,12 +663,14 @@ impl Store {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connections(&self) -> Vec<bool> {
-        self.seen().connections.clone()
+    /// How many connections it has accepted.
+    fn dialled(&self) -> usize {
+        self.seen().connections.len()
     }
 
+    /// How many of them are open.
     fn open(&self) -> usize {
-        self.connections().into_iter().filter(|open| *open).count()
+        self.seen().connections.iter().filter(|open| **open).count()
     }
 
     fn asked(&self) -> Vec<String> {
@@ -653,6 +685,7 @@ fn routes() -> Router {
     Router::new()
         .route("/letters", get(LETTERS))
         .route("/failing", get((StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(SMALL))))
+        .route("/breaking", get(async || unavailable(stream::iter([Bytes::from(vec![b'x'; SMALL])]))))
         .route("/endless", get(async move || unavailable(endless())))
         .route("/stalled", get(async move || unavailable(half())))
         .route("/upload", post(async |body: Bytes| (StatusCode::CREATED, format!("{} bytes\n", body.len()))))
