@@ -29,7 +29,7 @@ use tokio::{
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use crate::lab::{
-    Answer, Broken, Connection, Lab, Limits, Proof, Protocol, RawConnection, Report, Scene, Server, Specification,
+    Answer, Closed, Connection, Lab, Limits, Proof, Protocol, RawConnection, Report, Scene, Server, Specification,
     control, require,
     wire::{CONNECTION_BUFFER, CONNECTION_WINDOW, STREAM_WINDOW},
 };
@@ -81,7 +81,7 @@ pub fn judge(app: App, limits: Limits) -> Report {
         .promise(
             "next-request-as-itself",
             "What is pipelined behind a refused upload is answered as itself or not at all, and nothing in the upload \
-             is taken for a request.",
+             is taken for a request: a promise of hyper's.",
             next_request_as_itself,
         )
         .promise(
@@ -242,19 +242,22 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
     // The answer must survive whatever becomes of the connection meanwhile.
     let _ = timeout(IN_TIME, client.raw.write(&upload(NOBODY, &known(LARGE), &vec![b'x'; LARGE]))).await;
     client.is_answered(403)?;
-    for length in [None, Some(LARGE)] {
-        let stage = Stage::open(&lab, &app, format!("HTTP/2, {length:?} bytes, none of them sent"));
+    for (what, user, length, status) in
+        [("an upload without a user", None, SMALL, 403), ("an upload that is too large", Some("ada"), LARGE, 413)]
+    {
+        let stage = Stage::open(&lab, &app, format!("HTTP/2, nothing of {what} is sent"));
         let client = stage.server.connect("client", Protocol::Http2).await;
         let (_feed, body) = stage.scene.feed("client's file");
-        let mut request = post_upload(length.map(|_| "ada"), body);
-        if let Some(length) = length {
-            request.headers_mut().insert(CONTENT_LENGTH, length.into());
-        }
+        let mut request = post_upload(user, body);
+        request.headers_mut().insert(CONTENT_LENGTH, length.into());
         let pending = client.begin(request);
         stage.scene.settle().await;
         require(pending.is_answered(), "the upload is not answered while its body is awaited")?;
         let answer = pending.answer().await?;
-        is(&answer, if length.is_some() { 413 } else { 403 })?;
+        is(&answer, status)?;
+        let body = answer.listen();
+        stage.scene.settle().await;
+        require(body.so_far().end.is_some(), "the answer does not end while the body of the upload is awaited")?;
     }
     Ok(())
 }
@@ -283,16 +286,11 @@ async fn next_request_as_itself(lab: Lab, app: App) -> Proof {
 }
 
 async fn store_connection_reused(lab: Lab, app: App) -> Proof {
-    for (protocol, name, framing) in
-        [(Protocol::Http1, "breaking", "in one chunk"), (Protocol::Http2, "failing", "of known length")]
-    {
-        works(&lab, &app, protocol).await?;
-        let stage = Stage::open(&lab, &app, format!("{protocol}, ten errors {framing}"));
-        let client = stage.server.connect("client", protocol).await;
+    works(&lab, &app, Protocol::Http1).await?;
+    for (name, framing) in [("breaking", "in one chunk"), ("failing", "of known length")] {
+        let stage = Stage::open(&lab, &app, format!("HTTP/1.1, ten errors {framing}"));
         for _ in 0..10 {
-            let answer = client.send(get_request(&format!("/fetch/{name}"))).await?;
-            is(&answer, 502)?;
-            answer.read().await;
+            is(&stage.fetch(Protocol::Http1, name).await?, 502)?;
         }
         let dialled = stage.store.dialled();
         require(dialled == 1, format!("ten errors of 1 KiB {framing} took {dialled} connections to the store"))?;
@@ -304,20 +302,17 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
     for (protocol, name) in [(Protocol::Http1, "endless"), (Protocol::Http1, "stalled"), (Protocol::Http2, "endless")] {
         works(&lab, &app, protocol).await?;
         let stage = Stage::open(&lab, &app, format!("{protocol}, an error that is {name}"));
-        let client = stage.server.connect("client", protocol).await;
-        let answering = timeout(IN_TIME, client.send(get_request(&format!("/fetch/{name}"))));
-        let (answered, ()) = tokio::join!(answering, sleep(IN_TIME));
+        let (answered, ()) = tokio::join!(timeout(IN_TIME, stage.fetch(protocol, name)), sleep(IN_TIME));
         let Ok(answer) = answered else {
             return require(false, "5 s after the store said that it failed the client has no answer");
         };
-        let answer = answer?;
-        is(&answer, 502)?;
-        answer.read().await;
+        is(&answer?, 502)?;
         stage.scene.settle().await;
         let (open, dialled) = (stage.store.open(), stage.store.dialled());
-        letters(&client).await?;
+        is(&stage.fetch(protocol, "letters").await?, 200)?;
         let used_again = open == 1 && stage.store.dialled() == dialled;
-        let told = format!("5 s after the error began the store has {open} open connections, and the next fetch dials");
+        let told =
+            format!("5 s after the error began the open connections to the store, {open}, are of no use to a fetch");
         require(open == 0 || used_again, told)?;
     }
     Ok(())
@@ -326,21 +321,16 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
 async fn nothing_left(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
     let stage = Stage::open(&lab, &app, "HTTP/1.1, fetches");
-    let client = stage.server.connect("client", Protocol::Http1).await;
-    letters(&client).await?;
+    letters(&stage.server.connect("client", Protocol::Http1).await).await?;
     let before = stage.scene.app_tasks();
     for name in ["breaking", "endless", "stalled"] {
-        let fetching = async {
-            let answer = client.send(get_request(&format!("/fetch/{name}"))).await?;
-            Ok::<_, Broken>(answer.read().await)
-        };
         // Whether it is answered is another promise's.
-        let _ = timeout(IN_TIME, fetching).await;
+        let _ = timeout(IN_TIME, stage.fetch(Protocol::Http1, name)).await;
     }
     sleep(IN_TIME).await;
     stage.scene.settle().await;
     let left = stage.scene.app_tasks().saturating_sub(before);
-    require(left == 0, format!("5 s after the last answer there are {left} more tasks than before the errors"))?;
+    require(left == 0, format!("tasks left 5 s after the last answer to a fetch that failed: {left}"))?;
     let stage = Stage::open(&lab, &app, "HTTP/1.1, uploads");
     let mut clients = vec![stage.raw("dora")];
     let before = stage.scene.app_tasks();
@@ -353,7 +343,7 @@ async fn nothing_left(lab: Lab, app: App) -> Proof {
     sleep(IN_TIME).await;
     stage.scene.settle().await;
     let left = stage.scene.app_tasks().saturating_sub(before);
-    require(left == 0, format!("5 s after the last answer there are {left} more tasks than before the uploads"))?;
+    require(left == 0, format!("tasks left 5 s after the refusal of uploads: {left}"))?;
     drop(clients);
     all_have_ended(&stage).await?;
     let stage = Stage::open(&lab, &app, "HTTP/2, uploads");
@@ -510,6 +500,12 @@ impl Stage {
         let store = Store { scene: scene.clone(), routes: routes(), seen: Arc::default() };
         let server = scene.serve(app(store.dial()));
         Self { scene, server, store }
+    }
+
+    /// Fetches on a connection of its own.
+    async fn fetch(&self, protocol: Protocol, name: &str) -> Result<Answer, Closed> {
+        let client = self.server.connect("client", protocol).await;
+        client.send(get_request(&format!("/fetch/{name}"))).await
     }
 
     fn raw(&self, client: &str) -> Raw {

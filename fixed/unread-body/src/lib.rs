@@ -21,7 +21,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io,
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -80,13 +80,13 @@ enum Incident {
     Failed(Uri, response::Parts),
 }
 
-impl fmt::Display for Incident {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(status, head) => write!(f, "{} {}", status.as_u16(), head.uri.path()),
-            Self::Failed(asked, head) => write!(f, "502 {asked}: the store says {}", head.status),
-        }
-    }
+/// The support page: a line for each incident, the latest first.
+async fn incidents(State(gate): State<Gate>) -> String {
+    let line = |incident: &Incident| match incident {
+        Incident::Refused(status, head) => format!("{} {}\n", status.as_u16(), head.uri.path()),
+        Incident::Failed(asked, head) => format!("502 {asked}: the store says {}\n", head.status),
+    };
+    gate.incidents.lock().expect("nobody panics with it").iter().map(line).collect()
 }
 
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
@@ -133,11 +133,6 @@ impl Gate {
 async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     let name = uri.path().strip_prefix("/fetch").unwrap_or_default();
     gate.relay(Request::get(name), Body::empty()).await
-}
-
-/// The support page: a line for each incident, the latest first.
-async fn incidents(State(gate): State<Gate>) -> String {
-    gate.incidents.lock().expect("nobody panics with it").iter().map(|incident| format!("{incident}\n")).collect()
 }
 
 /// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
