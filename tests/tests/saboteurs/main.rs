@@ -2,3 +2,4 @@
 
 mod closure_captured_state;
 mod ignored_deadline;
+mod unread_body;
