@@ -127,12 +127,12 @@ pub fn stand_ins() -> Dial {
     BoxCloneSyncService::new(service_fn(move |()| {
         let (near, far) = tokio::io::duplex(CONNECTION_BUFFER);
         let open = open.clone();
-        eprintln!("store: {} connections are open", open.fetch_add(1, Ordering::SeqCst) + 1);
+        eprintln!("store: connections open: {}", open.fetch_add(1, Ordering::SeqCst) + 1);
         let serving = http1::Builder::new().serve_connection(TokioIo::new(far), TowerToHyperService::new(routes()));
         tokio::spawn(async move {
             // A connection that breaks off is one that is closed.
             let _ = serving.await;
-            eprintln!("store: {} connections are open", open.fetch_sub(1, Ordering::SeqCst) - 1);
+            eprintln!("store: connections open: {}", open.fetch_sub(1, Ordering::SeqCst) - 1);
         });
         future::ready(Ok(near))
     }))
