@@ -1,4 +1,4 @@
-//! The five failures on real sockets, seen by a real client: there with the broken twin, gone with the fixed one. What is
+//! The failures on real sockets, seen by a real client: there with the broken twin, gone with the fixed one. What is
 //! judged is the order of events, never how long they took.
 
 mod serving;
@@ -162,8 +162,18 @@ fn ordinary(slug: &str) -> &'static str {
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         }
+        "unread-body" => REFUSED_UPLOAD,
         other => panic!("say what an ordinary request to {other} is"),
     }
+}
+
+/// An upload of nobody's, which comes whole.
+const REFUSED_UPLOAD: &str =
+    "POST /upload HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+
+/// How the answer to an ordinary request begins.
+fn welcome(slug: &str) -> &'static str {
+    if slug == "unread-body" { "HTTP/1.1 403" } else { "HTTP/1.1 200" }
 }
 
 /// The first line of the answer to an ordinary request.
@@ -204,7 +214,7 @@ async fn survives(slug: &'static str) {
     let address = listener.local_addr().expect("a bound listener").to_string();
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(ghosts::serve::until(listener, (ghost.serve)(true), async { drop(stopped.await) }));
-    assert!(status_line(&address, slug).await.starts_with("HTTP/1.1 200"));
+    assert!(status_line(&address, slug).await.starts_with(welcome(slug)));
     let before = at_rest().await;
 
     let many: Vec<_> = (0..200).map(|_| tokio::spawn(status_line_of(address.clone(), slug))).collect();
@@ -212,7 +222,7 @@ async fn survives(slug: &'static str) {
         let line = one.await.expect("a client");
         // A spool of three slots turns away whom it has no slot for.
         let turned_away = slug == "body-double-close" && line.starts_with("HTTP/1.1 503");
-        assert!(turned_away || line.starts_with("HTTP/1.1 200"), "{line}");
+        assert!(turned_away || line.starts_with(welcome(slug)), "{line}");
     }
     let all: Vec<_> = (0..80).map(|manner| tokio::spawn(rude(address.clone(), slug, manner))).collect();
     for one in all {
@@ -227,7 +237,7 @@ async fn survives(slug: &'static str) {
     // Three at once: as many as the spool has slots, so that none may be lost.
     let line = || status_line(&address, slug);
     for line in <[String; 3]>::from(tokio::join!(line(), line(), line())) {
-        assert!(line.starts_with("HTTP/1.1 200"), "the next request gets {line}");
+        assert!(line.starts_with(welcome(slug)), "the next request gets {line}");
     }
     stop.send(()).expect("it serves");
     server.await.expect("no panic").expect("a clean end");
@@ -273,6 +283,50 @@ async fn ignored_deadline_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn body_double_close_fixed_survives_many_rude_and_slow_clients() {
     survives("body-double-close").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_body_fixed_survives_many_rude_and_slow_clients() {
+    survives("unread-body").await;
+}
+
+// ===== unread-body =====
+
+/// A request that is refused, and another one behind it on the same connection: the refusal, and what comes after it.
+async fn refused_and_then_some(twin: &Serving) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(&twin.address).await.expect("the twin listens");
+    let refused =
+        "POST /upload HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let both = [refused, ordinary("unread-body")].concat();
+    stream.write_all(both.as_bytes()).await.expect("two requests fit the socket");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("an answer"));
+    }
+    (String::from_utf8_lossy(&answer).into_owned(), stream)
+}
+
+#[tokio::test]
+async fn unread_body_the_next_answer_comes_when_the_page_forgets_the_refused_upload() {
+    let twin = Serving::start("unread-body", false);
+    let (refusal, mut stream) = refused_and_then_some(&twin).await;
+    assert!(refusal.starts_with("HTTP/1.1 403"), "{refusal}");
+    let next = tokio::spawn(async move { stream.read_u8().await });
+    let refuse = || send(&twin, asking("POST", "/upload", &[], Body::empty()));
+    for _ in 1..100 {
+        assert_eq!(refuse().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+    }
+    assert!(!next.is_finished());
+    assert_eq!(refuse().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+    assert_eq!(next.await.expect("no panic").expect("an answer"), b'H');
+}
+
+#[tokio::test]
+async fn unread_body_fixed_the_next_answer_follows_the_refusal() {
+    let twin = Serving::start("unread-body", true);
+    let (refusal, mut stream) = refused_and_then_some(&twin).await;
+    assert!(refusal.starts_with("HTTP/1.1 403"), "{refusal}");
+    assert_eq!(stream.read_u8().await.expect("an answer"), b'H');
 }
 
 // ===== body-double-close =====
