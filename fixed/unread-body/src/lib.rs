@@ -114,8 +114,8 @@ impl Gate {
             Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                discard(body).await;
                 self.report(Incident::Failed(asked, head));
+                discard(body).await;
             }
             Err(_) => {}
         }

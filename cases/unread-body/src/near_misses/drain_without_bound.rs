@@ -90,8 +90,8 @@ impl Gate {
             Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                discard(Body::new(body)).await;
                 self.report(Incident::Failed(asked, head));
+                discard(Body::new(body)).await;
             }
             Err(_) => {}
         }

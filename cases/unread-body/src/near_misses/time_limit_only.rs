@@ -95,8 +95,8 @@ impl Gate {
             Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                tokio::spawn(discard(Body::new(body)));
                 self.report(Incident::Failed(asked, head));
+                tokio::spawn(discard(Body::new(body)));
             }
             Err(_) => {}
         }
