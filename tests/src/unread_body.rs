@@ -40,8 +40,8 @@ pub type Dial = BoxCloneSyncService<(), DuplexStream, io::Error>;
 /// Makes the app under test from the way to its store.
 pub type App = Arc<dyn Fn(Dial) -> Router + Send + Sync>;
 
-/// How long a connection with an unread rest may stay open.
-const IN_TIME: Duration = Duration::from_secs(5);
+/// How long a connection with an unread rest may stay open: five seconds, and a moment for who takes them to the last.
+const IN_TIME: Duration = Duration::from_millis(5001);
 /// The largest rest with which a connection must go on.
 const SMALL: usize = 1024;
 /// The smallest rest with which it must be closed.
@@ -86,7 +86,8 @@ pub fn judge(app: App, limits: Limits) -> Report {
         )
         .promise(
             "store-connection-reused",
-            "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, take one connection to it.",
+            "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, take one connection to it; \
+             and no fetch waits for the body of another.",
             store_connection_reused,
         )
         .promise(
@@ -188,13 +189,12 @@ async fn used_or_closed(lab: Lab, app: App) -> Proof {
 async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
     let all = |length: usize| vec![vec![b'x'; length]];
-    let piecemeal = |length: usize| vec![vec![b'x'; length]; 8];
     for (what, user, framing, pieces, status) in [
         ("1 MiB of known length", NOBODY, known(LARGE), all(LARGE), 403),
         ("1 MiB in chunks", NOBODY, CHUNKED.to_owned(), vec![chunk(16 * SMALL); 64], 403),
         ("1 MiB that is too large", ADA, known(LARGE), all(LARGE), 413),
         ("1 MiB of which nothing comes", NOBODY, known(LARGE), Vec::new(), 403),
-        ("1 MiB at 1 KiB a second", NOBODY, known(LARGE), piecemeal(SMALL), 403),
+        ("1 MiB at 1 KiB a second", NOBODY, known(LARGE), vec![vec![b'x'; SMALL]; 8], 403),
         ("1 KiB that stalls before its last byte", NOBODY, known(SMALL), all(SMALL - 1), 403),
         ("chunks that stall half-way", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], 403),
         ("chunks at 1 KiB a second", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL); 8], 403),
@@ -285,7 +285,13 @@ async fn store_connection_reused(lab: Lab, app: App) -> Proof {
         is(&stage.fetch(Protocol::Http1, name).await?, 502)?;
     }
     let dialled = stage.store.dialled();
-    require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))
+    require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))?;
+    let stage = Stage::open(&lab, &app, "HTTP/1.1, a fetch while the body of another is coming");
+    let growing = stage.fetch(Protocol::Http1, "growing").await?;
+    is(&growing, 200)?;
+    let other = stage.server.connect("other", Protocol::Http1).await;
+    let fetching = timeout(IN_TIME, letters(&other)).await;
+    fetching.unwrap_or_else(|_| require(false, "5 s later the other fetch has no answer"))
 }
 
 async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
@@ -301,9 +307,7 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         let (open, dialled) = (stage.store.open(), stage.store.dialled());
         is(&stage.fetch(protocol, "letters").await?, 200)?;
         let used_again = open == 1 && stage.store.dialled() == dialled;
-        let told = format!(
-            "5 s after the head of an error that is {name} {open} connection to the store is open and of no use"
-        );
+        let told = format!("5 s after the head of an error that is {name}, connections open to no use: {open}");
         require(open == 0 || used_again, told)?;
     }
     Ok(())
@@ -682,15 +686,18 @@ impl Store {
 fn routes() -> Router {
     let half = || stream::iter([Bytes::from(vec![b'x'; SMALL / 2])]).chain(stream::pending());
     let endless = || stream::repeat(Bytes::from(vec![b'x'; 4 * SMALL])).then(|data| sleep(PACE).map(|()| data));
+    let one = || stream::iter([Bytes::from(vec![b'x'; SMALL])]);
+    let error = StatusCode::SERVICE_UNAVAILABLE;
     Router::new()
         .route("/letters", get(LETTERS))
-        .route("/failing", get((StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(SMALL))))
-        .route("/breaking", get(async || unavailable(stream::iter([Bytes::from(vec![b'x'; SMALL])]))))
-        .route("/endless", get(async move || unavailable(endless())))
-        .route("/stalled", get(async move || unavailable(half())))
+        .route("/growing", get(async move || in_chunks(StatusCode::OK, half())))
+        .route("/failing", get((error, "x".repeat(SMALL))))
+        .route("/breaking", get(async move || in_chunks(error, one())))
+        .route("/endless", get(async move || in_chunks(error, endless())))
+        .route("/stalled", get(async move || in_chunks(error, half())))
         .route("/upload", post(async |body: Bytes| (StatusCode::CREATED, format!("{} bytes\n", body.len()))))
 }
 
-fn unavailable(error: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Body::from_stream(error.map(Ok::<_, Infallible>))).into_response()
+fn in_chunks(status: StatusCode, chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    (status, Body::from_stream(chunks.map(Ok::<_, Infallible>))).into_response()
 }
