@@ -4,7 +4,7 @@ use std::{
     any::Any,
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,7 +35,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::lab::{
-    Broken, Feed, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, require,
+    Broken, Feed, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
     wire::{Connection, Pending, Server},
 };
 
@@ -71,7 +71,8 @@ pub fn judge(app: App, limits: Limits) -> Report {
         )
         .promise(
             "ended-stays-ended",
-            "A body that has ended says so again when it is polled again, and what lies under it is not polled again.",
+            "A body says that it has ended only when it has, and again when it is polled again; what lies under it is not \
+             polled again.",
             ended_stays_ended,
         )
         .promise(
@@ -741,6 +742,8 @@ struct Upload {
     /// Its client has gone; who still has the body is to receive nothing more once the slot is another's.
     left: bool,
     polled_on: Option<&'static str>,
+    /// It said that it had ended, and a frame came.
+    false_end: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -809,7 +812,15 @@ impl Desk {
         if let Some(other) = other {
             state.clash.get_or_insert(format!("{name}'s upload began in slot {slot} while {other}'s was still in it"));
         }
-        let upload = Upload { name: name.to_owned(), slot, bytes: 0, state: State::Live, left: false, polled_on: None };
+        let upload = Upload {
+            name: name.to_owned(),
+            slot,
+            bytes: 0,
+            state: State::Live,
+            left: false,
+            polled_on: None,
+            false_end: false,
+        };
         state.uploads.push(upload);
         let live: Vec<String> = state.live().map(|upload| upload.name.clone()).collect();
         if live.len() > state.most.len() {
@@ -862,10 +873,12 @@ impl Desk {
 
     fn stayed_ended(&self, name: &str) -> Proof {
         self.has_all_of(name)?;
-        match self.upload(name).and_then(|upload| upload.polled_on) {
-            Some(what) => Err(Broken::because(format!("{name}'s body had ended, was polled again and {what}"))),
-            None => Ok(()),
+        let upload = self.upload(name);
+        if let Some(what) = upload.as_ref().and_then(|upload| upload.polled_on) {
+            return Err(Broken::because(format!("{name}'s body had ended, was polled again and {what}")));
         }
+        let false_end = upload.is_some_and(|upload| upload.false_end);
+        require(!false_end, format!("{name}'s body said that it had ended, and then yielded a frame"))
     }
 
     fn gate(&self, name: &str) -> Arc<Notify> {
@@ -890,8 +903,10 @@ struct Reading {
 impl Reading {
     /// Waits for the next frame; false when there is none.
     async fn frame(&mut self) -> bool {
+        let ended = http_body::Body::is_end_stream(&self.body);
         match self.body.frame().await {
             Some(Ok(frame)) => {
+                self.change(|upload| upload.false_end |= ended);
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let all = self.change(|upload| upload.bytes += bytes);
                 self.must_be_alone(bytes);
@@ -989,8 +1004,4 @@ impl http_body::Body for Unfused {
         self.frames -= 1;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"letters")))))
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

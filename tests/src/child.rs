@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The folder in which a child says what it has to say; set in children only.
 const FOLDER: &str = "GHOST_CHILD_FOLDER";
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SAID: usize = 4096;
 
 /// The child ended without a verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     how: String,
     said: String,
@@ -89,7 +89,8 @@ where
         // The same for cargo test and nextest, and for a test that is only run on demand.
         .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(FOLDER, &folder.0)
-        .stdin(Stdio::null())
+        // It ends when this process does, see `end_with_the_parent`.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(fs::File::create(folder.0.join("said")).expect("a file in a folder just made"))
         .spawn()
@@ -107,14 +108,43 @@ where
     result.and_then(|result| serde_json::from_slice(&result).ok()).ok_or_else(|| Ended { how, said: folder.said() })
 }
 
+/// Names the file in which [`in_exercise`] tells the runner what came of it.
+pub const VERDICT: &str = "GHOSTS_VERDICT";
+
+/// Like [`in_child`], for the tests of an exercise: the outcome is written, as JSON, to the file that the environment
+/// variable [`VERDICT`] names, if it names one.
+///
+/// # Panics
+/// If the child ends without a verdict; if the file cannot be written; and as [`in_child`].
+#[track_caller]
+pub fn in_exercise<T>(test: &str, check: impl FnOnce() -> T) -> T
+where
+    T: Serialize + DeserializeOwned,
+{
+    let outcome = in_child(test, check);
+    if let Some(file) = env::var_os(VERDICT) {
+        let outcome = serde_json::to_vec(&outcome).expect("an outcome is plain data");
+        fs::write(file, outcome).expect("the runner has named a file that can be written");
+    }
+    outcome.unwrap_or_else(|ended| panic!("{ended}\n{}", ended.said()))
+}
+
 fn be_the_child<T: Serialize>(folder: &Path, call: &str, check: impl FnOnce() -> T) -> ! {
     // A test may come here on two threads; the first one speaks for the child, and ends it.
     static SPEAKING: Mutex<()> = Mutex::new(());
     let _speaking = SPEAKING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::write(folder.join("call"), call).expect("the parent made the folder");
+    thread::spawn(end_with_the_parent);
     let result = serde_json::to_vec(&check()).expect("a result is plain data");
     fs::write(folder.join("result.json"), result).expect("the parent made the folder");
     process::exit(0);
+}
+
+/// Ends this process when its standard input does: whoever kills the parent of an app that spins has ended both.
+fn end_with_the_parent() {
+    // Nothing is ever written to it.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    process::exit(1);
 }
 
 /// `None` if the child had to be killed.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,7 +23,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::lab::{
-    Broken, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, require,
+    Broken, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
     wire::{Answer, Connection, Pending, Server},
 };
 
@@ -583,10 +583,6 @@ fn person(user: &str) -> String {
 
 fn before_the_fault(broken: Broken) -> Broken {
     Broken::because(format!("even before the fault: {broken}"))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // ===== Polls from other threads =====

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::{pending, poll_fn},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as standard},
+    sync::{Arc, Mutex, mpsc as standard},
     thread,
     time::Duration,
 };
@@ -28,7 +28,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::lab::{
-    Broken, Connection, End, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, require,
+    Broken, Connection, End, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
 };
 
 /// Seals a receipt: work for the CPU, done off the threads that serve requests.
@@ -766,8 +766,4 @@ impl Ledger {
             locked(&self.entries).push(Entry { order, at_ms: None });
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

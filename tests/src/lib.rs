@@ -17,8 +17,9 @@ pub mod closure_captured_state;
 pub mod hidden_flush;
 pub mod ignored_deadline;
 pub mod lab;
+pub mod lying_health_check;
 pub mod swallowed_panic;
 pub mod unread_body;
 
-pub use child::{Ended, in_child, in_child_within};
+pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
 pub use lab::{Limits, Report};

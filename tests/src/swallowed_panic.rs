@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::panic_any,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -28,7 +28,7 @@ use tracing::Level;
 
 use crate::lab::{
     Answer, Broken, Connection, End, Lab, Limits, LogLine, Proof, Protocol, Received, Report, Scene, Server,
-    Specification, control, require, wire::EndedBy,
+    Specification, control, locked, require, wire::EndedBy,
 };
 
 /// Finds the tenant that the headers of a request stand for.
@@ -662,8 +662,4 @@ fn asking(path: &str, id: &str, key: &str) -> Request<Body> {
 /// The things, or that there are none.
 fn all(things: &[String]) -> String {
     if things.is_empty() { "none".to_owned() } else { things.join(", ") }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, ops::Range, path::Path};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -32,6 +33,9 @@ pub struct Case {
     /// The tempting wrong fixes, in the order of `near_misses::ALL`.
     #[serde(rename = "near_miss")]
     pub near_misses: Vec<NearMiss>,
+    /// Why the fixed twin is as it is, for `ghosts solution`.
+    #[serde(default, rename = "reason", skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
     /// Upstream threads that were read.
     #[serde(rename = "thread")]
     pub threads: Vec<Thread>,
@@ -40,7 +44,7 @@ pub struct Case {
 }
 
 /// The families of the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// What a layer remembers.
@@ -51,6 +55,18 @@ pub enum Family {
     Failure,
     /// When a layer ends.
     Time,
+}
+
+impl Family {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Streams => "streams",
+            Self::Failure => "failure",
+            Self::Time => "time",
+        }
+    }
 }
 
 /// One line to paste into a second terminal.
@@ -73,6 +89,16 @@ pub struct NearMiss {
     pub tempts: String,
     /// The key of the promise that it breaks, or `model`.
     pub breaks: String,
+}
+
+/// Why a piece of the difference of the twins is as it is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// What stands in a line that changes.
+    pub code: String,
+    /// Why it changes, a sentence.
+    pub why: String,
 }
 
 /// An upstream thread.

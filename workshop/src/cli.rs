@@ -1,10 +1,14 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::{Refusal, book, difference, generated, ghosts, root, serve, show, skeleton, tour};
+use crate::{
+    Refusal, book, check, completions, difference, exercise, generated, ghosts, hints, list, root, serve, show,
+    skeleton, solution, tour, trainer, watch,
+};
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
 #[derive(Debug, Parser)]
@@ -24,11 +28,17 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
+  cargo ghosts start hidden-flush                 the broken twin, to be mended by you
+  cargo ghosts check hidden-flush                 whether you have laid it to rest
   cargo run -- book                               the book, in a browser";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The story of one ghost: its symptom, and the reports of its twins
+    #[command(after_help = "Examples:
+  cargo ghosts show hidden-flush
+  cargo ghosts show hidden-flush --near-misses
+  cargo ghosts show hidden-flush --json")]
     Show {
         /// The ghost
         slug: String,
@@ -37,6 +47,9 @@ enum Command {
         near_misses: bool,
     },
     /// One twin on a real socket of 127.0.0.1, until Ctrl-C
+    #[command(after_help = "Examples:
+  cargo ghosts serve hidden-flush
+  cargo ghosts serve hidden-flush --fixed --port 0")]
     Serve {
         /// The ghost
         slug: String,
@@ -48,18 +61,82 @@ enum Command {
         port: u16,
     },
     /// The difference of the twins
+    #[command(after_help = "Examples:
+  cargo ghosts diff hidden-flush")]
     Diff {
         /// The ghost
         slug: String,
     },
+    /// An exercise: the broken twin, to be mended by you
+    #[command(after_help = "Examples:
+  cargo ghosts start
+  cargo ghosts start hidden-flush")]
+    Start {
+        /// The ghost; without it, the next one
+        slug: Option<String>,
+    },
+    /// Builds your exercise and holds it against the promises
+    #[command(after_help = "Examples:
+  cargo ghosts check hidden-flush
+  cd exercises/hidden-flush && cargo ghosts check
+  cargo ghosts check hidden-flush --wire
+  cargo ghosts check hidden-flush --junit verdicts.xml")]
+    Check {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+        /// Write the verdicts to this file too, as JUnit XML
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        /// Show what crossed the wire, too, where a promise is broken
+        #[arg(long)]
+        wire: bool,
+    },
+    /// The next of four hints: where to look, what to ask, the mechanism, the fix
+    #[command(after_help = "Examples:
+  cargo ghosts hint hidden-flush
+  cd exercises/hidden-flush && cargo ghosts hint")]
+    Hint {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+    },
+    /// The fix, as a difference to your files, with the reason of each piece
+    #[command(after_help = "Examples:
+  cargo ghosts solution hidden-flush
+  cargo ghosts solution hidden-flush --yes")]
+    Solution {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+        /// Do not ask, even if the ghost is not laid to rest yet
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Your exercise as it was in the beginning; what you have is kept aside
+    #[command(after_help = "Examples:
+  cargo ghosts reset hidden-flush")]
+    Reset {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+    },
+    /// All ghosts, and how far you have come with each
+    #[command(after_help = "Examples:
+  cargo ghosts list
+  cargo ghosts list --json")]
+    List,
     /// The skeleton of a new ghost, and the lines to add by hand
+    #[command(after_help = "Examples:
+  cargo ghosts new silver-lining")]
     New {
         /// Its name, kebab-case, by mechanism
         slug: String,
     },
     /// Everything generated and committed, made anew
+    #[command(after_help = "Examples:
+  cargo ghosts regenerate")]
     Regenerate,
     /// The book, built and served on 127.0.0.1 until Ctrl-C
+    #[command(after_help = "Examples:
+  cargo run -- book
+  cargo run -- book --build")]
     Book {
         /// Build it into book/book and serve nothing
         #[arg(long)]
@@ -68,6 +145,42 @@ enum Command {
         #[arg(long, default_value_t = 3001)]
         port: u16,
     },
+    /// Completions for a shell
+    ///
+    /// They complete the command `ghosts`, which `cargo install --path workshop` installs.
+    #[command(after_help = "Examples:
+  source <(ghosts completions bash)
+  ghosts completions zsh > ~/.zfunc/_ghosts
+  ghosts completions fish > ~/.config/fish/completions/ghosts.fish
+  ghosts completions powershell | Out-String | Invoke-Expression")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// The page of the manual
+    #[command(after_help = "Examples:
+  cargo ghosts man > ghosts.1 && man ./ghosts.1
+  cargo ghosts man --into target/man")]
+    Man {
+        /// Write a page for each command too, into this folder
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
+    /// Your exercise, judged on every save
+    #[command(after_help = "Examples:
+  cargo ghosts watch hidden-flush
+  cd exercises/hidden-flush && cargo ghosts watch
+  cargo ghosts watch hidden-flush --manual-run")]
+    Watch {
+        /// The ghost; inside its exercise it need not be named
+        slug: Option<String>,
+        /// Judge when a key asks for it, where file events do not arrive (WSL, network drives)
+        #[arg(long)]
+        manual_run: bool,
+    },
+    /// What a trainer needs.
+    #[command(flatten)]
+    Trainer(trainer::Command),
 }
 
 /// Does as the command line says.
@@ -91,8 +204,24 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Show { slug, near_misses }) => show::run(&root, ghosts::find(&slug)?, near_misses, cli.json),
         Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
         Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
+        Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
+        Some(Command::Check { slug, junit, wire }) => {
+            check::run_once(&root, exercise::meant(&root, slug.as_deref())?, junit.as_deref(), wire, cli.json)
+        }
+        Some(Command::Hint { slug }) => hints::run(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
+        Some(Command::Solution { slug, yes }) => {
+            solution::run(&root, exercise::meant(&root, slug.as_deref())?, yes, cli.json)
+        }
+        Some(Command::Reset { slug }) => exercise::reset(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
+        Some(Command::List) => list::run(&root, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
+        Some(Command::Completions { shell }) => completions::run(shell),
+        Some(Command::Man { into }) => completions::man(into.as_deref()),
+        Some(Command::Watch { slug, manual_run }) => {
+            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run)
+        }
+        Some(Command::Trainer(command)) => trainer::run(&root, command, cli.json),
     }
 }

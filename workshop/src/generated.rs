@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spec::{Report, lab::Outcome};
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
 /// The command that makes it all anew.
 pub const COMMAND: &str = "cargo ghosts regenerate";
 
+const VERDICTS: &str = "verdicts.json";
 const FOLDER: &str = "book/src/generated";
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
@@ -30,6 +31,25 @@ struct Written {
     schema: u32,
     written: Vec<String>,
     removed: Vec<String>,
+}
+
+/// Which promises the broken twin and the near misses of a ghost break.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Verdicts {
+    schema: u32,
+    /// What the broken twin breaks.
+    pub broken: Vec<String>,
+    /// What each near miss breaks, in the order of `near_misses::ALL`.
+    pub near_misses: Vec<Rejected>,
+}
+
+/// What a near miss breaks.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Rejected {
+    /// Its name.
+    pub name: String,
+    /// The keys of the promises, none where only the model rejects it.
+    pub broken: Vec<String>,
 }
 
 /// Writes every generated file that differs from what the generator makes now.
@@ -119,9 +139,14 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         ("seen.md".to_owned(), seen),
         ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
     ];
+    let mut verdicts = Verdicts { schema: 1, broken: keys(&broken), near_misses: Vec::new() };
     for near_miss in (ghost.near_misses)() {
-        files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&(near_miss.check)())));
+        let report = (near_miss.check)();
+        files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&report)));
+        verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(&report) });
     }
+    let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
+    files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
     files.push(("verified-with.md".to_owned(), verified_with(root)?));
     if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
         files.push(("timeline.html".to_owned(), picture));
@@ -130,6 +155,20 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         files.push((format!("{}.txt", interleaving.name), interleaving.text));
     }
     Ok(files)
+}
+
+fn keys(report: &Report) -> Vec<String> {
+    report.broken().into_iter().map(str::to_owned).collect()
+}
+
+/// Which promises the broken twin and the near misses of a ghost break, as they were when the book was generated.
+///
+/// # Errors
+/// If the generated file is missing or wrong.
+pub fn verdicts(root: &Path, slug: &str) -> Result<Verdicts, Refusal> {
+    let name = format!("{FOLDER}/{slug}/{VERDICTS}");
+    let text = read(root, &name).ok_or_else(|| Refusal::new(format!("cannot read {name}: run `{COMMAND}`")))?;
+    serde_json::from_str(&text).map_err(|error| Refusal::new(format!("{name}: {error}: run `{COMMAND}`")))
 }
 
 /// The promises that a near miss breaks, each with what was seen.

@@ -96,6 +96,17 @@ pub const ALL: &[Ghost] = &[
             app(bank, seal, ledger, budget)
         },
     },
+    Ghost {
+        slug: "lying-health-check",
+        broken: || spec::lying_health_check::check(lying_health_check::app),
+        fixed: || spec::lying_health_check::check(lying_health_check_fixed::app),
+        near_misses: || near_misses(lying_health_check::near_misses::ALL, spec::lying_health_check::check),
+        serve: |fixed| {
+            let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
+            let (database, pool, period) = spec::lying_health_check::stand_ins();
+            app(database, pool, period)
+        },
+    },
 ];
 
 fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {

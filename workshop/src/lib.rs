@@ -3,21 +3,39 @@
 //! The binary `ghosts` is a thin shell round this library. Exit codes: 0 as asked, 1 a verdict is not as it should be, 2 the
 //! command could not do as asked and has written nothing.
 
+pub mod agenda;
+pub mod board;
 pub mod book;
+pub mod building;
+mod cargo;
 pub mod case;
+pub mod check;
 pub mod cli;
+pub mod completions;
 pub mod difference;
+pub mod exercise;
 pub mod generated;
 pub mod ghosts;
+pub mod handout;
+pub mod hints;
+pub mod junit;
+pub mod kit;
+pub mod list;
 pub mod picture;
+pub mod preflight;
+pub mod progress;
 pub mod serve;
 pub mod show;
 pub mod skeleton;
+pub mod solution;
 pub mod tidy;
 pub mod tour;
+pub mod trainer;
+pub mod watch;
 
 use std::{
-    fmt, io,
+    env, fmt,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -40,9 +58,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The folder of the workspace that this binary was built from.
+/// The folder of the clone: the nearest above the current folder, or else the one that this binary was built from.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let is_clone = |folder: &&Path| folder.join("workshop/Cargo.toml").is_file() && folder.join("cases").is_dir();
+    let here = env::current_dir().unwrap_or_default();
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
+    here.ancestors().find(is_clone).unwrap_or(built).to_path_buf()
 }
 
 /// Writes to standard output. A reader that has gone away, such as `head`, has seen what it wanted.
@@ -60,9 +81,20 @@ pub fn print(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The text in lines of at most 80 columns, each after `indent`.
+/// Says how wide the terminal of a watch is, in the commands that it runs: their own output is a pipe.
+const COLUMNS: &str = "GHOSTS_COLUMNS";
+
+/// How wide the terminal is; 80 where there is none.
+pub(crate) fn columns() -> usize {
+    let told = env::var(COLUMNS).ok().and_then(|columns| columns.parse().ok());
+    let seen = || io::stdout().is_terminal().then(crossterm::terminal::size)?.ok();
+    told.or_else(|| seen().map(|(columns, _)| usize::from(columns))).unwrap_or(80)
+}
+
+/// The text in lines of at most 80 columns, or as many as the terminal has, each after `indent`.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
-    let options = textwrap::Options::new(80).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    let width = columns().clamp(40, 80);
+    let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(indent).break_words(false);
     textwrap::fill(text, options) + "\n"
 }
 

@@ -494,7 +494,7 @@ fn failed(drawn: &mut Drawn, words: &str) -> f32 {
 }
 
 /// The text as XML has it, on one line, and without what mdBook would take for an instruction.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
         match character {

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -145,4 +146,23 @@ fn new_refuses_a_name_that_is_none() {
 fn wrong_usage_exits_with_2() {
     assert_eq!(run(&["shwo"]).status.code(), Some(2));
     assert_eq!(run(&["serve", "hidden-flush", "--port", "many"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let page = out(&run(&["man"]));
+    assert!(page.contains(".TH ghosts 1"), "{page}");
+    assert!(page.contains("cargo ghosts serve hidden\\-flush"), "{page}");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("man");
+    let written = run(&["man", "--into", &folder.to_string_lossy()]);
+    assert_eq!(written.status.code(), Some(0), "{}", err(&written));
+    for name in ["ghosts.1", "ghosts-show.1", "ghosts-serve.1", "ghosts-completions.1"] {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn completions_are_for_shells_that_there_are() {
+    assert!(out(&run(&["completions", "bash"])).contains("complete -F _ghosts"));
+    assert_eq!(run(&["completions", "tcsh"]).status.code(), Some(2));
 }

@@ -147,6 +147,34 @@ async fn ignored_deadline_fixed_only_the_order_that_was_answered_is_charged() {
     assert_eq!(before, [""; 0]);
 }
 
+// ===== lying-health-check =====
+
+/// The statuses of `/readyz`, of `/orders` and of `/livez`, once the service knows that its database fails.
+async fn statuses_of_a_sick_service(fixed: bool) -> [StatusCode; 3] {
+    let twin = Serving::start("lying-health-check", fixed);
+    serves(&twin.address, "lying-health-check").await;
+    let order = send(&twin, asking("POST", "/orders?then=fail", &[], Body::empty())).await.expect("an answer");
+    assert_eq!(order.status(), StatusCode::OK);
+    // Before the second ping, what came of the first is known.
+    twin.said("GET /ping fails");
+    twin.said("GET /ping fails");
+    let mut statuses = [StatusCode::OK; 3];
+    for (path, status) in ["/readyz", "/orders", "/livez"].into_iter().zip(&mut statuses) {
+        *status = send(&twin, get(path, &[])).await.expect("an answer").status();
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn lying_health_check_a_sick_service_says_200_to_probes_and_clients() {
+    assert_eq!(statuses_of_a_sick_service(false).await, [200, 200, 200]);
+}
+
+#[tokio::test]
+async fn lying_health_check_fixed_a_sick_service_is_alive_and_not_ready() {
+    assert_eq!(statuses_of_a_sick_service(true).await, [503, 503, 200]);
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -158,6 +186,7 @@ fn ordinary(slug: &str) -> &'static str {
         "hidden-flush" => "GET /builds/7/log HTTP/1.1\r\nhost: ghost.test\r\naccept-encoding: gzip\r\n\r\n",
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
+        "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
@@ -183,6 +212,16 @@ async fn status_line(address: &str, slug: &str) -> String {
     let mut answer = Vec::new();
     while !answer.contains(&b'\n') && stream.read_buf(&mut answer).await.expect("an answer") > 0 {}
     String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+/// Waits until an ordinary request is answered with 200: a twin may have to find out first whether it can.
+async fn serves(address: &str, slug: &str) {
+    let served = async {
+        while !status_line(address, slug).await.starts_with(welcome(slug)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, served).await.is_ok(), "{slug} does not serve");
 }
 
 /// Clients that do not behave; each of them ends.
@@ -214,7 +253,7 @@ async fn survives(slug: &'static str) {
     let address = listener.local_addr().expect("a bound listener").to_string();
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(ghosts::serve::until(listener, (ghost.serve)(true), async { drop(stopped.await) }));
-    assert!(status_line(&address, slug).await.starts_with(welcome(slug)));
+    serves(&address, slug).await;
     let before = at_rest().await;
 
     let many: Vec<_> = (0..200).map(|_| tokio::spawn(status_line_of(address.clone(), slug))).collect();
@@ -278,6 +317,11 @@ async fn swallowed_panic_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ignored_deadline_fixed_survives_many_rude_and_slow_clients() {
     survives("ignored-deadline").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lying_health_check_fixed_survives_many_rude_and_slow_clients() {
+    survives("lying-health-check").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

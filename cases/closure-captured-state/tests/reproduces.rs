@@ -110,13 +110,19 @@ fn two_requests_in_turn_are_told_apart() {
 
 #[test]
 fn two_requests_at_once_read_each_other() {
-    let failing = model_of::overlapping(
+    insta::assert_snapshot!("interleaving-broken", explored().fails());
+}
+
+// ANCHOR: model
+/// The requests of Ada and Bob at the same time.
+fn explored() -> Exploration {
+    model_of::overlapping(
         shared::RequestContext::new,
         |context, user| context.begin(user),
         |context| (context.log_id(), context.user()),
-    );
-    insta::assert_snapshot!("interleaving-broken", failing.fails());
+    )
 }
+// ANCHOR_END: model
 
 #[test]
 fn two_requests_at_once_clear_each_other() {

@@ -150,10 +150,16 @@ fn an_order_that_is_charged_first_is_told_so() {
 
 #[test]
 fn a_deadline_that_comes_first_is_no_hindrance_to_the_charge() {
-    use shared::Settlement;
-    let found = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire).fails();
-    insta::assert_snapshot!("interleaving-broken", found);
+    insta::assert_snapshot!("interleaving-broken", explored().fails());
 }
+
+// ANCHOR: model
+/// The closure that charges and the deadline at the same time.
+fn explored() -> Exploration {
+    use shared::Settlement;
+    model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire)
+}
+// ANCHOR_END: model
 
 /// This near miss breaks this promise; the snapshot says which others it breaks as well.
 fn miss(name: &str, promise: &str) {

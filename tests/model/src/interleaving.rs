@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// The table is never wider.
+/// The table is never wider, unless the format asks for another width.
 const COLUMNS: usize = 100;
 /// What a thread did beside a source line is broken into rows when longer.
 const DID: usize = 36;
 
 /// The run in which a model failed, step by step.
 ///
-/// Its `Display` is a table to be followed from top to bottom, the broken statement last.
+/// Its `Display` is a table to be followed from top to bottom, the broken statement last. `{:78}` fits it into 78 columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Interleaving {
     /// Which of the explored interleavings it is, from 1.
@@ -72,7 +72,7 @@ impl fmt::Display for Interleaving {
         let line = widest(|step| step.source.as_ref().map_or(0, |source| width(&source.line)));
         let place = widest(|step| step.source.as_ref().map_or(0, |source| width(&source.place)));
         // Two spaces stand between the columns.
-        let rest = COLUMNS.saturating_sub(number + thread + 4);
+        let rest = f.width().unwrap_or(COLUMNS).saturating_sub(number + thread + 4);
         let line = line.min(rest.saturating_sub(did + place + 4));
 
         writeln!(f, "interleaving {}\n", self.number)?;

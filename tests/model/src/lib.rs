@@ -221,6 +221,18 @@ impl Exploration {
         }
     }
 
+    /// The number of interleavings in which the model holds, one also; for those who judge what is not theirs.
+    ///
+    /// # Errors
+    ///
+    /// The interleaving in which it fails.
+    pub fn outcome(self) -> Result<usize, Interleaving> {
+        match self {
+            Self::Holds { interleavings } => Ok(interleavings),
+            Self::Fails(interleaving) => Err(interleaving),
+        }
+    }
+
     /// The interleaving in which the model fails.
     ///
     /// # Panics

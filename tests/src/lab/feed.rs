@@ -5,7 +5,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -17,7 +17,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::sync::{mpsc, watch};
 
-use super::{scene::Scene, transcript::escaped};
+use super::{locked, scene::Scene, transcript::escaped};
 
 /// The error with which a [`Feed`] fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Feed {
 
     /// When the body was dropped, in milliseconds of the scene; `None` while it lives.
     pub fn dropped_at_ms(&self) -> Option<u64> {
-        *self.shared.dropped_at.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.shared.dropped_at)
     }
 
     /// Waits until the body is dropped.
@@ -148,7 +148,7 @@ impl http_body::Body for FedBody {
 impl Drop for FedBody {
     fn drop(&mut self) {
         let now = self.scene.now_ms();
-        *self.shared.dropped_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *locked(&self.shared.dropped_at) = Some(now);
         if !self.ended {
             self.scene.note(&self.lane, "is dropped before its end");
         }

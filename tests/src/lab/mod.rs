@@ -125,6 +125,8 @@ mod scene;
 mod transcript;
 pub mod wire;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use feed::{Feed, SourceError};
 pub use guard::{Limits, Proof, Specification};
 pub use logs::{LogLine, LogSpan};
@@ -136,3 +138,8 @@ pub use transcript::{Event, SceneRecord, escaped};
 pub use wire::{
     Answer, Closed, Connection, ConnectionWatch, End, EndedBy, Listener, Pending, Protocol, Received, Segment, Server,
 };
+
+/// What a mutex holds, also after a panic of the app while it was locked: such a panic is noted elsewhere.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::{
@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    locked,
     scene::Scene,
     transcript::escaped,
     wire::{ConnectionWatch, Line, Tap},
@@ -62,7 +63,7 @@ impl RawConnection {
 
     /// What the server knows of this connection.
     pub fn watch(&self) -> ConnectionWatch {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.watch).clone()
     }
 
     /// What has been received so far.

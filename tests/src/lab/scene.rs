@@ -5,7 +5,7 @@ use std::{
     panic::resume_unwind,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -20,6 +20,7 @@ use super::{
     attendance,
     feed::{self, Feed},
     guard::Proof,
+    locked,
     logs::LogLine,
     panics::Site,
     transcript::{Event, SceneRecord},
@@ -295,7 +296,7 @@ impl Stage {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 
     /// The time of the promise's clock, on whatever thread.

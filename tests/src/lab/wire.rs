@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
@@ -40,6 +40,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
+    locked,
     raw::RawConnection,
     scene::{Broken, Scene},
     transcript::escaped,
@@ -747,8 +748,4 @@ fn record(segments: &mut Vec<Segment>, from_client: bool, bytes: &[u8]) {
     if !bytes.is_empty() {
         segments.push(Segment { from_client, bytes: bytes.to_vec() });
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,16 +1,14 @@
 //! `ghosts new` writes a skeleton that compiles and passes, in a copy of this workspace.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, process::Command};
 
-use ghosts::{root, skeleton};
+use ghosts::skeleton;
+
+use crate::copy;
 
 #[test]
 fn a_new_ghost_compiles_and_passes() {
-    let copy = copy_of_the_workspace();
+    let copy = copy::of_the_workspace("skeleton");
     skeleton::run(&copy, "silver-lining", true).expect("a skeleton");
     let library = copy.join("tests/src/lib.rs");
     let text = fs::read_to_string(&library).expect("the specifications");
@@ -23,8 +21,7 @@ fn a_new_ghost_compiles_and_passes() {
         let output = Command::new(env!("CARGO"))
             .args(arguments)
             .current_dir(&copy)
-            // Every crate from outside is built there already.
-            .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory"))
+            .env("CARGO_TARGET_DIR", copy::target())
             .env("INSTA_UPDATE", "always")
             .env("INSTA_WORKSPACE_ROOT", &copy)
             .output()
@@ -34,19 +31,4 @@ fn a_new_ghost_compiles_and_passes() {
     let again = skeleton::run(&copy, "silver-lining", true).expect_err("it is there");
     assert!(again.to_string().starts_with("book/src/silver-lining.md is there already"), "{again}");
     fs::remove_dir_all(&copy).expect("a copy of our own");
-}
-
-/// A copy of what git knows of, in the temporary folder of this build.
-fn copy_of_the_workspace() -> PathBuf {
-    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skeleton");
-    // What an interrupted run has left.
-    let _ = fs::remove_dir_all(&copy);
-    let listed = Command::new("git").args(["ls-files"]).current_dir(root()).output().expect("git starts");
-    assert!(listed.status.success(), "the end-to-end suite runs in a clone");
-    for name in String::from_utf8(listed.stdout).expect("text").lines().filter(|name| root().join(name).exists()) {
-        let to = copy.join(name);
-        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder of our own");
-        fs::copy(root().join(name), to).expect("a file of this clone");
-    }
-    copy
 }

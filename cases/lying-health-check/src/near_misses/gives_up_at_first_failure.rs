@@ -1,0 +1,113 @@
+//! The loop goes on while the database answers, and what follows it says that the service is down.
+//! Nobody checks after that: a database that comes back is never seen, until a restart.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tower::ServiceExt;
+use tracing::info;
+
+/// How the service is, as it tells others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Health {
+    code: u32,
+    status: &'static str,
+}
+
+const UP: Health = Health { code: 0, status: "up" };
+const DOWN: Health = Health { code: 5001, status: "database out of reach" };
+
+/// Serves `/orders` from `database`, tells at `/readyz` whether it can, and at `/livez` whether it runs at all.
+///
+/// Each call of the database takes a connection: a permit of `pool`. Once a `period` the database is checked by
+/// `GET /ping`, which may take half a period.
+pub fn app(database: Router, pool: Arc<Semaphore>, period: Duration) -> Router {
+    let (verdict, health) = watch::channel(DOWN);
+    let database = Database { router: database, pool };
+    tokio::spawn(check_each_period(database.clone(), period, verdict));
+    Router::new()
+        .route("/livez", get(async || "alive"))
+        .route("/readyz", get(readyz))
+        .route("/orders", get(orders).post(orders))
+        .with_state(Shop { database, health })
+}
+
+#[derive(Clone)]
+struct Shop {
+    database: Database,
+    health: watch::Receiver<Health>,
+}
+
+#[derive(Clone)]
+struct Database {
+    router: Router,
+    pool: Arc<Semaphore>,
+}
+
+impl Database {
+    /// Asks on a connection of the pool.
+    async fn ask(&self, question: Request) -> Response {
+        let Ok(_connection) = self.pool.acquire().await else {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        };
+        let Ok(answer) = self.router.clone().oneshot(question).await;
+        answer
+    }
+}
+
+impl IntoResponse for Health {
+    fn into_response(self) -> Response {
+        let status = if self == UP { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(self)).into_response()
+    }
+}
+
+impl Database {
+    /// Asks for a sign of life, as an order asks: it queues where the orders queue.
+    async fn ping(&self) -> bool {
+        let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        self.ask(ping).await.status().is_success()
+    }
+}
+
+/// Checks the database once a period, as long as it is well.
+async fn check_each_period(database: Database, period: Duration, verdict: watch::Sender<Health>) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    while let Ok(true) = timeout(period / 2, database.ping()).await {
+        if verdict.send_replace(UP) != UP {
+            info!(health = UP.status, "the health has changed");
+        }
+        ticks.tick().await;
+    }
+    verdict.send_replace(DOWN);
+    info!(health = DOWN.status, "the health has changed");
+}
+
+/// Tells how the service is.
+async fn readyz(State(shop): State<Shop>) -> Health {
+    // Without its checker, the last verdict is history.
+    if shop.health.has_changed().is_err() { DOWN } else { *shop.health.borrow() }
+}
+
+/// Passes an order on to the database, unless the service is not ready.
+async fn orders(shop: State<Shop>, order: Request) -> Response {
+    if readyz(shop.clone()).await == DOWN {
+        return DOWN.into_response();
+    }
+    let answer = shop.database.ask(order).await;
+    if answer.status().is_server_error() { DOWN.into_response() } else { answer }
+}
