@@ -113,6 +113,17 @@ pub const ALL: &[Ghost] = &[
         },
     },
     Ghost {
+        slug: "unread-body",
+        broken: || spec::unread_body::check(unread_body::app),
+        fixed: || spec::unread_body::check(unread_body_fixed::app),
+        near_misses: || near_misses(unread_body::near_misses::ALL, spec::unread_body::check),
+        serve: |fixed| {
+            let app = if fixed { unread_body_fixed::app } else { unread_body::app };
+            let dial = spec::unread_body::stand_ins();
+            app(dial)
+        },
+    },
+    Ghost {
         slug: "lying-health-check",
         broken: || spec::lying_health_check::check(lying_health_check::app),
         fixed: || spec::lying_health_check::check(lying_health_check_fixed::app),

@@ -4,4 +4,5 @@ mod closure_captured_state;
 mod ignored_deadline;
 mod leaked_permit;
 mod lying_health_check;
+mod unread_body;
 mod unready_clone;
