@@ -28,8 +28,8 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, to be mended by you
-  cargo ghosts check hidden-flush                 whether you have laid it to rest
+  cargo ghosts start hidden-flush                 the broken twin, for you
+  cargo ghosts check hidden-flush                 is it laid to rest?
   cargo ghosts watch hidden-flush                 the same, on every save
   cargo run -- book                               the book, in a browser";
 
@@ -92,7 +92,7 @@ enum Command {
         #[arg(long)]
         wire: bool,
     },
-    /// The next of four hints: where to look, what to ask, the mechanism, the fix
+    /// The next of four hints, from where to look to the fix
     #[command(after_help = "Examples:
   cargo ghosts hint hidden-flush
   cd exercises/hidden-flush && cargo ghosts hint")]
@@ -100,7 +100,7 @@ enum Command {
         /// The ghost; inside its exercise it need not be named
         slug: Option<String>,
     },
-    /// The fix, as a difference to your files, with the reason of each piece
+    /// The fix as a difference to your files, each piece with its reason
     #[command(after_help = "Examples:
   cargo ghosts solution hidden-flush
   cargo ghosts solution hidden-flush --yes")]
@@ -111,7 +111,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Your exercise as it was in the beginning; what you have is kept aside
+    /// Your exercise as it began; what you have is kept aside
     #[command(after_help = "Examples:
   cargo ghosts reset hidden-flush")]
     Reset {

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 use crate::{
     Refusal,
     case::{self, Case},
-    generated::names,
+    generated::{self, names},
     ghosts::{self, Ghost},
     print, print_json,
     progress::{self, Deed, Event},
@@ -196,7 +196,7 @@ fn make(root: &Path, ghost: &Ghost, case: &Case) -> Result<Option<PathBuf>, Refu
     swapped().map_err(|error: io::Error| {
         // What cannot be removed either has a name that says what it is.
         let _ = fs::remove_dir_all(&beside);
-        Refusal::new(format!("cannot write {FOLDER}/{slug}: {error}; everything is as it was"))
+        unwritable(&format!("{FOLDER}/{slug}"), &error)
     })
 }
 
@@ -245,10 +245,24 @@ pub fn surroundings(root: &Path) -> Result<(), Refusal> {
     for (name, text) in [(".cargo/config.toml", config.to_string()), (".vscode/settings.json", editor.to_owned())] {
         let path = exercises(root).join(name);
         if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
-            write(&path, &text).map_err(|error| Refusal::new(format!("cannot write {FOLDER}/{name}: {error}")))?;
+            generated::write(&path, &text).map_err(|error| unwritable(&format!("{FOLDER}/{name}"), &error))?;
         }
     }
     Ok(())
+}
+
+/// What cannot be written, why, and what to do.
+pub(crate) fn unwritable(name: &str, error: &io::Error) -> Refusal {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; everything is as it was: make room, and try again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "; work in a clone that you may write to"
+        }
+        _ => "; everything is as it was",
+    };
+    Refusal::new(format!("cannot write {name}: {error}{advice}"))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -361,8 +375,20 @@ fn stand_in(slug: &str) -> Result<String, Refusal> {
     let body = between(entry, "serve: |fixed| {\n", "\n        },\n").unwrap_or_default();
     // What comes before chooses between the twins.
     let chosen = body.find("::stand_ins()").and_then(|call| body[..call].rfind("let "));
-    let lines = chosen.map(|begin| body[begin..].lines().map(|line| format!("    {}\n", line.trim())).collect());
-    lines.ok_or_else(|| Refusal::new(format!("workshop/src/ghosts.rs: `serve` of {slug} does not call `stand_ins()`")))
+    let begin = chosen.ok_or_else(|| {
+        Refusal::new(format!("workshop/src/ghosts.rs: `serve` of {slug} does not call `stand_ins()`"))
+    })?;
+    let (mut lines, mut optional) = (String::new(), false);
+    for line in format!("{:12}{}", "", &body[begin..]).lines() {
+        let line = line.strip_prefix("        ").unwrap_or(line);
+        // A feature of the runner's is none of an exercise's; what depends on it ends with its statement.
+        optional |= line.starts_with("    #[cfg(feature");
+        if !optional {
+            lines.push_str(&format!("{line}\n"));
+        }
+        optional &= line.starts_with("     ") || !line.ends_with(';');
+    }
+    Ok(lines)
 }
 
 /// A source of the twins without what gives the cause away: the header from `# Cause` on, marks, lints that were expected,

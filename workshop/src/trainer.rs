@@ -57,7 +57,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
-    /// Whether this machine is ready for a workshop; run it a week before, with a network
+    /// Whether this machine is ready; run it a week before, with a network
     #[command(after_help = "Examples:
   cargo ghosts preflight
   cargo ghosts preflight --kit ghosts-kit.tar.gz")]
@@ -66,7 +66,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         kit: Option<PathBuf>,
     },
-    /// The repository and all sources in one file, for a room on a bad network
+    /// The repository and all sources in one file, for a bad network
     #[command(after_help = "Examples:
   cargo ghosts kit
   cargo ghosts kit /media/stick/ghosts-kit.tar.gz")]
