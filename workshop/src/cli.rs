@@ -221,7 +221,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Completions { shell }) => completions::run(shell),
         Some(Command::Man { into }) => completions::man(into.as_deref()),
         Some(Command::Watch { slug, manual_run }) => {
-            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run)
+            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run, cli.json)
         }
         Some(Command::Trainer(command)) => trainer::run(&root, command, cli.json),
     }
