@@ -144,7 +144,7 @@ pub fn judge_until(
     exercise::surroundings(root)?;
     if !folder.join("Cargo.lock").exists() {
         let copied = fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"));
-        copied.map_err(|error| Refusal::new(format!("cannot write {FOLDER}/{slug}/Cargo.lock: {error}")))?;
+        copied.map_err(|error| exercise::unwritable(&format!("{FOLDER}/{slug}/Cargo.lock"), &error))?;
     }
     let has_model = root.join(format!("cases/{slug}/src/shared.rs")).exists();
     let unexplorable = unexplorable(&folder);

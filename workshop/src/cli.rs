@@ -28,8 +28,8 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, to be mended by you
-  cargo ghosts check hidden-flush                 whether you have laid it to rest
+  cargo ghosts start hidden-flush                 the broken twin, for you
+  cargo ghosts check hidden-flush                 is it laid to rest?
   cargo ghosts watch hidden-flush                 the same, on every save
   cargo run -- book                               the book, in a browser";
 
@@ -221,7 +221,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Completions { shell }) => completions::run(shell),
         Some(Command::Man { into }) => completions::man(into.as_deref()),
         Some(Command::Watch { slug, manual_run }) => {
-            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run)
+            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run, cli.json)
         }
         Some(Command::Trainer(command)) => trainer::run(&root, command, cli.json),
     }

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 use crate::{
     Refusal,
     case::{self, Case},
-    generated::names,
+    generated::{self, names},
     ghosts::{self, Ghost},
     print, print_json,
     progress::{self, Deed, Event},
@@ -196,7 +196,7 @@ fn make(root: &Path, ghost: &Ghost, case: &Case) -> Result<Option<PathBuf>, Refu
     swapped().map_err(|error: io::Error| {
         // What cannot be removed either has a name that says what it is.
         let _ = fs::remove_dir_all(&beside);
-        Refusal::new(format!("cannot write {FOLDER}/{slug}: {error}; everything is as it was"))
+        unwritable(&format!("{FOLDER}/{slug}"), &error)
     })
 }
 
@@ -245,10 +245,24 @@ pub fn surroundings(root: &Path) -> Result<(), Refusal> {
     for (name, text) in [(".cargo/config.toml", config.to_string()), (".vscode/settings.json", editor.to_owned())] {
         let path = exercises(root).join(name);
         if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
-            write(&path, &text).map_err(|error| Refusal::new(format!("cannot write {FOLDER}/{name}: {error}")))?;
+            generated::write(&path, &text).map_err(|error| unwritable(&format!("{FOLDER}/{name}"), &error))?;
         }
     }
     Ok(())
+}
+
+/// What cannot be written, why, and what to do.
+pub(crate) fn unwritable(name: &str, error: &io::Error) -> Refusal {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; everything is as it was: make room, and try again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "; work in a clone that you may write to"
+        }
+        _ => "; everything is as it was",
+    };
+    Refusal::new(format!("cannot write {name}: {error}{advice}"))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

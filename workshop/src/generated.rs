@@ -294,7 +294,7 @@ fn read(root: &Path, name: &str) -> Option<String> {
 }
 
 /// Writes beside the file first, so that a full disk leaves the old one whole.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().map(PathBuf::from).unwrap_or_default();
     fs::create_dir_all(&folder)?;
     let beside = path.with_extension("new");

@@ -14,7 +14,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use spec::{Report, lab::Outcome};
 
-use crate::Refusal;
+use crate::{
+    Refusal,
+    exercise::{FOLDER, unwritable},
+};
 
 /// The name of the file in the folder of the exercises.
 pub const FILE: &str = "progress.jsonl";
@@ -181,11 +184,11 @@ pub fn append(exercises: &Path, event: &Event) -> Result<(), Refusal> {
     let newer = read(&exercises.join(FILE))?.unreadable.into_iter().find(|unreadable| unreadable.why == NEWER);
     if let Some(unreadable) = newer {
         let line = unreadable.line;
-        return Err(Refusal::new(format!("exercises/{FILE}, line {line}: {NEWER}; update this clone with `git pull`")));
+        return Err(Refusal::new(format!("{FOLDER}/{FILE}, line {line}: {NEWER}; update this clone with `git pull`")));
     }
     let line = serde_json::to_string(event).map_err(io::Error::other);
     let written = line.and_then(|line| write_line(&exercises.join(FILE), &line));
-    written.map_err(|error| Refusal::new(format!("cannot write exercises/{FILE}: {error}")))
+    written.map_err(|error| unwritable(&format!("{FOLDER}/{FILE}"), &error))
 }
 
 const NEWER: &str = "a newer version of this workshop has written it";

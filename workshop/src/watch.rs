@@ -37,8 +37,11 @@ const AGAIN: &str = "Press r once more to go back to the start. What you have is
 /// for: a key asks for each judgement.
 ///
 /// # Errors
-/// If there is no such exercise, or another watch judges it.
-pub fn run(root: &Path, ghost: &Ghost, manual: bool) -> Result<bool, Refusal> {
+/// If there is no such exercise, or another watch judges it; and if JSON is asked for.
+pub fn run(root: &Path, ghost: &Ghost, manual: bool, json: bool) -> Result<bool, Refusal> {
+    if json {
+        return Err(Refusal::new("watch is for people; `cargo ghosts check --json` judges once, as JSON"));
+    }
     exercise::standing(root, ghost.slug)?;
     let lock = lock(root, ghost.slug)?;
     let (tell, told) = mpsc::channel();

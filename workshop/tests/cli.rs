@@ -166,3 +166,11 @@ fn completions_are_for_shells_that_there_are() {
     assert!(out(&run(&["completions", "bash"])).contains("complete -F _ghosts"));
     assert_eq!(run(&["completions", "tcsh"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_watch_is_for_people() {
+    let refused = run(&["watch", "hidden-flush", "--json"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let sentence = "ghosts: watch is for people; `cargo ghosts check --json` judges once, as JSON\n";
+    assert_eq!((out(&refused).as_str(), err(&refused).as_str()), ("", sentence));
+}
