@@ -20,6 +20,8 @@ pub mod lab;
 pub mod leaked_permit;
 pub mod lying_health_check;
 pub mod swallowed_panic;
+pub mod unread_body;
+pub mod unready_clone;
 
 pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
 pub use lab::{Limits, Report};

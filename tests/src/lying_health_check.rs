@@ -362,18 +362,19 @@ async fn learning_proxy_goes_round(lab: Lab, app: App) -> Proof {
     let title = format!("{}, two instances, and at one of them {}", Protocol::Http1, Fault::Fails);
     let mut proxy = LearningProxy::open(&lab, &app, title).await?;
     proxy.instances[0].suffer(Fault::Fails).await;
+    let mut lost = 0;
     for _ in 0..10 {
-        let told = proxy.order().await;
-        require(told.is_served(), format!("the proxy could have asked the other instance, and {told}"))?;
+        lost += usize::from(!proxy.order().await.is_served());
         sleep(Duration::from_millis(PERIOD * 3 / 4)).await;
     }
     let sent = &proxy.sent_to_the_first;
-    for (place, first) in sent.iter().enumerate() {
-        let within = sent[place..].iter().take_while(|later| **later < first + LearningProxy::FAIL_TIMEOUT).count();
-        let observed = format!("{within} orders were sent to the sick instance in one fail_timeout");
-        require(within <= LearningProxy::MAX_FAILS + 1, observed)?;
-    }
-    Ok(())
+    let within =
+        |first: &u64| sent.iter().filter(|at| (*first..*first + LearningProxy::FAIL_TIMEOUT).contains(at)).count();
+    let most = sent.iter().map(within).max().unwrap_or(0);
+    let observed = format!(
+        "the sick one of two instances got {most} orders in one fail_timeout, and {lost} of 10 clients were not served"
+    );
+    require(lost == 0 && most <= LearningProxy::MAX_FAILS + 1, observed)
 }
 
 // ===== Faults =====

@@ -6,20 +6,25 @@
 //! warm. The edit changes a number in the body of `app`, so that the compiler and the linker have something to do. `cargo ghosts
 //! check` takes longer than `ghosts check` by what cargo needs to find that the runner is fresh; `ghosts watch` pays that
 //! once, and waits 80 ms after a save until an editor has done its writing.
+//!
+//! A learner's runner is not optimised: `cargo bench -p ghosts --profile dev --bench loop`, with slugs at the end to measure
+//! only those.
 
 #[path = "../tests/copy/mod.rs"]
 mod copy;
-#[allow(dead_code, reason = "only the other benches serve")]
+#[expect(dead_code, reason = "only the other benches serve")]
 mod surroundings;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use ghosts::{exercise, ghosts::ALL};
+
+use crate::copy::{of_the_workspace, target};
 
 /// What a check may take, in times of what hello world takes.
 const GOAL: f64 = 1.2;
@@ -53,12 +58,13 @@ mod tests {
 
 fn main() {
     let rounds = if surroundings::rehearsal() { 1 } else { 9 };
-    let copy = copy::of_the_workspace("loop");
+    let copy = of_the_workspace("loop");
     let mut hello = Crate::hello(&copy);
     println!("\nfrom save to verdict, {}", surroundings::machine());
     println!("medians of {rounds} rounds, both in each; the goal is {GOAL} times hello world\n");
     println!("{:26}{:>14}{:>16}{:>8}", "exercise", "cargo test", "ghosts check", "ratio");
-    for ghost in ALL {
+    let named: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for ghost in ALL.iter().filter(|ghost| named.is_empty() || named.iter().any(|slug| slug == ghost.slug)) {
         let mut exercise = Crate::exercise(&copy, ghost.slug);
         // Warm: all is built, and every file was read.
         for number in 0..2 {
@@ -70,12 +76,13 @@ fn main() {
             theirs.push(hello.judged_after_edit(number));
             ours.push(exercise.judged_after_edit(number));
         }
+        // Within a round, so that whatever else the machine does disturbs both alike.
+        let ratios = theirs.iter().zip(&ours).map(|(theirs, ours)| ours.as_secs_f64() / theirs.as_secs_f64());
+        let ratio = median(ratios.collect());
         let (theirs, ours) = (median(theirs), median(ours));
-        let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
         let goal = if ratio <= GOAL { "met" } else { "missed" };
         println!("{:26}{:>11} ms{:>13} ms{ratio:>8.2}  {goal}", ghost.slug, theirs.as_millis(), ours.as_millis());
     }
-    fs::remove_dir_all(&copy).expect("a copy of our own");
 }
 
 /// A crate that is edited and judged.
@@ -101,14 +108,14 @@ impl Crate {
         fs::write(folder.join("Cargo.toml"), own.to_string()).expect("a file of our own");
         fs::copy(copy.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a file of our own");
         let mut judge = Command::new(env!("CARGO"));
-        judge.arg("test").current_dir(folder).env("CARGO_TARGET_DIR", copy::target());
+        judge.arg("test").current_dir(folder).env("CARGO_TARGET_DIR", target());
         Self { source: copy.join("hello/src/main.rs"), text: HELLO.to_owned(), judge }
     }
 
     fn exercise(copy: &Path, slug: &str) -> Self {
         let ghosts = || {
             let mut ghosts = Command::new(env!("CARGO_BIN_EXE_ghosts"));
-            ghosts.current_dir(copy).env("CARGO_TARGET_DIR", copy::target());
+            ghosts.current_dir(copy).env("CARGO_TARGET_DIR", target());
             ghosts
         };
         let started = ghosts().args(["start", slug]).output().expect("the runner starts");
@@ -136,7 +143,7 @@ impl Crate {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+fn median<T: PartialOrd>(mut all: Vec<T>) -> T {
+    all.sort_by(|one, other| one.partial_cmp(other).expect("times and their ratios are numbers"));
+    all.swap_remove(all.len() / 2)
 }

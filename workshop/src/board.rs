@@ -431,9 +431,12 @@ fn write(file: &Path, html: &str) -> Result<(), Refusal> {
     }
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
-    fs::write(&beside, html)
-        .and_then(|()| fs::rename(&beside, file))
-        .map_err(|error| Refusal::new(format!("cannot write {shown}: {error}")))
+    let written = fs::write(&beside, html).and_then(|()| fs::rename(&beside, file));
+    written.map_err(|error| {
+        // Half a board is of use to nobody.
+        let _ = fs::remove_file(&beside);
+        Refusal::new(format!("cannot write {shown}: {error}"))
+    })
 }
 
 #[cfg(test)]
@@ -472,7 +475,7 @@ mod tests {
         }
 
         fn board(&self) -> Board {
-            Board::of(&[self.0.clone()], GHOSTS.to_vec()).unwrap()
+            Board::of(std::slice::from_ref(&self.0), GHOSTS.to_vec()).unwrap()
         }
     }
 
@@ -621,7 +624,7 @@ mod tests {
     #[test]
     fn where_there_is_no_progress_it_is_said() {
         let folder = Folder::with(&[("readme.txt", b"")]);
-        let refused = Board::of(&[folder.0.clone()], GHOSTS.to_vec()).unwrap_err().to_string();
+        let refused = Board::of(std::slice::from_ref(&folder.0), GHOSTS.to_vec()).unwrap_err().to_string();
         assert!(refused.starts_with("there is no progress file here; "), "{refused}");
         let refused = Board::of(&[folder.0.join("lost.jsonl")], GHOSTS.to_vec()).unwrap_err().to_string();
         assert!(refused.contains("lost.jsonl is left out: "), "{refused}");

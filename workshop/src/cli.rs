@@ -28,8 +28,9 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, for you
-  cargo ghosts check hidden-flush                 is it laid to rest?
+  cargo ghosts start hidden-flush                 the broken twin, to be mended by you
+  cargo ghosts check hidden-flush                 whether you have laid it to rest
+  cargo ghosts watch hidden-flush                 the same, on every save
   cargo run -- book                               the book, in a browser";
 
 #[derive(Debug, Subcommand)]
@@ -67,7 +68,7 @@ enum Command {
         /// The ghost
         slug: String,
     },
-    /// An exercise: the broken twin, to be mended by you
+    /// An exercise: the broken twin, yours to mend
     #[command(after_help = "Examples:
   cargo ghosts start
   cargo ghosts start hidden-flush")]

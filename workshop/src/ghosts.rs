@@ -1,7 +1,7 @@
 //! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
 
 use axum::Router;
-use spec::Report;
+use spec::{Report, unready_clone::BoxedLayer};
 
 use crate::Refusal;
 
@@ -86,14 +86,17 @@ pub const ALL: &[Ghost] = &[
         },
     },
     Ghost {
-        slug: "lying-health-check",
-        broken: || spec::lying_health_check::check(lying_health_check::app),
-        fixed: || spec::lying_health_check::check(lying_health_check_fixed::app),
-        near_misses: || near_misses(lying_health_check::near_misses::ALL, spec::lying_health_check::check),
+        slug: "unready-clone",
+        broken: || spec::unready_clone::check(unready_clone::layer),
+        fixed: || spec::unready_clone::check(unready_clone_fixed::layer),
+        near_misses: || near_misses(unready_clone::near_misses::ALL, spec::unready_clone::check),
         serve: |fixed| {
-            let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
-            let (database, pool, period) = spec::lying_health_check::stand_ins();
-            app(database, pool, period)
+            let layer = || match fixed {
+                true => BoxedLayer::new(unready_clone_fixed::layer()),
+                false => BoxedLayer::new(unready_clone::layer()),
+            };
+            let shop = spec::unready_clone::stand_ins();
+            shop.behind(layer())
         },
     },
     Ghost {
@@ -103,13 +106,32 @@ pub const ALL: &[Ghost] = &[
         near_misses: || near_misses(leaked_permit::near_misses::ALL, spec::leaked_permit::check),
         serve: |fixed| {
             let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
-            let (size, wait, connect) = spec::leaked_permit::stand_ins();
             #[cfg(feature = "sqlite")]
-            let connect = {
-                drop(connect);
-                crate::sqlite::stand_in()
-            };
+            let app = |size, wait, _in_memory| app(size, wait, crate::sqlite::stand_in());
+            let (size, wait, connect) = spec::leaked_permit::stand_ins();
             app(size, wait, connect)
+        },
+    },
+    Ghost {
+        slug: "unread-body",
+        broken: || spec::unread_body::check(unread_body::app),
+        fixed: || spec::unread_body::check(unread_body_fixed::app),
+        near_misses: || near_misses(unread_body::near_misses::ALL, spec::unread_body::check),
+        serve: |fixed| {
+            let app = if fixed { unread_body_fixed::app } else { unread_body::app };
+            let dial = spec::unread_body::stand_ins();
+            app(dial)
+        },
+    },
+    Ghost {
+        slug: "lying-health-check",
+        broken: || spec::lying_health_check::check(lying_health_check::app),
+        fixed: || spec::lying_health_check::check(lying_health_check_fixed::app),
+        near_misses: || near_misses(lying_health_check::near_misses::ALL, spec::lying_health_check::check),
+        serve: |fixed| {
+            let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
+            let (database, pool, period) = spec::lying_health_check::stand_ins();
+            app(database, pool, period)
         },
     },
 ];

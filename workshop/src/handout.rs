@@ -206,8 +206,9 @@ mod tests {
             let header = header.join("\n");
             let cause = header.split("# Cause").nth(1).unwrap().split("# Cost").next().unwrap();
             let case = case::read(&root(), ghost.slug).unwrap();
-            // What the symptom says is no secret, also where the cause says it again.
-            let known = giveaways(&case.symptom);
+            // What the symptom and the curl lines say is no secret, also where the cause says it again.
+            let mut known = giveaways(&case.symptom);
+            known.extend(case.tries.iter().flat_map(|line| words(&line.curl)));
             let handout = handout(&root(), ghost.slug).unwrap();
             for page in [handout.text(), handout.markdown(), handout.section()] {
                 let page = format!(" {} ", words(&page).join(" "));

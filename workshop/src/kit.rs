@@ -154,7 +154,7 @@ fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> i
                 if path == Path::new(FOLDER).join(CONFIG) {
                     let mut config = String::new();
                     entry.read_to_string(&mut config)?;
-                    config.push_str(SETTING);
+                    let config = with_setting(config);
                     header.set_size(config.len() as u64);
                     kit.append_data(&mut header, path, config.as_bytes())?;
                 } else {
@@ -217,17 +217,19 @@ pub fn unpack(root: &Path, file: &Path) -> Result<usize, Refusal> {
             fs::rename(&sources, aside.join("old"))?;
         }
         fs::rename(aside.join(SOURCES), &sources)?;
-        let config = fs::read_to_string(root.join(CONFIG))?;
-        if config.contains(SETTING) {
-            return Ok(());
-        }
-        fs::write(aside.join("config"), config + SETTING)?;
+        let config = with_setting(fs::read_to_string(root.join(CONFIG))?);
+        fs::write(aside.join("config"), config)?;
         fs::rename(aside.join("config"), root.join(CONFIG))
     });
     // What is left of it is in the way of nothing.
     let _ = fs::remove_dir_all(&aside);
     unpacked.map_err(|error| Refusal::new(format!("cannot unpack {shown}: {error}")))?;
     Ok(names(&root.join(SOURCES)).len())
+}
+
+/// A configuration of cargo with the setting, once.
+fn with_setting(config: String) -> String {
+    if config.contains(SETTING.trim()) { config } else { config + SETTING }
 }
 
 fn opened(file: &Path) -> io::Result<Archive<GzDecoder<BufReader<File>>>> {

@@ -35,7 +35,7 @@ pub struct Stock {
 struct Cursor {
     connection: Connection,
     item: String,
-    fetched: usize,
+    fetched: i64,
     open: Arc<AtomicUsize>,
 }
 

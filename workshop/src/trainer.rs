@@ -47,7 +47,8 @@ pub enum Command {
     },
     /// Who has solved what, from the participants' progress files
     #[command(after_help = "Examples:
-  cargo ghosts board collected/                  ada.jsonl, bob.jsonl, or a folder for each
+  cargo ghosts board ada.jsonl bob.jsonl
+  cargo ghosts board collected/
   cargo ghosts board collected/ --html board.html")]
     Board {
         /// Progress files, each named after its participant, or folders of them
@@ -57,7 +58,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
-    /// Whether this machine is ready; run it a week before, with a network
+    /// Whether this machine is ready for a workshop
+    ///
+    /// Run it a week before, with a network: it fetches every source and builds everything once.
     #[command(after_help = "Examples:
   cargo ghosts preflight
   cargo ghosts preflight --kit ghosts-kit.tar.gz")]

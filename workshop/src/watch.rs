@@ -281,7 +281,7 @@ impl View {
             (None, Some(took)) => format!("judgement {number}, {:.1} s", took.as_secs_f64()),
             (None, None) => String::new(),
         };
-        let mut frame = format!("{bold}{slug}{bold:#}  {dim}{state}{dim:#}\n\n");
+        let mut frame = String::new();
         let doing = if since.is_some() { self.doing } else { "" };
         let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
         for part in [doing, &self.body, &self.note] {
@@ -290,16 +290,16 @@ impl View {
                 frame.push_str(&format!("{}\n\n", lines.join("\n")));
             }
         }
-        frame + &format!("{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns))
+        // A long report pushes what is above it out of the screen.
+        frame + &format!("{bold}{slug}{bold:#}  {state}\n{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns))
     }
 }
 
-/// A line that is too long for the screen, in several of which each begins in the same column.
+/// A line that is too long for the screen, in several; if it is indented, the others are more so.
 fn folded(line: &str, columns: usize) -> String {
-    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
-    let options =
-        textwrap::Options::new(columns).subsequent_indent(if indent.len() * 2 < columns { &indent } else { "" });
-    textwrap::fill(line, options)
+    let indent = line.len() - line.trim_start_matches(' ').len();
+    let rest = if indent == 0 || indent * 2 > columns { String::new() } else { " ".repeat(indent + 4) };
+    textwrap::fill(line, textwrap::Options::new(columns).subsequent_indent(&rest))
 }
 
 /// Makes sure that no other watch judges this exercise.
@@ -361,14 +361,14 @@ mod tests {
             took: Some(Duration::from_millis(1240)),
             ..View::default()
         };
-        let expected = format!("hidden-flush  judgement 3, 1.2 s\n\n5 of 8 promises kept\n\nHint 1 of 4\n\n{KEYS}");
+        let expected = format!("5 of 8 promises kept\n\nHint 1 of 4\n\nhidden-flush  judgement 3, 1.2 s\n{KEYS}");
         assert_eq!(text(&view, None, 80), expected);
     }
 
     #[test]
     fn while_it_judges_the_screen_says_what_cargo_does() {
         let view = View { doing: building::BUILDS, ..View::default() };
-        let expected = format!("hidden-flush  judging, 7 s\n\n{}\n\n{KEYS}", building::BUILDS);
+        let expected = format!("{}\n\nhidden-flush  judging, 7 s\n{KEYS}", building::BUILDS);
         assert_eq!(text(&view, Some(Duration::from_millis(7900)), 80), expected);
     }
 

@@ -147,6 +147,32 @@ async fn ignored_deadline_fixed_only_the_order_that_was_answered_is_charged() {
     assert_eq!(before, [""; 0]);
 }
 
+// ===== unready-clone =====
+
+#[tokio::test]
+async fn unready_clone_a_request_before_the_limit_gets_no_answer() {
+    let twin = Serving::start("unready-clone", false);
+    let well = send(&twin, get("/health", &[])).await.expect("an answer");
+    assert_eq!(text(well).await, "well\n");
+    assert!(send(&twin, get("/reports/0", &[])).await.is_err());
+    twin.said("panicked at");
+}
+
+#[tokio::test]
+async fn unready_clone_fixed_more_requests_than_places_are_all_answered() {
+    let twin = Serving::start("unready-clone", true);
+    let report = || send(&twin, get("/reports/1", &[("x-request-id", "mine")]));
+    let (one, two, three) = tokio::join!(report(), report(), report());
+    let answers = [one, two, three].map(|answer| answer.expect("an answer"));
+    let mut ids: Vec<_> = answers.iter().map(|answer| header(answer.headers(), "x-request-id").to_owned()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    for answer in answers {
+        assert_eq!(text(answer).await, "a report of 1 pages\n");
+    }
+}
+
 // ===== lying-health-check =====
 
 /// The statuses of `/readyz`, of `/orders` and of `/livez`, once the service knows that its database fails.
@@ -188,12 +214,23 @@ fn ordinary(slug: &str) -> &'static str {
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
+        "unready-clone" => "GET /reports/0 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         }
         "leaked-permit" => "GET /stock/cups HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
+        "unread-body" => REFUSED_UPLOAD,
         other => panic!("say what an ordinary request to {other} is"),
     }
+}
+
+/// An upload of nobody's, which comes whole.
+const REFUSED_UPLOAD: &str =
+    "POST /upload HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+
+/// How the answer to an ordinary request begins.
+fn welcome(slug: &str) -> &'static str {
+    if slug == "unread-body" { "HTTP/1.1 403" } else { "HTTP/1.1 200" }
 }
 
 /// The first line of the answer to an ordinary request.
@@ -208,7 +245,7 @@ async fn status_line(address: &str, slug: &str) -> String {
 /// Waits until an ordinary request is answered with 200: a twin may have to find out first whether it can.
 async fn serves(address: &str, slug: &str) {
     let served = async {
-        while !status_line(address, slug).await.starts_with("HTTP/1.1 200") {
+        while !status_line(address, slug).await.starts_with(welcome(slug)) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -253,7 +290,7 @@ async fn survives(slug: &'static str) {
         // A spool of three slots turns away whom it has no slot for, and a pool of two connections who waits too long.
         let limited = ["body-double-close", "leaked-permit"].contains(&slug);
         let turned_away = limited && line.starts_with("HTTP/1.1 503");
-        assert!(turned_away || line.starts_with("HTTP/1.1 200"), "{line}");
+        assert!(turned_away || line.starts_with(welcome(slug)), "{line}");
     }
     let all: Vec<_> = (0..80).map(|manner| tokio::spawn(rude(address.clone(), slug, manner))).collect();
     for one in all {
@@ -268,7 +305,7 @@ async fn survives(slug: &'static str) {
     // Three at once: as many as the spool has slots, and more than the pool has connections, so that none may be lost.
     let line = || status_line(&address, slug);
     for line in <[String; 3]>::from(tokio::join!(line(), line(), line())) {
-        assert!(line.starts_with("HTTP/1.1 200"), "the next request gets {line}");
+        assert!(line.starts_with(welcome(slug)), "the next request gets {line}");
     }
     stop.send(()).expect("it serves");
     server.await.expect("no panic").expect("a clean end");
@@ -312,6 +349,11 @@ async fn ignored_deadline_fixed_survives_many_rude_and_slow_clients() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unready_clone_fixed_survives_many_rude_and_slow_clients() {
+    survives("unready-clone").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lying_health_check_fixed_survives_many_rude_and_slow_clients() {
     survives("lying-health-check").await;
 }
@@ -350,6 +392,50 @@ async fn leaked_permit_two_refusals_take_both_connections() {
 async fn leaked_permit_fixed_after_two_refusals_the_cups_come() {
     let (status, text) = cups_after_two_refusals(true).await;
     assert_eq!((status, text.lines().count()), (StatusCode::OK, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_body_fixed_survives_many_rude_and_slow_clients() {
+    survives("unread-body").await;
+}
+
+// ===== unread-body =====
+
+/// A request that is refused, and another one behind it on the same connection: the refusal, and what comes after it.
+async fn refused_and_then_some(twin: &Serving) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(&twin.address).await.expect("the twin listens");
+    let refused =
+        "POST /upload HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let both = [refused, ordinary("unread-body")].concat();
+    stream.write_all(both.as_bytes()).await.expect("two requests fit the socket");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("an answer"));
+    }
+    (String::from_utf8_lossy(&answer).into_owned(), stream)
+}
+
+#[tokio::test]
+async fn unread_body_the_next_answer_comes_when_the_page_forgets_the_refused_upload() {
+    let twin = Serving::start("unread-body", false);
+    let (refusal, mut stream) = refused_and_then_some(&twin).await;
+    assert!(refusal.starts_with("HTTP/1.1 403"), "{refusal}");
+    let next = tokio::spawn(async move { stream.read_u8().await });
+    let refuse = || send(&twin, asking("POST", "/upload", &[], Body::empty()));
+    for _ in 1..100 {
+        assert_eq!(refuse().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+    }
+    assert!(!next.is_finished());
+    assert_eq!(refuse().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+    assert_eq!(next.await.expect("no panic").expect("an answer"), b'H');
+}
+
+#[tokio::test]
+async fn unread_body_fixed_the_next_answer_follows_the_refusal() {
+    let twin = Serving::start("unread-body", true);
+    let (refusal, mut stream) = refused_and_then_some(&twin).await;
+    assert!(refusal.starts_with("HTTP/1.1 403"), "{refusal}");
+    assert_eq!(stream.read_u8().await.expect("an answer"), b'H');
 }
 
 // ===== body-double-close =====

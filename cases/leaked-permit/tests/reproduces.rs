@@ -133,7 +133,7 @@ fn who_looks_and_then_leaves_is_granted_a_place_in_between() {
 }
 
 // ANCHOR: model
-/// A place is given back on one thread while on another one of those who wait goes away.
+/// One place is given back while the first of two who wait for it goes away.
 fn explored() -> Exploration {
     model_of::at_once(one_place, wait, give_back)
 }

@@ -20,8 +20,7 @@ fn a_dead_database_is_a_200_with_a_sad_body() {
     insta::assert_snapshot!("broken", report);
 }
 
-// ANCHOR: notice
-/// The kind of test to write for a service of one's own: it looks at the status, as a proxy does.
+/// The body is right, so that a test which reads it passes.
 #[tokio::test(start_paused = true)]
 #[traced_test]
 async fn the_log_knows_that_the_database_is_gone_and_the_status_does_not() {
@@ -36,7 +35,6 @@ async fn the_log_knows_that_the_database_is_gone_and_the_status_does_not() {
     let body = to_bytes(answer.into_body(), 1000).await.unwrap();
     assert_eq!(body, r#"{"code":5001,"status":"database out of reach"}"#);
 }
-// ANCHOR_END: notice
 
 #[test]
 fn a_result_is_a_503_only_for_what_it_takes_for_an_error() {

@@ -4,9 +4,18 @@
 
 use std::time::Duration;
 
-use axum::Router;
+use axum::{
+    BoxError, Router,
+    body::{Body, to_bytes},
+    http::Request,
+};
 use model::{leaked_permit as model_of, sync};
 use spec::leaked_permit::{Connect, check};
+use tokio::time::sleep;
+use tower::{
+    ServiceExt, service_fn,
+    util::{BoxCloneSyncService, BoxService},
+};
 
 #[path = "also_right/channel_of_connections.rs"]
 mod channel_of_connections;
@@ -33,6 +42,30 @@ fn what_was_granted_to_one_who_leaves_is_passed_on() {
     let give_back = |pool: &shared::Pool<()>, place| pool.give_back(place);
     let holding = model_of::at_once(one_place, wait, give_back);
     insta::assert_snapshot!("interleaving-fixed", format!("The core holds in all {} interleavings.", holding.holds()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_503_names_who_has_the_connection_and_nobody_who_had_it() {
+    let connect = service_fn(async |()| {
+        let connection = service_fn(async |query: String| {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, BoxError>(if query == "more" { vec![] } else { vec!["3 on shelf 1".to_owned()] })
+        });
+        Ok::<_, BoxError>(BoxService::new(connection))
+    });
+    let app = leaked_permit_fixed::app(1, Duration::from_millis(500), BoxCloneSyncService::new(connect));
+    let ask = |id: &'static str| {
+        let request = Request::get("/stock/cups").header("x-request-id", id).body(Body::empty()).unwrap();
+        let answer = app.clone().oneshot(request);
+        async { String::from_utf8(to_bytes(answer.await.unwrap().into_body(), 1000).await.unwrap().into()).unwrap() }
+    };
+    for (holder, waiting) in [("r-1", "r-2"), ("r-3", "r-4")] {
+        let served = tokio::spawn(ask(holder));
+        sleep(Duration::from_millis(10)).await;
+        let told = format!("none of 1 connections came back in 500 ms\n{holder} has one for 510 ms\n");
+        assert_eq!(ask(waiting).await, told);
+        assert_eq!(served.await.unwrap(), "3 on shelf 1\n");
+    }
 }
 
 #[test]

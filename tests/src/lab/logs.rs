@@ -17,7 +17,7 @@ use tracing_subscriber::{
 use super::attendance;
 
 /// Libraries whose own events say nothing about the app.
-const LEFT_OUT: [&str; 6] = ["axum", "h2", "hyper", "hyper_util", "mio", "tokio"];
+const LEFT_OUT: [&str; 7] = ["axum", "h2", "hyper", "hyper_util", "mio", "tokio", "tower"];
 
 /// One log event, with the spans around it.
 #[derive(Clone, Debug, PartialEq, Eq)]

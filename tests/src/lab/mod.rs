@@ -33,6 +33,8 @@
 //! 1. Take the app as a constructor whose parameters are everything that puts it under stress: the inner routes, the
 //!    dependency that it calls, the sinks that it writes to, its limits. The proof supplies them and so decides who waits for
 //!    whom; it judges only what they saw and what the client got.
+//!    Where the contract of `Service` is the subject, the constructor makes a layer, and the proof wraps a service of its own
+//!    in it and calls it without a wire, as [`unready_clone`](crate::unready_clone) does.
 //! 2. Write one `async fn(Lab, App) -> Proof` for each promise. It begins a [`Scene`] for each protocol, kind or ending that
 //!    the promise speaks of, and serves a new app in each.
 //! 3. First show with [`control`] that the app works before the fault. Then bring the fault about, and say with [`require`]

@@ -3,3 +3,6 @@
 mod closure_captured_state;
 mod ignored_deadline;
 mod leaked_permit;
+mod lying_health_check;
+mod unread_body;
+mod unready_clone;

@@ -83,7 +83,8 @@ fn model_of(text: &mut String, interleavings: &Interleavings) {
         ),
         Interleavings::Fail { table } => {
             let _ = writeln!(text, "\n  {red}FAILS{red:#}       when the threads in src/shared.rs meet like this:\n");
-            table.lines().try_for_each(|line| writeln!(text, "{}", format!("  {line}").trim_end()))
+            // It is as wide as a terminal may be.
+            writeln!(text, "{}", table.trim_end())
         }
         Interleavings::NotApplicable { why } => {
             text.push_str(&format!("\n  {dim}not judged{dim:#}  "));

@@ -76,7 +76,7 @@ pub(super) fn build(
         cargo.args(["--test", "interleavings"]);
     }
     let told = |line: &str| {
-        if line.contains("waiting for file lock on build directory") {
+        if line.contains("Blocking waiting for file lock") {
             tell(Meanwhile::WaitsForLock);
         } else if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
             tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));

@@ -180,3 +180,25 @@ fn body_double_close_fixed_one_upload_leaves_one_line_in_the_audit() {
         assert_eq!(twin.stop(), [""; 0], "{protocol}");
     }
 }
+
+// ===== unready-clone =====
+
+#[test]
+fn unready_clone_a_report_is_an_empty_reply_and_all_is_well_without_a_limit() {
+    for protocol in BOTH {
+        let twin = Serving::start("unready-clone", false);
+        assert_eq!(said(curl(protocol, &twin, "/reports/0", &STATUS)), "000", "{protocol}");
+        assert_eq!(said(curl(protocol, &twin, "/health", &[])), "well\n", "{protocol}");
+    }
+}
+
+#[test]
+fn unready_clone_fixed_three_clients_get_their_reports_from_two_printers() {
+    for protocol in BOTH {
+        let twin = Serving::start("unready-clone", true);
+        let clients: Vec<Child> = (0..3).map(|_| curl(protocol, &twin, "/reports/1", &[])).collect();
+        for client in clients {
+            assert_eq!(said(client), "a report of 1 pages\n", "{protocol}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod serving;
 mod browser;
 mod curl;
 mod exercises;
+mod kit;
 mod proxies;
 mod skeleton;
 mod sqlite;

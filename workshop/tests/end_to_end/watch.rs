@@ -1,35 +1,37 @@
 //! `ghosts watch` in a terminal of tmux, as a learner meets it: on every save a verdict, whatever was saved; and in a pipe.
 
 use std::{
+    env,
     fs::{self, File},
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command, Output, Stdio},
     sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
 
-use crate::copy;
+use crate::copy::{of_the_workspace, target};
 
 /// How long something may take that must come. Nothing is judged by it: it only ends a test that would hang. The first
 /// verdict builds the laboratory.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One copy for all tests, so that the laboratory is built once; each test has an exercise of its own.
-static COPY: LazyLock<PathBuf> = LazyLock::new(|| copy::of_the_workspace("watch"));
+static COPY: LazyLock<PathBuf> = LazyLock::new(|| of_the_workspace("watch"));
 
 /// A learner with one exercise, and a shell in a terminal.
 struct Learner {
     slug: &'static str,
-    socket: String,
+    /// Of the server of tmux: in the temporary folder, since its path must be short.
+    socket: PathBuf,
 }
 
 impl Learner {
     fn sits_down(slug: &'static str, columns: &str) -> Self {
         let started = ghosts(&["start", slug]).output().expect("the runner starts");
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        let learner = Self { slug, socket: format!("ghosts-{slug}-{}", process::id()) };
+        let learner = Self { slug, socket: env::temp_dir().join(format!("ghosts-{slug}-{}", process::id())) };
         let opened = learner.tmux(&["new-session", "-d", "-x", columns, "-y", "80", "sh"]);
         assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
         learner
@@ -56,8 +58,15 @@ impl Learner {
         self.folder().join("src/lib.rs")
     }
 
-    fn fixed(&self) -> String {
-        fs::read_to_string(COPY.join(format!("fixed/{}/src/lib.rs", self.slug))).expect("the fixed twin")
+    /// Saves the fixed twin, as editors do it: beside the file first, and then in its place.
+    fn mends(&self) {
+        for name in ["shared.rs", "lib.rs"] {
+            let (beside, place) = (self.folder().join("src/.saved"), self.folder().join("src").join(name));
+            if place.exists() {
+                fs::copy(COPY.join("fixed").join(self.slug).join("src").join(name), &beside).expect("the fixed twin");
+                fs::rename(&beside, &place).expect("a file of our own");
+            }
+        }
     }
 
     /// The exercise as it is now, with `statement` as the first thing that its app does.
@@ -70,13 +79,18 @@ impl Learner {
 
     /// The screen, once it shows the text.
     fn sees(&self, text: &str) -> String {
+        self.waits(text, || self.screen().contains(text));
+        self.screen()
+    }
+
+    fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p", "-J"]).stdout).into_owned()
+    }
+
+    fn waits(&self, what: &str, came: impl Fn() -> bool) {
         let begun = Instant::now();
-        loop {
-            let screen = String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p", "-J"]).stdout).into_owned();
-            if screen.contains(text) {
-                return screen;
-            }
-            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{screen}");
+        while !came() {
+            assert!(begun.elapsed() < PATIENCE, "waited for {what:?}, and the screen is:\n{}", self.screen());
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -85,19 +99,24 @@ impl Learner {
     fn is_back_in_the_shell(&self) {
         self.sees("it ended with 0");
         let screen = self.sees("-echoprt");
-        assert!(screen.contains(" icanon") && screen.contains(" echo ") && screen.contains(" opost"), "{screen}");
+        for raw in ["-icanon", "-isig", "-echo ", "-opost"] {
+            assert!(!screen.contains(raw), "{raw}: {screen}");
+        }
     }
 
     fn tmux(&self, words: &[&str]) -> Output {
-        surrounded(Command::new("tmux").args(["-L", &self.socket, "-f", "/dev/null"]).args(words).env("PS1", "$ "))
-            .output()
-            .expect("tmux starts: it is in Debian's package `tmux`")
+        surrounded(
+            Command::new("tmux").arg("-S").arg(&self.socket).args(["-f", "/dev/null"]).args(words).env("PS1", "$ "),
+        )
+        .output()
+        .expect("tmux starts: it is in Debian's package `tmux`")
     }
 }
 
 impl Drop for Learner {
     fn drop(&mut self) {
         self.tmux(&["kill-server"]);
+        let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_dir_all(self.folder());
     }
 }
@@ -110,7 +129,7 @@ fn ghosts(words: &[&str]) -> Command {
 
 /// The runner works in the copy; every crate from outside is built in our own target directory already.
 fn surrounded(command: &mut Command) -> &mut Command {
-    command.current_dir(&*COPY).env("CARGO_TARGET_DIR", copy::target()).env("TERM", "xterm-256color")
+    command.current_dir(&*COPY).env("CARGO_TARGET_DIR", target()).env("TERM", "xterm-256color")
 }
 
 #[test]
@@ -118,9 +137,7 @@ fn each_save_is_judged_on_a_clean_screen_until_the_ghost_is_laid_to_rest() {
     let learner = Learner::sits_down("hidden-flush", "80");
     learner.watches();
     learner.sees("5 of 8 promises kept");
-    // As editors do it: beside the file first, and then in its place.
-    fs::write(learner.folder().join("src/lib.rs.new"), learner.fixed()).expect("a file of our own");
-    fs::rename(learner.folder().join("src/lib.rs.new"), learner.source()).expect("a file of our own");
+    learner.mends();
     let screen = learner.sees("Laid to rest");
     assert!(!screen.contains("5 of 8") && !screen.contains("$ "), "{screen}");
     learner.types(&["q"]);
@@ -141,10 +158,10 @@ fn whatever_is_saved_the_next_save_is_judged() {
     // It would spin for half a minute; a save calls it off, with all that it started.
     learner.saves(&begin);
     learner.saves(&learner.with("loop { std::hint::spin_loop() }"));
-    learner.sees("judging, 5 s");
+    learner.waits("the test to run", || running_in(&learner.folder()) > 0);
     learner.saves(&begin);
     learner.sees("promises kept");
-    assert_eq!(processes_in(&learner.folder()), 0);
+    assert_eq!(running_in(&learner.folder()), 0);
 
     learner.saves(&learner.with("std::process::exit(0);"));
     learner.sees("ended without a verdict");
@@ -153,7 +170,7 @@ fn whatever_is_saved_the_next_save_is_judged() {
     fs::rename(learner.folder(), &aside).expect("a folder of our own");
     learner.sees("there is no exercises/swallowed-panic");
     fs::rename(&aside, learner.folder()).expect("a folder of our own");
-    learner.saves(&learner.fixed());
+    learner.mends();
     learner.sees("Laid to rest");
 
     learner.types(&["C-c"]);
@@ -163,11 +180,12 @@ fn whatever_is_saved_the_next_save_is_judged() {
 #[test]
 fn keys_ask_for_hints_and_for_the_start_again() {
     let learner = Learner::sits_down("ignored-deadline", "60");
+    let begin = fs::read_to_string(learner.source()).expect("a file of our own");
     learner.watches();
     learner.sees("promises kept");
     learner.types(&["h"]);
-    learner.sees("hint 1 of 4");
-    learner.saves(&(learner.fixed() + "// mine\n"));
+    learner.sees("1 of 4, where to look");
+    learner.mends();
     learner.sees("Laid to rest");
     learner.types(&["r"]);
     learner.sees("Press r once more");
@@ -175,9 +193,8 @@ fn keys_ask_for_hints_and_for_the_start_again() {
     learner.types(&["r"]);
     learner.sees("Press r once more");
     learner.types(&["r"]);
-    learner.sees("promises kept");
-    let now = fs::read_to_string(learner.source()).expect("a file of our own");
-    assert!(!now.contains("// mine"), "it is the start again");
+    learner.sees("as it was in the beginning");
+    assert_eq!(fs::read_to_string(learner.source()).expect("a file of our own"), begin);
     learner.types(&["q"]);
     learner.is_back_in_the_shell();
 }
@@ -191,10 +208,10 @@ fn who_waits_for_another_cargo_is_told_and_a_second_watch_is_refused() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).starts_with("ghosts: another watch judges"), "{refused:?}");
 
-    let lock = File::open(copy::target().join("debug/.cargo-lock")).expect("cargo's own lock");
+    let lock = File::open(target().join("debug/.cargo-lock")).expect("cargo's own lock");
     lock.lock().expect("nothing else fails");
-    learner.saves(&learner.fixed());
-    learner.sees("another cargo is at work");
+    learner.mends();
+    learner.sees("waiting for another cargo");
     lock.unlock().expect("it is ours");
     learner.sees("Laid to rest");
     learner.types(&["q"]);
@@ -216,12 +233,16 @@ fn in_a_pipe_each_line_is_a_key() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.starts_with("Standard input is no terminal: say a key and Enter."), "{said}");
-    assert!(said.contains("hint 1 of 4") && !said.contains('\u{1b}'), "{said}");
+    assert!(said.contains("1 of 4, where to look") && !said.contains('\u{1b}'), "{said}");
     fs::remove_dir_all(COPY.join("exercises").join(slug)).expect("a folder of our own");
 }
 
-/// How many processes have this folder as their current one.
-fn processes_in(folder: &std::path::Path) -> usize {
-    let all = fs::read_dir("/proc").expect("the suite runs on Linux").flatten();
-    all.filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder)).count()
+/// How many processes run the test of the exercise in this folder.
+fn running_in(folder: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("the suite runs on Linux").flatten().map(|process| process.path());
+    let links = processes.filter_map(|process| {
+        Some((fs::read_link(process.join("cwd")).ok()?, fs::read_link(process.join("exe")).ok()?))
+    });
+    let runs = |exe: &Path| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("promises-"));
+    links.filter(|(cwd, exe)| cwd == folder && runs(exe)).count()
 }

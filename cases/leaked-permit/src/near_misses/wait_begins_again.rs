@@ -79,8 +79,8 @@ impl Desk {
             }
             timeout(self.wait, returned).await.map_err(|_| self.exhausted())?;
         };
-        self.holders.lock().unwrap().insert(place.number, (who, Instant::now()));
         let mut lease = Lease { desk: self.clone(), place, clean: true };
+        self.holders.lock().unwrap().insert(lease.place.number, (who, Instant::now()));
         if lease.place.connection.is_none() {
             lease.place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
         }

@@ -16,7 +16,7 @@ pub(crate) struct Place<C> {
     pub(crate) connection: Option<C>,
 }
 
-/// A pool of places. Clones are the same pool.
+/// A pool of places; clones are the same.
 pub(crate) struct Pool<C> {
     state: Arc<Mutex<State<C>>>,
 }
@@ -40,8 +40,8 @@ impl<C> Pool<C> {
     /// Makes `size` places, none of which has a connection yet.
     pub(crate) fn new(size: usize) -> Self {
         let free = (0..size).rev().map(|number| Place { number, connection: None }).collect();
-        let state = State { free, queue: BTreeMap::new(), granted: BTreeMap::new(), last_ticket: 0 };
-        Self { state: Arc::new(Mutex::new(state)) }
+        let state = Mutex::new(State { free, queue: BTreeMap::new(), granted: BTreeMap::new(), last_ticket: 0 });
+        Self { state: Arc::new(state) }
     }
 
     /// Waits for a place.
@@ -51,8 +51,8 @@ impl<C> Pool<C> {
 
     /// Gives a place back, with its connection if that is still good.
     pub(crate) fn give_back(&self, place: Place<C>) {
+        // Not woken under the lock: a waker runs code that is not ours.
         let next = self.state.lock().unwrap().pass_on(place);
-        // Not under the lock: a waker runs code that is not ours.
         next.inspect(Waker::wake_by_ref);
     }
 }
@@ -61,9 +61,8 @@ impl<C> State<C> {
     /// Grants the place to the next who waits, if there is one, and returns whom to wake.
     fn pass_on(&mut self, place: Place<C>) -> Option<Waker> {
         let Some((ticket, waker)) = self.queue.pop_first() else {
-            // The last is taken first, so those with a connection are.
-            let at = if place.connection.is_some() { self.free.len() } else { 0 };
-            self.free.insert(at, place);
+            // The last is taken first: those with a connection.
+            self.free.insert(if place.connection.is_some() { self.free.len() } else { 0 }, place);
             return None;
         };
         self.granted.insert(ticket, place);
@@ -77,15 +76,15 @@ impl<C> Future for Waiting<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place<C>> {
         let this = self.get_mut();
         let mut state = this.pool.state.lock().unwrap();
-        let place = match this.ticket {
+        let ticket = this.ticket.take();
+        let place = match ticket {
             Some(ticket) => state.granted.remove(&ticket),
             None => state.free.pop(),
         };
         if let Some(place) = place {
-            this.ticket = None;
             return Poll::Ready(place);
         }
-        let ticket = this.ticket.unwrap_or(state.last_ticket + 1);
+        let ticket = ticket.unwrap_or(state.last_ticket + 1);
         this.ticket = Some(ticket);
         state.last_ticket = state.last_ticket.max(ticket);
         state.queue.insert(ticket, cx.waker().clone());

@@ -1,0 +1,131 @@
+//! Tempting because what is not kept holds no connection.
+//! Support has lost its page; the heads alone, which it shows, never held anything.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    BoxError, Router,
+    body::Body,
+    extract::{Request, State},
+    http::{
+        HeaderMap, StatusCode, Uri,
+        header::{CONTENT_LENGTH, HOST},
+        request::Builder,
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{io::DuplexStream, time::timeout};
+use tower::{ServiceExt, util::BoxCloneSyncService};
+
+/// Uploads of this length and more are refused, in bytes.
+const LARGEST: u64 = 256 * 1024;
+/// How much of an unwanted body is read, in bytes, and for how long.
+const LEFTOVER: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves `POST /upload`, `GET /fetch/{name}` and `GET /incidents` in front of the store to which `dial` connects.
+pub fn app(dial: BoxCloneSyncService<(), DuplexStream, io::Error>) -> Router {
+    let store = Store { dial, connections: Arc::default() };
+    Router::new()
+        .route("/upload", post(upload))
+        .route("/fetch/{name}", get(fetch))
+        .route("/incidents", get(incidents))
+        .with_state(Gate { store })
+}
+
+/// What a request needs; it is cloned for each.
+#[derive(Clone)]
+struct Gate {
+    store: Store,
+}
+
+/// The support page: what goes wrong is in the log of the store.
+async fn incidents() -> &'static str {
+    "see the log of the store\n"
+}
+
+async fn upload(State(gate): State<Gate>, request: Request) -> Response {
+    if let Err(status) = admit(request.headers()) {
+        drop(request);
+        return status.into_response();
+    }
+    gate.relay(Request::post("/upload"), request.into_body()).await
+}
+
+/// Reads a body of which nobody wants anything, so that its connection can be used again: a little of it, for a little
+/// while. What is left is dropped, and the connection closes.
+async fn discard(body: Incoming) {
+    // Whether it came to its end or was given up is for the connection to know.
+    let _ = timeout(PATIENCE, Limited::new(body, LEFTOVER).collect()).await;
+}
+
+impl Gate {
+    /// Asks the store, and passes its answer on if it is a success.
+    async fn relay(&self, question: Builder, body: Body) -> Response {
+        let question = question.header(HOST, "store").body(body).expect("a path that has been parsed before");
+        match self.store.ask(question).await {
+            Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
+            Ok(answer) => discard(answer.into_body()).await,
+            Err(_) => {}
+        }
+        StatusCode::BAD_GATEWAY.into_response()
+    }
+}
+
+async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
+    let name = uri.path().strip_prefix("/fetch").unwrap_or_default();
+    gate.relay(Request::get(name), Body::empty()).await
+}
+
+/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    match length {
+        _ if !headers.contains_key("x-user") => Err(StatusCode::FORBIDDEN),
+        Some(LARGEST..) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        _ => Ok(()),
+    }
+}
+
+/// The store, and the connections to it that are open.
+#[derive(Clone)]
+struct Store {
+    dial: BoxCloneSyncService<(), DuplexStream, io::Error>,
+    connections: Arc<Mutex<Vec<SendRequest<Body>>>>,
+}
+
+impl Store {
+    async fn ask(&self, question: Request) -> Result<Response<Incoming>, BoxError> {
+        let mut connection = match self.idle() {
+            Some(connection) => connection,
+            None => {
+                let stream = self.dial.clone().oneshot(()).await?;
+                let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
+                tokio::spawn(driver);
+                connection
+            }
+        };
+        let answer = connection.send_request(question).await?;
+        self.connections.lock().expect("nobody panics with it").push(connection);
+        Ok(answer)
+    }
+
+    /// A connection that can take the next question.
+    fn idle(&self) -> Option<SendRequest<Body>> {
+        let mut connections = self.connections.lock().expect("nobody panics with it");
+        connections.retain(|connection| !connection.is_closed());
+        let idle = connections.iter().position(SendRequest::is_ready)?;
+        Some(connections.swap_remove(idle))
+    }
+}

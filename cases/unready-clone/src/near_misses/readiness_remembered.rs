@@ -1,0 +1,87 @@
+//! Tempting because the service that was ready is called, and asked no more often than it must be.
+//! `derive(Clone)` copies the flag as well: a clone believes that it is ready, and has reserved nothing.
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use axum::{extract::Request, http::HeaderValue, response::Response};
+use tower::{Layer, Service};
+use tracing::{Instrument, info_span};
+
+/// Where service and client find the id.
+const HEADER: &str = "x-request-id";
+
+/// A layer whose services share one sequence of ids.
+pub fn layer() -> RequestIdLayer {
+    RequestIdLayer { issued: Arc::default() }
+}
+
+/// Wraps a service in [`RequestId`].
+#[derive(Clone, Debug)]
+pub struct RequestIdLayer {
+    issued: Arc<AtomicU64>,
+}
+
+impl<S> Layer<S> for RequestIdLayer {
+    type Service = RequestId<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestId { inner, ready: false, issued: self.issued.clone() }
+    }
+}
+
+/// Puts an id on each request and on its answer, in the place of one that the client may have sent.
+#[derive(Clone, Debug)]
+pub struct RequestId<S> {
+    inner: S,
+    /// Whether `inner` has said so since it was last called.
+    ready: bool,
+    issued: Arc<AtomicU64>,
+}
+
+impl<S> RequestId<S> {
+    fn issue(&self) -> HeaderValue {
+        let number = self.issued.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("req-{number:06}")).expect("letters and digits")
+    }
+}
+
+impl<S> Service<Request> for RequestId<S>
+where
+    S: Service<Request, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        if !self.ready {
+            ready!(self.inner.poll_ready(cx))?;
+            self.ready = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = self.issue();
+        let span = info_span!("request", id = ?id);
+        request.headers_mut().insert(HEADER, id.clone());
+        self.ready = false;
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let answer = async move {
+            let mut response = inner.call(request).await?;
+            response.headers_mut().insert(HEADER, id);
+            Ok(response)
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
