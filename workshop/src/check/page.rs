@@ -65,7 +65,7 @@ fn promises(text: &mut String, report: &Report) {
             Verdict::NotJudged => (dim, "not judged"),
         };
         let _ = writeln!(text, "  {style}{word:10}{style:#}  {}", judged.key);
-        if judged.outcome != Verdict::Kept {
+        if judged.outcome == Verdict::Broken {
             text.push_str(&wrapped(&judged.promise, "              "));
             if let Some(observed) = &judged.observed {
                 text.push_str(&wrapped(&format!("-> {observed}"), "              "));
