@@ -28,8 +28,8 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, for you
-  cargo ghosts check hidden-flush                 is it laid to rest?
+  cargo ghosts start hidden-flush                 the broken twin, yours to mend
+  cargo ghosts check hidden-flush                 whether it is laid to rest
   cargo ghosts watch hidden-flush                 the same, on every save
   cargo run -- book                               the book, in a browser";
 
