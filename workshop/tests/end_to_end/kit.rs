@@ -8,9 +8,9 @@ use std::{
 
 use ghosts::kit;
 
-use crate::copy::{Copy, err};
+use crate::learner::{Learner, err};
 
-fn git(copy: &Copy, arguments: &[&str]) {
+fn git(copy: &Learner, arguments: &[&str]) {
     let nobody = ["-c", "user.name=nobody", "-c", "user.email=nobody@ghost.test"];
     let git = Command::new("git").args(nobody).args(arguments).current_dir(copy.root()).output().expect("git starts");
     assert!(git.status.success(), "{arguments:?}: {}", err(&git));
@@ -25,7 +25,7 @@ fn cargo(folder: &Path, home: &Path, arguments: &[&str]) -> Output {
 
 #[test]
 fn every_source_is_in_a_kit() {
-    let copy = Copy::of_the_clone("kit");
+    let copy = Learner::with_a_clone("kit");
     git(&copy, &["init", "--quiet"]);
     git(&copy, &["add", "--all"]);
     git(&copy, &["commit", "--quiet", "--message", "a clone"]);
