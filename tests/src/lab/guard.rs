@@ -3,7 +3,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, OnceLock,
         mpsc::{self, RecvTimeoutError},
@@ -38,19 +38,20 @@ impl Default for Limits {
     }
 }
 
-type Run<A> = Box<dyn FnOnce(Lab, A) -> Pin<Box<dyn Future<Output = Proof>>> + Send>;
+/// The proof of one promise for one app. What the app is does not show, so that what follows is compiled once for all.
+type Run = Box<dyn FnOnce(Lab) -> Pin<Box<dyn Future<Output = Proof>>> + Send>;
 
-struct Promise<A> {
+struct Promise {
     key: &'static str,
     sentence: &'static str,
-    proof: Run<A>,
+    proof: Run,
 }
 
 /// The promises of one ghost, about to be held against one app.
 pub struct Specification<A> {
     ghost: &'static str,
     app: A,
-    promises: Vec<Promise<A>>,
+    promises: Vec<Promise>,
     alone: bool,
 }
 
@@ -73,7 +74,8 @@ impl<A: Clone + Send + 'static> Specification<A> {
     where
         F: AsyncFnOnce(Lab, A) -> Proof + Send + 'static,
     {
-        let proof: Run<A> = Box::new(|lab, app| Box::pin(async move { proof(lab, app).await }));
+        let app = self.app.clone();
+        let proof: Run = Box::new(|lab| Box::pin(async move { proof(lab, app).await }));
         self.promises.push(Promise { key, sentence, proof });
         self
     }
@@ -87,43 +89,39 @@ impl<A: Clone + Send + 'static> Specification<A> {
     /// If the system gives no thread.
     pub fn judge(self, limits: Limits) -> Report {
         let _turn = panics::take_turn(self.alone);
-        let mut judged: Vec<Judged> = Vec::new();
-        let mut given_up = None;
-        for Promise { key, sentence, proof } in self.promises {
-            let (proof, scenes) = if given_up.is_some() {
-                (None, Vec::new())
-            } else {
-                prove_on_a_thread(key, proof, self.app.clone(), limits)
-            };
-            let (outcome, observed) = match (proof, given_up) {
-                (Some(Ok(())), _) => (Outcome::Kept, None),
-                (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),
-                (None, Some(earlier)) => (Outcome::NotJudged, Some(format!("the app was given up at `{earlier}`"))),
-                (None, None) => {
-                    given_up = Some(key);
-                    (Outcome::Broken, Some("the app did not yield: it spins, or it blocks its thread".to_owned()))
-                }
-            };
-            judged.push(Judged { key: key.to_owned(), promise: sentence.to_owned(), outcome, observed, scenes });
-        }
-        Report::new(self.ghost, judged)
+        Report::new(self.ghost, prove_all(self.promises, limits))
     }
 }
 
+fn prove_all(promises: Vec<Promise>, limits: Limits) -> Vec<Judged> {
+    let mut judged: Vec<Judged> = Vec::new();
+    let mut given_up = None;
+    for Promise { key, sentence, proof } in promises {
+        let (proof, scenes) =
+            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, limits) };
+        let (outcome, observed) = match (proof, given_up) {
+            (Some(Ok(())), _) => (Outcome::Kept, None),
+            (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),
+            (None, Some(earlier)) => (Outcome::NotJudged, Some(format!("the app was given up at `{earlier}`"))),
+            (None, None) => {
+                given_up = Some(key);
+                (Outcome::Broken, Some("the app did not yield: it spins, or it blocks its thread".to_owned()))
+            }
+        };
+        judged.push(Judged { key: key.to_owned(), promise: sentence.to_owned(), outcome, observed, scenes });
+    }
+    judged
+}
+
 /// No proof if the thread did not come to an end in time. It is then left behind.
-fn prove_on_a_thread<A: Send + 'static>(
-    key: &'static str,
-    proof: Run<A>,
-    app: A,
-    limits: Limits,
-) -> (Option<Proof>, Vec<SceneRecord>) {
+fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits) -> (Option<Proof>, Vec<SceneRecord>) {
     panics::own_the_hook();
     let (done, ended) = mpsc::channel();
     let stage = Arc::new(OnceLock::<Stage>::new());
     let its_stage = stage.clone();
     let work = move || {
         // The caller may have given this promise up.
-        let _ = done.send(prove(proof, app, &its_stage));
+        let _ = done.send(prove(proof, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
     match ended.recv_timeout(limits.unresponsive) {
@@ -136,7 +134,7 @@ fn prove_on_a_thread<A: Send + 'static>(
     }
 }
 
-fn prove<A: 'static>(proof: Run<A>, app: A, slot: &Arc<OnceLock<Stage>>) -> Proof {
+fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
     let lent = slot.clone();
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
@@ -150,7 +148,7 @@ fn prove<A: 'static>(proof: Run<A>, app: A, slot: &Arc<OnceLock<Stage>>) -> Proo
     let attended = attendance::attend(stage.clone());
     let lab = Lab { stage: stage.clone() };
     let run = async {
-        let proof = pin!(proof(lab, app));
+        let proof = proof(lab);
         tokio::select! {
             biased;
             proof = proof => proof,
