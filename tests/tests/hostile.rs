@@ -34,12 +34,14 @@ fn hostile(manner: Manner) -> Router {
     })
 }
 
-fn reports(manner: Manner, limits: Limits) -> [Report; 6] {
+fn reports(manner: Manner, limits: Limits) -> [Report; 8] {
     [
         spec::body_double_close::judge(Arc::new(move |_, _, _| hostile(manner)), limits),
         spec::closure_captured_state::judge(Arc::new(move |_, _| hostile(manner)), limits),
         spec::hidden_flush::judge(Arc::new(move |_| hostile(manner)), limits),
         spec::ignored_deadline::judge(Arc::new(move |_, _, _, _| hostile(manner)), limits),
+        spec::leaked_permit::judge(Arc::new(move |_, _, _| hostile(manner)), limits),
+        spec::lying_health_check::judge(Arc::new(move |_, _, _| hostile(manner)), limits),
         spec::swallowed_panic::judge(Arc::new(move |_, _, _, _| hostile(manner)), limits),
         spec::unread_body::judge(Arc::new(move |_| hostile(manner)), limits),
     ]

@@ -25,7 +25,7 @@ use self::{
     saves::{Burst, Change},
     terminal::{Input, Key, Manner, Terminal},
 };
-use crate::{Refusal, columns, exercise, ghosts::Ghost};
+use crate::{Refusal, exercise, ghosts::Ghost};
 
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
@@ -249,8 +249,7 @@ impl Watch<'_> {
         let grown = mem::take(&mut self.grown);
         if self.terminal.manner() == Manner::Screen {
             let since = self.running.as_ref().map(|(_, since)| since.elapsed());
-            let frame = self.view.frame(self.slug, self.number, since, columns());
-            // The same once more would push it up, where it is longer than the screen.
+            let frame = self.view.frame(self.slug, self.number, since, terminal::size());
             let same = frame == self.drawn;
             self.drawn = frame;
             same || self.terminal.write(&self.drawn)
@@ -276,26 +275,38 @@ struct View {
 }
 
 impl View {
-    /// The whole screen; `since` is how long a judgement has been running.
-    fn frame(&self, slug: &str, number: usize, since: Option<Duration>, columns: usize) -> String {
+    /// The whole screen, of so many columns and rows; `since` is how long a judgement has been running.
+    fn frame(&self, slug: &str, number: usize, since: Option<Duration>, (columns, rows): (usize, usize)) -> String {
         let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
         let state = match (since, self.took) {
             (Some(since), _) => format!("judging, {} s", since.as_secs()),
             (None, Some(took)) => format!("judgement {number}, {:.1} s", took.as_secs_f64()),
             (None, None) => String::new(),
         };
-        let mut frame = String::new();
         let doing = if since.is_some() { self.doing } else { "" };
         let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
-        for part in [doing, &self.body, &self.note] {
-            let lines: Vec<String> = part.trim_matches('\n').lines().map(|line| folded(line, columns)).collect();
-            if !lines.is_empty() {
-                frame.push_str(&format!("{}\n\n", lines.join("\n")));
-            }
-        }
-        // A long report pushes what is above it out of the screen.
-        frame + &format!("{bold}{slug}{bold:#}  {state}\n{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns))
+        let part = |text: &str| {
+            let lines: Vec<String> = text.trim_matches('\n').lines().map(|line| folded(line, columns)).collect();
+            if lines.is_empty() { String::new() } else { lines.join("\n") + "\n\n" }
+        };
+        let below = part(&self.note)
+            + &format!("{bold}{slug}{bold:#}  {state}\n{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns));
+        let (doing, body) = (part(doing), part(&self.body));
+        let room = rows.saturating_sub(doing.lines().count() + below.lines().count());
+        doing + &shortened(&body, room) + &below
     }
+}
+
+/// The beginning and the end of a text that has more lines than there is room for.
+fn shortened(text: &str, room: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= room || room < 6 {
+        return text.to_owned();
+    }
+    let (end, left_out) = (room / 2, lines.len() - room + 1);
+    let begin = &lines[..room - end - 1];
+    let end = &lines[lines.len() - end..];
+    format!("{}\n  … {left_out} lines more in `cargo ghosts check`\n{}\n", begin.join("\n"), end.join("\n"))
 }
 
 /// A line that is too long for the screen, in several; if it is indented, the others are more so.
@@ -353,7 +364,7 @@ mod tests {
     use crate::building;
 
     fn text(view: &View, since: Option<Duration>, columns: usize) -> String {
-        anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, columns)).to_string()
+        anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, (columns, 24))).to_string()
     }
 
     #[test]
@@ -380,6 +391,17 @@ mod tests {
         let view = View { doing: building::BUILDS, deaf: true, ..View::default() };
         for line in text(&view, Some(Duration::ZERO), 40).lines() {
             assert!(line.chars().count() <= 40, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_report_keeps_its_beginning_and_its_end() {
+        let body: String = (1..=40).map(|line| format!("line {line}\n")).collect();
+        let view = View { body, ..View::default() };
+        let text = text(&view, None, 80);
+        assert_eq!(text.lines().count(), 24, "{text}");
+        for shown in ["line 1\n", "lines more in `cargo ghosts check`", "line 40\n", KEYS] {
+            assert!(text.contains(shown), "{shown:?} in {text}");
         }
     }
 

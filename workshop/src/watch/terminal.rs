@@ -123,14 +123,22 @@ impl Terminal {
     pub(super) fn write(&self, text: &str) -> bool {
         let mut out = AutoStream::new(io::stdout(), colour()).lock();
         let written = if self.manner == Manner::Screen {
-            let raw = text.replace('\n', "\r\n");
-            queue!(io::stdout(), Clear(ClearType::All), MoveTo(0, 0))
-                .and_then(|()| out.write_all(raw.trim_end_matches("\r\n").as_bytes()))
+            // Written over what is there and not after a clear of all, which fills what can be scrolled back to.
+            let raw = text.trim_end_matches('\n').replace('\n', &format!("{}\r\n", Clear(ClearType::UntilNewLine)));
+            queue!(io::stdout(), MoveTo(0, 0))
+                .and_then(|()| out.write_all(raw.as_bytes()))
+                .and_then(|()| out.flush())
+                .and_then(|()| queue!(io::stdout(), Clear(ClearType::FromCursorDown)))
         } else {
             out.write_all(text.as_bytes())
         };
         written.and_then(|()| out.flush()).is_ok()
     }
+}
+
+/// The columns and rows of the screen; 80 and 24 where none is told.
+pub(super) fn size() -> (usize, usize) {
+    terminal::size().map_or((80, 24), |(columns, rows)| (usize::from(columns), usize::from(rows)))
 }
 
 impl Drop for Terminal {
