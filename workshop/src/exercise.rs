@@ -6,7 +6,9 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs, io,
+    env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
     path::{Path, PathBuf},
     process,
 };
@@ -334,7 +336,10 @@ fn package(root: &Path, shared: bool) -> Result<String, Refusal> {
     } else {
         ""
     };
+    let mut place = DefaultHasher::new();
+    root.canonicalize().unwrap_or_else(|_| root.to_owned()).hash(&mut place);
     Ok(MANIFEST
+        .replace("{place}", &format!("{:x}", place.finish()))
         .replace("{edition}", edition.ok_or_else(|| lacking("edition"))?)
         .replace("{dependencies}", &dependencies)
         .replace("{tracing_subscriber}", &subscriber.to_string())
