@@ -119,6 +119,12 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     let next = done(&copy.ghosts(&["start", "--json"]));
     let next: serde_json::Value = serde_json::from_str(&next).expect("JSON");
     assert_eq!((&next["schema"], &next["slug"]), (&1.into(), &"hidden-flush".into()));
+    // Cargo tells packages apart by name and version: another clone may build into the same target directory.
+    let mut exercises = exercises();
+    let (_, here) = exercises.find(|(slug, _)| *slug == "hidden-flush").expect("a ghost");
+    let manifest = here.iter().find(|(name, _)| name == "Cargo.toml").expect("a manifest");
+    let version = |text: &str| text.lines().find(|line| line.starts_with("version")).map(str::to_owned);
+    assert_ne!(version(&manifest.1), version(&copy.read("exercises/hidden-flush/Cargo.toml")));
     // The slug is that of the folder, from any depth.
     let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
     assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
