@@ -2,7 +2,7 @@
 //!
 //! [`judge`] is the whole of it and returns plain data; [`render`] makes a page of that for a terminal.
 
-use std::{fs, path::Path, sync::atomic::AtomicBool, thread};
+use std::{fs, path::Path, thread};
 
 use serde::Serialize;
 use spec::Report;
@@ -120,25 +120,11 @@ pub enum Meanwhile<'a> {
     Compiles(&'a str),
 }
 
-/// Judges the exercise of `ghost`.
+/// Judges the exercise of `ghost`. Tells what goes on meanwhile, from a thread of its own.
 ///
 /// # Errors
 /// If the exercise is not there, or cargo cannot begin to build it.
-pub fn judge(root: &Path, ghost: &Ghost) -> Result<Judged, Refusal> {
-    judge_until(root, ghost, &AtomicBool::new(false), &|_| ())
-}
-
-/// Like [`judge`], until `stop` becomes true: then what runs is ended at once. Tells what goes on meanwhile, from a thread of
-/// its own.
-///
-/// # Errors
-/// As [`judge`]; and if it was stopped.
-pub fn judge_until(
-    root: &Path,
-    ghost: &Ghost,
-    stop: &AtomicBool,
-    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
-) -> Result<Judged, Refusal> {
+pub fn judge(root: &Path, ghost: &Ghost, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> Result<Judged, Refusal> {
     let slug = ghost.slug;
     let folder = exercise::standing(root, slug)?;
     exercise::surroundings(root)?;
@@ -148,14 +134,14 @@ pub fn judge_until(
     }
     let has_model = root.join(format!("cases/{slug}/src/shared.rs")).exists();
     let unexplorable = unexplorable(&folder);
-    let built = process::build(&folder, slug, has_model && unexplorable.is_none(), stop, tell)?;
+    let built = process::build(&folder, slug, has_model && unexplorable.is_none(), tell)?;
     let Some(promises) = &built.promises else {
         return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
     };
-    let explore = |binary: &Path| process::run(&folder, binary, "every_interleaving_holds", stop);
+    let explore = |binary: &Path| process::run(&folder, binary, "every_interleaving_holds");
     let (told, explored) = thread::scope(|threads| {
         let exploring = threads.spawn(|| built.interleavings.as_deref().map(explore));
-        let told = process::run::<Report>(&folder, promises, "every_promise_is_kept", stop);
+        let told = process::run::<Report>(&folder, promises, "every_promise_is_kept");
         (told, exploring.join().expect("waiting for a process does not panic"))
     });
     let report = match told? {
@@ -230,7 +216,7 @@ fn looks_like(
 /// As [`judge`]; and if the XML cannot be written.
 pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
     let building = Building::default();
-    let mut judged = judge_until(root, ghost, &AtomicBool::new(false), &|meanwhile| building.tell(meanwhile))?;
+    let mut judged = judge(root, ghost, &|meanwhile| building.tell(meanwhile))?;
     drop(building);
     record(root, &judged);
     if let Some(path) = junit {

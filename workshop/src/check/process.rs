@@ -6,10 +6,9 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    process::{self, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::Duration,
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
@@ -17,9 +16,6 @@ use spec::{Ended, VERDICT};
 
 use super::Meanwhile;
 use crate::{Refusal, exercise::FOLDER};
-
-/// How often a process that runs is looked at.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// What cargo has built.
 #[derive(Default)]
@@ -65,7 +61,6 @@ pub(super) fn build(
     folder: &Path,
     slug: &str,
     explore: bool,
-    stop: &AtomicBool,
     tell: &(dyn Fn(Meanwhile<'_>) + Sync),
 ) -> Result<Built, Refusal> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
@@ -82,7 +77,7 @@ pub(super) fn build(
             tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
         }
     };
-    let output = output(cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never"), stop, &told)
+    let output = output(cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never"), &told)
         .map_err(|error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}")))?;
     let mut built = Built::default();
     let lines = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
@@ -114,18 +109,13 @@ pub(super) fn build(
 }
 
 /// Runs one test of an exercise, and reads what it tells.
-pub(super) fn run<T: DeserializeOwned>(
-    folder: &Path,
-    binary: &Path,
-    test: &str,
-    stop: &AtomicBool,
-) -> Result<Result<T, Ended>, Refusal> {
+pub(super) fn run<T: DeserializeOwned>(folder: &Path, binary: &Path, test: &str) -> Result<Result<T, Ended>, Refusal> {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let file = env::temp_dir().join(format!("ghosts-verdict-{}-{run}.json", process::id()));
     let mut command = Command::new(binary);
     command.args(["--exact", test]).env(VERDICT, &file).current_dir(folder);
-    let output = output(&mut command, stop, &|_| ());
+    let output = command.stdin(Stdio::null()).output();
     let told = fs::read(&file).ok().and_then(|told| serde_json::from_slice(&told).ok());
     // It may not be there.
     let _ = fs::remove_file(&file);
@@ -139,16 +129,15 @@ pub(super) fn run<T: DeserializeOwned>(
     })
 }
 
-/// Runs a process to its end, or until it is stopped; each line of its standard error is told as it comes.
-fn output(command: &mut Command, stop: &AtomicBool, tell: &(dyn Fn(&str) + Sync)) -> io::Result<process::Output> {
+/// Runs a process to its end; each line of its standard error is told as it comes.
+fn output(command: &mut Command, tell: &(dyn Fn(&str) + Sync)) -> io::Result<process::Output> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (out, err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+    let err = child.stderr.take().expect("it is piped");
     thread::scope(|threads| {
-        let reading = threads.spawn(|| read(out, &|_| ()));
-        let reading_errors = threads.spawn(|| read(err, tell));
-        let status = wait(&mut child, stop);
-        let read = |thread: thread::ScopedJoinHandle<'_, Vec<u8>>| thread.join().unwrap_or_default();
-        Ok(process::Output { stdout: read(reading), stderr: read(reading_errors), status: status? })
+        let reading = threads.spawn(|| read(err, tell));
+        let output = child.wait_with_output();
+        let stderr = reading.join().unwrap_or_default();
+        output.map(|output| process::Output { stderr, ..output })
     })
 }
 
@@ -160,18 +149,4 @@ fn read(from: impl Read, tell: &dyn Fn(&str)) -> Vec<u8> {
         all.append(&mut line);
     }
     all
-}
-
-fn wait(child: &mut Child, stop: &AtomicBool) -> io::Result<process::ExitStatus> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if stop.load(Ordering::Relaxed) {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::Error::other("it was stopped"));
-        }
-        thread::sleep(LOOK);
-    }
 }
