@@ -16,7 +16,6 @@ mod child;
 pub mod closure_captured_state;
 pub mod hidden_flush;
 pub mod ignored_deadline;
-pub mod lab;
 pub mod leaked_permit;
 pub mod lying_health_check;
 pub mod swallowed_panic;
@@ -24,4 +23,4 @@ pub mod unread_body;
 pub mod unready_clone;
 
 pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
-pub use lab::{Limits, Report};
+pub use lab::{self, Limits, Report};

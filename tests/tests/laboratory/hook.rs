@@ -136,6 +136,6 @@ fn a_panic_that_the_specification_arranged_is_not_counted_against_the_app() {
 fn a_panic_of_the_specification_itself_is_told_as_one() {
     let report = judged(async |_, ()| arranged_panic("a mistake in the proof"));
     let told = observed(&report);
-    let place = "a panic of the specification's own came through to the guard, from tests/src/lab/panics.rs:";
+    let place = "a panic of the specification's own came through to the guard, from tests/lab/src/panics.rs:";
     assert!(told.starts_with(place), "{told}");
 }

@@ -166,7 +166,7 @@ impl Scene {
     /// spawn) and its logs; a panic in it goes on in the caller.
     ///
     /// ```
-    /// # use spec::lab::{Lab, Limits, Proof, Specification, require};
+    /// # use lab::{Lab, Limits, Proof, Specification, require};
     /// # async fn proof(lab: Lab, _: ()) -> Proof {
     /// let scene = lab.scene("another thread");
     /// let here = std::thread::current().id();

@@ -66,7 +66,7 @@ impl Drop for Turn {
 }
 
 /// Panics on behalf of the specification: the panic is not counted against the app under test. What panics in the source of
-/// this package needs no such word; a specification outside of it does.
+/// `lab` or `spec` needs no such word; a specification outside of them does.
 ///
 /// # Panics
 /// With `message`, always.
@@ -93,7 +93,7 @@ fn hook(info: &PanicHookInfo<'_>) {
 /// Where a panic came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Site {
-    /// The specification made it, as a rule on purpose: file and line in this package.
+    /// The specification made it, as a rule on purpose: file and line in `tests`.
     Arranged(String),
     /// The app under test, or a library that it called: file and line, the same on every machine.
     App(String),
@@ -102,10 +102,10 @@ pub(super) enum Site {
 fn site(location: &Location<'_>) -> Site {
     let place = |file: &str| format!("{file}:{}", location.line());
     let file = location.file().replace('\\', "/");
-    // This crate's own files, however cargo named them to the compiler.
+    // The files of this crate and of the specifications, however cargo named them to the compiler.
     let here = file!().replace('\\', "/");
-    let own = here.trim_end_matches("src/lab/panics.rs");
-    if let Some(path) = file.strip_prefix(own).filter(|path| path.starts_with("src/")) {
+    let own = here.trim_end_matches("lab/src/panics.rs");
+    if let Some(path) = file.strip_prefix(own).filter(|path| path.starts_with("src/") || path.starts_with("lab/src/")) {
         return Site::Arranged(place(&format!("tests/{path}")));
     }
     if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/") {
@@ -134,8 +134,7 @@ fn short<'a>(file: &'a str, root: &str) -> &'a str {
 
 /// The folder of the workspace, with a slash at its end.
 fn root() -> String {
-    let tests = env!("CARGO_MANIFEST_DIR").replace('\\', "/");
-    tests.rsplit_once('/').map_or(String::new(), |(root, _)| format!("{root}/"))
+    env!("CARGO_MANIFEST_DIR").replace('\\', "/").trim_end_matches("tests/lab").to_owned()
 }
 
 #[cfg(test)]

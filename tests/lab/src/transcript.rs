@@ -121,8 +121,8 @@ fn one_line(text: &str) -> String {
 /// The bytes as a quoted, escaped and shortened text, with their number where they were shortened.
 ///
 /// ```
-/// assert_eq!(spec::lab::escaped(b"a\n"), r#""a\n""#);
-/// assert_eq!(spec::lab::escaped(&[b'a'; 1000]), format!("\"{}\"... (1000 bytes)", "a".repeat(48)));
+/// assert_eq!(lab::escaped(b"a\n"), r#""a\n""#);
+/// assert_eq!(lab::escaped(&[b'a'; 1000]), format!("\"{}\"... (1000 bytes)", "a".repeat(48)));
 /// ```
 pub fn escaped(bytes: &[u8]) -> String {
     let quoted = match std::str::from_utf8(bytes) {
