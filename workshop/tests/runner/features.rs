@@ -1,16 +1,11 @@
 //! A library from outside has the same features whether all is built or one case: nothing is built twice, neither for
 //! `cargo test -p <slug>` nor for a learner's copy.
 
-#[path = "copy/mod.rs"]
-mod copy;
-#[expect(dead_code, reason = "this learner only starts")]
-#[path = "learner/mod.rs"]
-mod learner;
-
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use ghosts::{ghosts::ALL, root};
-use learner::Learner;
+
+use crate::learner::Learner;
 
 /// Each library from outside with its features, as cargo would build it for the given packages.
 fn libraries(packages: &[&str]) -> BTreeSet<String> {
