@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use toml::{Table, Value};
+
 use crate::{
     Refusal, book, case, difference,
     generated::names,
@@ -179,10 +181,13 @@ fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults
 
 /// Versions, lints and editions stand in the root manifest only.
 fn manifests(root: &Path, faults: &mut Vec<String>) {
-    let mut folders = vec!["tests".to_owned(), "tests/model".to_owned(), "workshop".to_owned()];
-    for tree in ["cases", "fixed"] {
-        folders.extend(names(&root.join(tree)).into_iter().map(|slug| format!("{tree}/{slug}")));
-    }
+    let manifest: Table = text(root, "Cargo.toml").parse().unwrap_or_default();
+    let members = manifest.get("workspace").and_then(|workspace| workspace.get("members")?.as_array());
+    let members = members.into_iter().flatten().filter_map(Value::as_str);
+    let folders = members.flat_map(|member| match member.strip_suffix("/*") {
+        Some(tree) => names(&root.join(tree)).into_iter().map(|slug| format!("{tree}/{slug}")).collect(),
+        None => vec![member.to_owned()],
+    });
     for folder in folders {
         let name = format!("{folder}/Cargo.toml");
         let manifest = text(root, &name);
@@ -202,9 +207,32 @@ fn manifests(root: &Path, faults: &mut Vec<String>) {
         for line in manifest.lines().filter(|line| line.contains("version = \"") || line.contains(" = \"^")) {
             faults.push(format!("{name} states a version, which belongs into the root manifest: {line}"));
         }
-        let twin = folder.starts_with("cases/") || folder.starts_with("fixed/");
-        if twin && !manifest.contains("[lib]\ntest = false\ndoctest = false") {
-            faults.push(format!("{name} lacks `[lib]` with `test = false` and `doctest = false`"));
+        harnesses(root, &folder, &manifest, faults);
+    }
+}
+
+/// A library is built as a test if it has tests, and read for examples if it has examples: each empty harness is linked with
+/// everything that the library depends on.
+fn harnesses(root: &Path, folder: &str, manifest: &str, faults: &mut Vec<String>) {
+    let mut sources = Vec::new();
+    rust_sources(root, &format!("{folder}/src"), &mut sources);
+    let sources: Vec<String> = sources.iter().map(|name| text(root, name)).collect();
+    let lines = || sources.iter().flat_map(|source| source.lines()).map(str::trim_start);
+    let tests = lines().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+    let docs = lines().filter_map(|line| line.strip_prefix("//!").or(line.strip_prefix("///")));
+    // Every other fence ends a block, and what is said to be something else, such as `text`, is not built.
+    let mut blocks = docs.filter_map(|line| line.trim_start().strip_prefix("```")).step_by(2);
+    let examples = blocks.any(|kind| ["", "rust", "no_run", "compile_fail"].contains(&kind));
+    let manifest: Table = manifest.parse().unwrap_or_default();
+    for (key, what, there) in [("test", "test", tests), ("doctest", "example", examples)] {
+        let built = manifest.get("lib").and_then(|lib| lib.get(key)).and_then(Value::as_bool).unwrap_or(true);
+        if there && !built {
+            faults.push(format!("{folder}/Cargo.toml has `{key} = false`: no {what} in {folder}/src is ever run"));
+        }
+        if built && !there {
+            faults.push(format!(
+                "{folder}/Cargo.toml lacks `{key} = false` in `[lib]`: there is no {what} in {folder}/src"
+            ));
         }
     }
 }

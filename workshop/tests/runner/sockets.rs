@@ -1,8 +1,6 @@
 //! The failures on real sockets, seen by a real client: there with the broken twin, gone with the fixed one. What is
 //! judged is the order of events, never how long they took.
 
-mod serving;
-
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -17,7 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use serving::Serving;
+use crate::serving::Serving;
 
 /// Sends one request on a connection of its own.
 async fn send(twin: &Serving, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {

@@ -15,7 +15,7 @@ const KILLS: usize = 100;
 
 #[test]
 fn a_writer_that_is_killed_loses_no_event() {
-    let name = "a_writer_that_is_killed_loses_no_event";
+    let name = "progress::a_writer_that_is_killed_loses_no_event";
     if let Some(folder) = env::var_os(FOLDER) {
         write_for_ever(&PathBuf::from(folder));
     }

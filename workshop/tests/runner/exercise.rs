@@ -1,10 +1,5 @@
 //! A learner's copy of each ghost, and the commands round it, but for what takes a build: that is in the end-to-end suite.
 
-#[path = "copy/mod.rs"]
-mod copy;
-#[path = "learner/mod.rs"]
-mod learner;
-
 use std::fs;
 
 use ghosts::{
@@ -13,7 +8,8 @@ use ghosts::{
     progress::{self, Deed, Event},
     root, solution,
 };
-use learner::{Learner, err, out};
+
+use crate::learner::{Learner, err, out};
 
 fn refused(output: &std::process::Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{}{}", out(output), err(output));

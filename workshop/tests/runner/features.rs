@@ -1,25 +1,23 @@
-//! A library from outside has the same features whether all is built or one case: nothing is built twice, neither for
-//! `cargo test -p <slug>` nor for a learner's copy.
-
-#[path = "copy/mod.rs"]
-mod copy;
-#[expect(dead_code, reason = "this learner only starts")]
-#[path = "learner/mod.rs"]
-mod learner;
+//! A library from outside has the same features whether all is built, one case or the runner: nothing is built twice, neither
+//! for `cargo test -p <slug>`, nor for a learner's copy, nor for `cargo test` after `cargo run`.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use ghosts::{ghosts::ALL, root};
-use learner::Learner;
 
-/// Each library from outside with its features, as cargo would build it for the given packages.
+use crate::learner::Learner;
+
+/// The dependencies that tests have.
+const TESTED: &str = "normal,build,dev";
+
+/// Each library from outside with its features, as cargo would build it to test the given packages.
 fn libraries(packages: &[&str]) -> BTreeSet<String> {
-    libraries_in(&root(), &[&["--locked"], packages].concat())
+    libraries_in(&root(), TESTED, &[&["--locked"], packages].concat())
 }
 
-fn libraries_in(folder: &Path, arguments: &[&str]) -> BTreeSet<String> {
+fn libraries_in(folder: &Path, edges: &str, arguments: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--edges", "normal,build,dev", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"])
+        .args(["tree", "--edges", edges, "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"])
         .args(arguments)
         .current_dir(folder)
         .output()
@@ -43,12 +41,23 @@ fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
 }
 
 #[test]
+fn the_runner_is_built_from_the_same_libraries_as_the_workspace() {
+    let all = libraries(&["--workspace"]);
+    let run = libraries_in(&root(), "normal,build", &["--locked", "--package", "ghosts"]);
+    let other: Vec<String> = run.difference(&all).cloned().collect();
+    assert_eq!(
+        other, [""; 0],
+        "let the root manifest turn on what is missing, or `cargo test` builds the runner again"
+    );
+}
+
+#[test]
 fn an_exercise_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
     let copy = Learner::with_a_clone("libraries");
     for ghost in ALL {
         copy.ghosts(&["start", ghost.slug]);
-        let other = libraries_in(&copy.root().join("exercises").join(ghost.slug), &["--offline"]);
+        let other = libraries_in(&copy.root().join("exercises").join(ghost.slug), TESTED, &["--offline"]);
         let other: Vec<String> = other.difference(&all).cloned().collect();
         assert_eq!(other, [""; 0], "{}: let `spec` turn on what is missing (tests/Cargo.toml)", ghost.slug);
     }
