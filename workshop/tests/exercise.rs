@@ -5,7 +5,7 @@ mod copy;
 #[path = "learner/mod.rs"]
 mod learner;
 
-use std::fs;
+use std::{fs, sync::Mutex, thread};
 
 use ghosts::{
     case, exercise,
@@ -140,6 +140,46 @@ fn an_exercise_that_is_there_is_never_overwritten() {
     let said = refused(&copy.ghosts(&["start", "hidden-flush"]));
     assert!(said.starts_with("ghosts: exercises/hidden-flush is there already; `cargo ghosts check"), "{said}");
     assert_eq!(copy.read("exercises/hidden-flush/src/lib.rs"), "mine");
+}
+
+#[test]
+fn of_those_who_start_at_once_one_wins_and_nothing_is_half_made() {
+    let copy = Learner::with_a_clone("at-once");
+    let all = Mutex::new(Vec::new());
+    thread::scope(|threads| {
+        for slug in ALL.iter().map(|ghost| ghost.slug).flat_map(|slug| [slug; 3]) {
+            let (copy, all) = (&copy, &all);
+            threads.spawn(move || {
+                let output = copy.ghosts(&["start", slug]);
+                all.lock().expect("nobody panics with it").push((slug, output));
+            });
+        }
+    });
+    let all = all.into_inner().expect("nobody panicked");
+    for ghost in ALL {
+        let slug = ghost.slug;
+        let outputs = all.iter().filter(|(of, _)| *of == slug).map(|(_, output)| output);
+        let (won, late): (Vec<_>, Vec<_>) = outputs.partition(|output| output.status.success());
+        assert_eq!((won.len(), late.len()), (1, 2), "{slug}: {late:?}");
+        for output in late {
+            let said = refused(output);
+            assert!(said.starts_with(&format!("ghosts: exercises/{slug} is there already; ")), "{said}");
+        }
+        let case = case::read(copy.root(), slug).expect("a case");
+        for (name, text) in exercise::files(copy.root(), ghost, &case).expect("its files") {
+            assert_eq!(copy.read(&format!("exercises/{slug}/{name}")), text, "{slug}: {name}");
+        }
+    }
+    let folder = fs::read_dir(copy.root().join("exercises")).expect("the exercises");
+    let mut names: Vec<_> =
+        folder.map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name")).collect();
+    names.sort();
+    let mut expected = vec![".cargo", ".vscode", "progress.jsonl"];
+    expected.extend(ALL.iter().map(|ghost| ghost.slug));
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    let progress = copy.read("exercises/progress.jsonl");
+    assert_eq!(progress.matches("\"event\":\"started\"").count(), ALL.len(), "{progress}");
 }
 
 #[test]
