@@ -115,13 +115,9 @@ pub fn start(root: &Path, slug: Option<&str>, json: bool) -> Result<bool, Refusa
     };
     let slug = ghost.slug;
     let case = case::read(root, slug)?;
-    if fs::symlink_metadata(folder(root, slug)).is_ok() {
-        standing(root, slug)?;
-        return Err(Refusal::new(format!(
-            "{FOLDER}/{slug} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` begins anew"
-        )));
-    }
-    make(root, ghost, &case)?;
+    not_there(root, slug)?;
+    // Another may have started it meanwhile.
+    make(root, ghost, &case, false).or_else(|refusal| not_there(root, slug).and(Err(refusal)))?;
     recorded(root, slug, Deed::Started);
     if json {
         print_json(&Started {
@@ -137,6 +133,16 @@ pub fn start(root: &Path, slug: Option<&str>, json: bool) -> Result<bool, Refusa
         print(&invitation(slug, &case))?;
     }
     Ok(true)
+}
+
+fn not_there(root: &Path, slug: &str) -> Result<(), Refusal> {
+    if fs::symlink_metadata(folder(root, slug)).is_err() {
+        return Ok(());
+    }
+    standing(root, slug)?;
+    Err(Refusal::new(format!(
+        "{FOLDER}/{slug} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` begins anew"
+    )))
 }
 
 /// Appends an event. That it could not be written is told, and no reason to stop.
@@ -176,15 +182,16 @@ fn invitation(slug: &str, case: &Case) -> String {
 }
 
 /// Writes the exercise beside its place first, so that nothing of it is there unless all is. What was there, if anything, is
-/// moved to where this returns.
-fn make(root: &Path, ghost: &Ghost, case: &Case) -> Result<Option<PathBuf>, Refusal> {
+/// moved to where this returns if it is made `anew`, and is left alone otherwise, with an error.
+fn make(root: &Path, ghost: &Ghost, case: &Case, anew: bool) -> Result<Option<PathBuf>, Refusal> {
     let (slug, place) = (ghost.slug, folder(root, ghost.slug));
     let files = files(root, ghost, case)?;
     surroundings(root)?;
     let beside = exercises(root).join(format!(".new-{slug}-{}", process::id()));
     let swapped = || {
         files.iter().try_for_each(|(name, text)| write(&beside.join(name), text))?;
-        if fs::symlink_metadata(&place).is_err() {
+        if !anew || fs::symlink_metadata(&place).is_err() {
+            // No folder is moved onto one that has files, whoever looked first.
             return fs::rename(&beside, &place).map(|()| None);
         }
         let kept = (1..).map(|number| exercises(root).join(KEPT).join(format!("{slug}-{number}")));
@@ -218,7 +225,7 @@ pub fn reset(root: &Path, ghost: &Ghost, json: bool) -> Result<bool, Refusal> {
     if fs::symlink_metadata(folder(root, slug)).is_err() {
         return standing(root, slug).map(|_| true);
     }
-    let kept = make(root, ghost, &case)?;
+    let kept = make(root, ghost, &case, true)?;
     recorded(root, slug, Deed::Reset);
     let kept = kept.map(|kept| kept.strip_prefix(root).unwrap_or(&kept).to_string_lossy().replace('\\', "/"));
     if json {

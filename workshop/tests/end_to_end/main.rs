@@ -12,6 +12,7 @@ mod browser;
 mod curl;
 mod exercises;
 mod kit;
+mod pastes;
 mod proxies;
 mod skeleton;
 mod sqlite;

@@ -1,6 +1,6 @@
 //! A learner's copy of each ghost, and the commands round it, but for what takes a build: that is in the end-to-end suite.
 
-use std::fs;
+use std::{fs, sync::Mutex, thread};
 
 use ghosts::{
     case, exercise,
@@ -136,6 +136,44 @@ fn an_exercise_that_is_there_is_never_overwritten() {
     let said = refused(&copy.ghosts(&["start", "hidden-flush"]));
     assert!(said.starts_with("ghosts: exercises/hidden-flush is there already; `cargo ghosts check"), "{said}");
     assert_eq!(copy.read("exercises/hidden-flush/src/lib.rs"), "mine");
+}
+
+#[test]
+fn of_those_who_start_at_once_one_wins_and_nothing_is_half_made() {
+    let copy = Learner::with_a_clone("at-once");
+    let all = Mutex::new(Vec::new());
+    thread::scope(|threads| {
+        for slug in ALL.iter().map(|ghost| ghost.slug).flat_map(|slug| [slug; 3]) {
+            let (copy, all) = (&copy, &all);
+            threads.spawn(move || {
+                let output = copy.ghosts(&["start", slug]);
+                all.lock().expect("nobody panics with it").push((slug, output));
+            });
+        }
+    });
+    let all = all.into_inner().expect("nobody panicked");
+    for ghost in ALL {
+        let slug = ghost.slug;
+        let outputs = all.iter().filter(|(of, _)| *of == slug).map(|(_, output)| output);
+        let (won, late): (Vec<_>, Vec<_>) = outputs.partition(|output| output.status.success());
+        assert_eq!((won.len(), late.len()), (1, 2), "{slug}: {late:?}");
+        for output in late {
+            let said = refused(output);
+            assert!(said.starts_with(&format!("ghosts: exercises/{slug} is there already; ")), "{said}");
+        }
+        let case = case::read(copy.root(), slug).expect("a case");
+        for (name, text) in exercise::files(copy.root(), ghost, &case).expect("its files") {
+            assert_eq!(copy.read(&format!("exercises/{slug}/{name}")), text, "{slug}: {name}");
+        }
+    }
+    for folder in ["exercises", "exercises/.cargo", "exercises/.vscode"] {
+        for entry in fs::read_dir(copy.root().join(folder)).expect("a folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("names here are plain");
+            assert!(!name.contains("new-") && name != ".kept", "{folder} has {name}");
+        }
+    }
+    let progress = copy.read("exercises/progress.jsonl");
+    assert_eq!(progress.matches("\"event\":\"started\"").count(), ALL.len(), "{progress}");
 }
 
 #[test]
