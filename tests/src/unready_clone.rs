@@ -4,9 +4,13 @@
 use std::{
     error::Error,
     fmt,
+    future::ready,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll, ready},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{self, Context, Poll},
     time::Duration,
 };
 
@@ -396,9 +400,17 @@ impl Desk {
             state: Mutex::default(),
         });
         let desk = Self { scene, layer: app(), behind };
-        let always_ready = service_fn(|_: Request| async { Ok(Response::default()) });
+        let reached = Arc::new(AtomicBool::new(false));
+        let here = reached.clone();
+        let always_ready = service_fn(move |_: Request| {
+            here.store(true, Ordering::Relaxed);
+            ready(Ok(Response::default()))
+        });
         let before = desk.layer.layer(Inner::new(always_ready)).oneshot(asking(0)).await;
-        control(before.is_ok(), "a service that is always ready was not reached")?;
+        control(
+            before.is_ok() && reached.load(Ordering::Relaxed),
+            "a service that is always ready was not reached, or its answer was lost",
+        )?;
         Ok(desk)
     }
 
@@ -689,7 +701,7 @@ impl Service<Request> for Probe {
             return Poll::Ready(Err(Failure::InPollReady.into()));
         }
         if self.place.is_none() {
-            self.place = ready!(self.places.poll_acquire(cx));
+            self.place = task::ready!(self.places.poll_acquire(cx));
             self.behind.scene.note("service", format!("instance {number} reserves a place"));
         }
         Poll::Ready(Ok(()))

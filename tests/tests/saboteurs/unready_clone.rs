@@ -31,6 +31,7 @@ enum Fault {
     ForgetsWhenDropped,
     CallsTwice,
     TriesAgainUnasked,
+    AnswersByItself,
 }
 
 #[test]
@@ -55,6 +56,7 @@ fn each_spoilt_layer_is_rejected_for_its_own_reason() {
         (Fault::ForgetsWhenDropped, "nothing-left-reserved"),
         (Fault::CallsTwice, "called-where-ready"),
         (Fault::TriesAgainUnasked, "called-where-ready"),
+        (Fault::AnswersByItself, "called-where-ready"),
     ] {
         let report = check(move || Stamp(fault));
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
@@ -149,6 +151,9 @@ impl Service<Request> for Stamped {
                 answer.headers_mut().insert("x-request-id", id);
                 Ok(answer)
             });
+        }
+        if fault == Fault::AnswersByItself {
+            return Box::pin(async { Ok(Response::default()) });
         }
         if fault == Fault::CallsTwice {
             drop(inner.call(again));
