@@ -5,6 +5,7 @@ use std::{
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
+    process,
 };
 
 use serde::{Deserialize, Serialize};
@@ -293,11 +294,12 @@ fn read(root: &Path, name: &str) -> Option<String> {
     fs::read_to_string(root.join(name)).ok().map(|text| text.replace("\r\n", "\n"))
 }
 
-/// Writes beside the file first, so that a full disk leaves the old one whole.
+/// Writes beside the file first, so that a full disk leaves the old one whole; each process in a place of its own, since two
+/// may begin at once.
 pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().map(PathBuf::from).unwrap_or_default();
     fs::create_dir_all(&folder)?;
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(format!("new-{}", process::id()));
     fs::write(&beside, text)?;
     fs::rename(&beside, path)
 }
