@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::Report;
 
 /// The folder in which a child says what it has to say; set in children only.
 const FOLDER: &str = "GHOST_CHILD_FOLDER";
@@ -24,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SAID: usize = 4096;
 
 /// The child ended without a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     how: String,
     said: String,
@@ -84,49 +86,67 @@ where
     if let Some(folder) = env::var_os(FOLDER) {
         be_the_child(Path::new(&folder), &call, check);
     }
+    let mut binary = Command::new(env::current_exe().expect("the path of this test binary"));
+    let child = run(&mut binary, test, limit).expect("this test binary started once already");
+    match child.came_to {
+        Some(came_to) => assert!(came_to == call, "`{test}` calls `in_child` twice: give each call a test"),
+        // A child that had to be killed may have been on its way.
+        None => {
+            assert!(child.killed, "the child did not come to this call: has this test binary a test `{test}`?")
+        }
+    }
+    child.result
+}
+
+/// Does from outside what [`in_child`] does from within: runs the one test `test` of the test binary `binary` in a child, and
+/// tells what came of its call to `in_child`. `None` if the test did not come to one, or there is no such test.
+///
+/// # Errors
+/// If the binary cannot be started.
+pub fn child_of<T: DeserializeOwned>(binary: &mut Command, test: &str) -> io::Result<Option<Result<T, Ended>>> {
+    let child = run(binary, test, LIMIT)?;
+    Ok((child.killed || child.came_to.is_some()).then_some(child.result))
+}
+
+/// What the test of an exercise does: judges in a child, as [`in_child`], and panics with the report unless every promise is
+/// kept. It is compiled here once, and not in each exercise whenever that is edited.
+///
+/// # Panics
+/// If a promise is not kept, or the child ends without a verdict; and as [`in_child`].
+#[track_caller]
+pub fn in_exercise(test: &str, check: &dyn Fn() -> Report) {
+    match in_child(test, check) {
+        Ok(report) => assert!(report.all_kept(), "{report}"),
+        Err(ended) => panic!("{ended}\n{}", ended.said()),
+    }
+}
+
+/// A child that has ended.
+struct Ran<T> {
+    /// Which call of [`in_child`] it came to, if it came to one.
+    came_to: Option<String>,
+    killed: bool,
+    result: Result<T, Ended>,
+}
+
+fn run<T: DeserializeOwned>(binary: &mut Command, test: &str, limit: Duration) -> io::Result<Ran<T>> {
     let folder = Folder::new();
-    let child = Command::new(env::current_exe().expect("the path of this test binary"))
+    let child = binary
         // The same for cargo test and nextest, and for a test that is only run on demand.
         .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(FOLDER, &folder.0)
         // It ends when this process does, see `end_with_the_parent`.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(fs::File::create(folder.0.join("said")).expect("a file in a folder just made"))
-        .spawn()
-        .expect("this test binary started once already");
-    let status = wait(child, limit).expect("a child of this process");
-    match fs::read_to_string(folder.0.join("call")) {
-        Ok(came_to) => assert!(came_to == call, "`{test}` calls `in_child` twice: give each call a test"),
-        // A child that had to be killed may have been on its way.
-        Err(_) => {
-            assert!(status.is_none(), "the child did not come to this call: has this test binary a test `{test}`?")
-        }
-    }
+        .stderr(fs::File::create(folder.0.join("said"))?)
+        .spawn()?;
+    let status = wait(child, limit)?;
+    let came_to = fs::read_to_string(folder.0.join("call")).ok();
     let how = status.map_or_else(|| format!("killed: it had not ended after {limit:?}"), how);
     let result = fs::read(folder.0.join("result.json")).ok();
-    result.and_then(|result| serde_json::from_slice(&result).ok()).ok_or_else(|| Ended { how, said: folder.said() })
-}
-
-/// Names the file in which [`in_exercise`] tells the runner what came of it.
-pub const VERDICT: &str = "GHOSTS_VERDICT";
-
-/// Like [`in_child`], for the tests of an exercise: the outcome is written, as JSON, to the file that the environment
-/// variable [`VERDICT`] names, if it names one.
-///
-/// # Panics
-/// If the child ends without a verdict; if the file cannot be written; and as [`in_child`].
-#[track_caller]
-pub fn in_exercise<T>(test: &str, check: impl FnOnce() -> T) -> T
-where
-    T: Serialize + DeserializeOwned,
-{
-    let outcome = in_child(test, check);
-    if let Some(file) = env::var_os(VERDICT) {
-        let outcome = serde_json::to_vec(&outcome).expect("an outcome is plain data");
-        fs::write(file, outcome).expect("the runner has named a file that can be written");
-    }
-    outcome.unwrap_or_else(|ended| panic!("{ended}\n{}", ended.said()))
+    let result = result.and_then(|result| serde_json::from_slice(&result).ok());
+    let result = result.ok_or_else(|| Ended { how, said: folder.said() });
+    Ok(Ran { came_to, killed: status.is_none(), result })
 }
 
 fn be_the_child<T: Serialize>(folder: &Path, call: &str, check: impl FnOnce() -> T) -> ! {

@@ -22,5 +22,5 @@ pub mod swallowed_panic;
 pub mod unread_body;
 pub mod unready_clone;
 
-pub use child::{Ended, VERDICT, in_child, in_child_within, in_exercise};
+pub use child::{Ended, child_of, in_child, in_child_within, in_exercise};
 pub use lab::{self, Limits, Report};

@@ -11,7 +11,7 @@ use crate::{
     Refusal,
     building::Building,
     case,
-    exercise::{self, FOLDER},
+    exercise::{self, FOLDER, JUDGED},
     generated,
     ghosts::Ghost,
     junit, print, print_json,
@@ -138,10 +138,13 @@ pub fn judge(root: &Path, ghost: &Ghost, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) 
     let Some(promises) = &built.promises else {
         return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
     };
-    let explore = |binary: &Path| process::run(&folder, binary, "every_interleaving_holds");
+    let explore = |binary: &Path| {
+        process::run(&folder, binary, "every_interleaving_holds", "tests/interleavings.rs is to be as it was")
+    };
+    let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
     let (told, explored) = thread::scope(|threads| {
         let exploring = threads.spawn(|| built.interleavings.as_deref().map(explore));
-        let told = process::run::<Report>(&folder, promises, "every_promise_is_kept");
+        let told = process::run::<Report>(&folder, promises, "promises::every_promise_is_kept", put_back.trim_end());
         (told, exploring.join().expect("waiting for a process does not panic"))
     });
     let report = match told? {

@@ -37,9 +37,20 @@ const MANIFEST: &str = include_str!("../templates/exercise/Cargo.toml");
 const README: &str = include_str!("../templates/exercise/README.md");
 const PROMISES: &str = include_str!("../templates/exercise/promises.rs");
 const INTERLEAVINGS: &str = include_str!("../templates/exercise/interleavings.rs");
+const MODEL_MANIFEST: &str = include_str!("../templates/exercise/interleavings.toml");
+const DYLIB: &str = include_str!("../templates/exercise/dylib.rs");
+const DYLIB_MANIFEST: &str = include_str!("../templates/exercise/dylib.toml");
 const SERVE: &str = include_str!("../templates/exercise/serve.rs");
 /// The entries of the ghosts: each knows how its app is put into believable surroundings.
 const GHOSTS: &str = include_str!("ghosts.rs");
+
+/// The end of every `src/lib.rs`: what the promises are judged by.
+pub const JUDGED: &str = "
+// The promises: leave these lines here.
+#[cfg(test)]
+#[path = \"../tests/promises.rs\"]
+mod promises;
+";
 
 /// The folder of the exercises.
 pub fn exercises(root: &Path) -> PathBuf {
@@ -242,7 +253,9 @@ pub fn reset(root: &Path, ghost: &Ghost, json: bool) -> Result<bool, Refusal> {
 /// # Errors
 /// If it cannot be written.
 pub fn surroundings(root: &Path) -> Result<(), Refusal> {
-    let mut config: Table = manifest(root, "Cargo.toml")?.into_iter().filter(|(key, _)| key == "profile").collect();
+    let manifest = manifest(root, "Cargo.toml")?;
+    let dylib = placed(root, &manifest, DYLIB_MANIFEST)?;
+    let mut config: Table = manifest.into_iter().filter(|(key, _)| key == "profile").collect();
     let at = root.join("Cargo.toml").to_string_lossy().into_owned();
     // The root's alias is text, and cargo refuses to put a list in its place. Text is split at each space.
     let at = if at.contains(char::is_whitespace) { "../../Cargo.toml".to_owned() } else { at };
@@ -251,7 +264,12 @@ pub fn surroundings(root: &Path) -> Result<(), Refusal> {
     let target = Value::from("../target");
     config.insert("build".to_owned(), Value::from(Table::from_iter([("target-dir".to_owned(), target)])));
     let editor = "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n";
-    for (name, text) in [(".cargo/config.toml", config.to_string()), (".vscode/settings.json", editor.to_owned())] {
+    for (name, text) in [
+        (".cargo/config.toml", config.to_string()),
+        (".vscode/settings.json", editor.to_owned()),
+        (".dylib/Cargo.toml", dylib),
+        (".dylib/lib.rs", DYLIB.to_owned()),
+    ] {
         let path = exercises(root).join(name);
         if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
             generated::write(&path, &text).map_err(|error| unwritable(&format!("{FOLDER}/{name}"), &error))?;
@@ -295,7 +313,7 @@ pub fn files(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Str
         ("Cargo.toml".to_owned(), filled(&package(root, shared.is_some())?)),
         ("Cargo.lock".to_owned(), text(root, "Cargo.lock")?),
         ("README.md".to_owned(), filled(&page(case, &lib, shared.is_some()))),
-        ("src/lib.rs".to_owned(), without_cause(&lib)),
+        ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
         ("tests/promises.rs".to_owned(), filled(PROMISES)),
         ("examples/serve.rs".to_owned(), filled(&SERVE.replace("{stand_in}\n", &stand_in(slug)?))),
         (".vscode/settings.json".to_owned(), "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n".to_owned()),
@@ -308,6 +326,8 @@ pub fn files(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Str
         })?;
         files.push(("src/shared.rs".to_owned(), without_cause(&shared)));
         files.push(("tests/interleavings.rs".to_owned(), filled(INTERLEAVINGS).replace("{model}\n", model)));
+        let package = placed(root, &manifest(root, "Cargo.toml")?, MODEL_MANIFEST)?;
+        files.push(("tests/Cargo.toml".to_owned(), filled(&package)));
     }
     Ok(files)
 }
@@ -328,29 +348,27 @@ fn package(root: &Path, shared: bool) -> Result<String, Refusal> {
         }
     }
     let workspace = manifest(root, "Cargo.toml")?;
-    let workspace = workspace.get("workspace");
-    let stated = |name: &str| workspace?.get("dependencies")?.get(name);
-    let edition = workspace.and_then(|workspace| workspace.get("package")?.get("edition")?.as_str());
-    let lacking = |what: &str| Refusal::new(format!("Cargo.toml has no `{what}` for the exercises"));
+    let stated = |name: &str| {
+        let stated = workspace.get("workspace").and_then(|workspace| workspace.get("dependencies")?.get(name));
+        stated.ok_or_else(|| Refusal::new(format!("Cargo.toml has no `{name}` for the exercises")))
+    };
     let mut dependencies = String::new();
     for name in used.iter().filter(|name| !TESTS_ONLY.contains(&name.as_str())) {
-        dependencies.push_str(&format!("{name} = {}\n", stated(name).ok_or_else(|| lacking(name))?));
+        dependencies.push_str(&format!("{name} = {}\n", stated(name)?));
     }
-    let subscriber = stated("tracing-subscriber").ok_or_else(|| lacking("tracing-subscriber"))?;
-    let interleavings = if shared {
-        "\n# `cargo ghosts check` builds it; it may not compile with a fix that needs no `src/shared.rs`.\n\
-         [[test]]\nname = \"interleavings\"\ntest = false\n"
-    } else {
-        ""
-    };
+    Ok(placed(root, &workspace, MANIFEST)?
+        .replace("{dependencies}", &dependencies)
+        .replace("{tracing_subscriber}", &stated("tracing-subscriber")?.to_string())
+        .replace("{interleavings}\n", if shared { "members = [\"tests\"]\n" } else { "" }))
+}
+
+/// A manifest that says of which folder it is, in the edition of this workspace.
+fn placed(root: &Path, workspace: &Table, template: &str) -> Result<String, Refusal> {
+    let edition = workspace.get("workspace").and_then(|workspace| workspace.get("package")?.get("edition")?.as_str());
+    let edition = edition.ok_or_else(|| Refusal::new("Cargo.toml has no `edition` for the exercises"))?;
     let mut place = DefaultHasher::new();
     root.canonicalize().unwrap_or_else(|_| root.to_owned()).hash(&mut place);
-    Ok(MANIFEST
-        .replace("{place}", &format!("{:x}", place.finish()))
-        .replace("{edition}", edition.ok_or_else(|| lacking("edition"))?)
-        .replace("{dependencies}", &dependencies)
-        .replace("{tracing_subscriber}", &subscriber.to_string())
-        .replace("{interleavings}", interleavings))
+    Ok(template.replace("{place}", &format!("{:x}", place.finish())).replace("{edition}", edition))
 }
 
 fn page(case: &Case, lib: &str, shared: bool) -> String {
@@ -368,7 +386,7 @@ fn page(case: &Case, lib: &str, shared: bool) -> String {
         })
         .collect();
     let interleavings =
-        "$ cargo test --test interleavings    # every order in which threads can meet in src/shared.rs\n";
+        "$ cargo test --workspace         # and every order in which threads can meet in src/shared.rs\n";
     let told = "- `src/shared.rs` is what threads share. Its primitives come from `super::sync`, so that a test can try every order of\n  \
                 their steps. Keep the names of its functions if you can; a fix that does not need it may remove it.\n";
     README

@@ -3,16 +3,14 @@
 use std::{
     env,
     ffi::OsString,
-    fs,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
-use spec::{Ended, VERDICT};
+use spec::Ended;
 
 use super::Meanwhile;
 use crate::{Refusal, exercise::FOLDER};
@@ -65,10 +63,9 @@ pub(super) fn build(
 ) -> Result<Built, Refusal> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     // `--keep-going`: the promises are judged even where the model does not compile.
-    cargo.args(["build", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
-    cargo.args(["--test", "promises"]);
+    cargo.args(["build", "--tests", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
     if explore {
-        cargo.args(["--test", "interleavings"]);
+        cargo.arg("--workspace");
     }
     let told = |line: &str| {
         if line.contains("Blocking waiting for file lock") {
@@ -91,9 +88,12 @@ pub(super) fn build(
                     built.first_of_model = message.message;
                 }
             }
-            Line::CompilerArtifact { target, executable: Some(binary) } if target.kind == ["test"] => {
-                let of = if of_model(&target) { &mut built.interleavings } else { &mut built.promises };
-                *of = Some(binary);
+            Line::CompilerArtifact { target, executable: Some(binary) } => {
+                if of_model(&target) {
+                    built.interleavings = Some(binary);
+                } else if target.kind == ["lib"] {
+                    built.promises = Some(binary);
+                }
             }
             _ => {}
         }
@@ -108,25 +108,16 @@ pub(super) fn build(
     Ok(built)
 }
 
-/// Runs one test of an exercise, and reads what it tells.
-pub(super) fn run<T: DeserializeOwned>(folder: &Path, binary: &Path, test: &str) -> Result<Result<T, Ended>, Refusal> {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let file = env::temp_dir().join(format!("ghosts-verdict-{}-{run}.json", process::id()));
-    let mut command = Command::new(binary);
-    command.args(["--exact", test]).env(VERDICT, &file).current_dir(folder);
-    let output = command.stdin(Stdio::null()).output();
-    let told = fs::read(&file).ok().and_then(|told| serde_json::from_slice(&told).ok());
-    // It may not be there.
-    let _ = fs::remove_file(&file);
-    let output = output.map_err(|error| Refusal::new(format!("cannot run {}: {error}", binary.display())))?;
-    told.ok_or_else(|| {
-        let said = [output.stdout, output.stderr].concat();
-        Refusal::new(format!(
-            "the test `{test}` tells no verdict; if you have changed the files in tests/, put them back:\n\n{}",
-            String::from_utf8_lossy(&said).trim_end()
-        ))
-    })
+/// Runs one test of an exercise, and reads what came of it. `put_back` is what to do if there is no such test any more.
+pub(super) fn run<T: DeserializeOwned>(
+    folder: &Path,
+    binary: &Path,
+    test: &str,
+    put_back: &str,
+) -> Result<Result<T, Ended>, Refusal> {
+    let told = spec::child_of(Command::new(binary).current_dir(folder), test)
+        .map_err(|error| Refusal::new(format!("cannot run {}: {error}", binary.display())))?;
+    told.ok_or_else(|| Refusal::new(format!("the test `{test}` of the exercise is gone; {put_back}")))
 }
 
 /// Runs a process to its end; each line of its standard error is told as it comes.

@@ -2,7 +2,12 @@
 
 use std::{fs, process::Output};
 
-use ghosts::{exercise::without_cause, generated, ghosts::ALL, root};
+use ghosts::{
+    exercise::{JUDGED, without_cause},
+    generated,
+    ghosts::ALL,
+    root,
+};
 use serde_json::Value;
 
 use crate::learner::{Learner, err, out};
@@ -27,6 +32,7 @@ fn words(output: &Output) -> String {
 /// A source of this clone as a learner would have written it.
 fn pasted(name: &str) -> String {
     without_cause(&fs::read_to_string(root().join(name)).expect("a source of this clone"))
+        + if name.ends_with("shared.rs") { "" } else { JUDGED }
 }
 
 #[test]
@@ -52,10 +58,11 @@ fn every_exercise_begins_as_its_broken_twin(copy: &Learner) {
         let has_model = root().join(format!("cases/{slug}/src/shared.rs")).exists();
         assert_eq!(judged["interleavings"]["outcome"] == "fail", has_model, "{slug}: {judged}");
         let folder = format!("exercises/{slug}");
-        // The example is built too, and the sources stand as rustfmt has them.
-        for arguments in [&["build", "--example", "serve"] as &[&str], &["fmt", "--check"]] {
+        // The example is built too, nothing is warned of, and the sources stand as rustfmt has them.
+        for arguments in [&["test", "--workspace", "--no-run"] as &[&str], &["fmt", "--all", "--check"]] {
             let output = copy.cargo_in(&folder, arguments);
             assert!(output.status.success(), "{slug}: {arguments:?}: {}{}", out(&output), err(&output));
+            assert!(!err(&output).contains("warning"), "{slug}: {arguments:?}: {}", err(&output));
         }
     }
 }
@@ -63,7 +70,11 @@ fn every_exercise_begins_as_its_broken_twin(copy: &Learner) {
 fn a_half_solved_exercise_is_judged_by_plain_cargo_too(copy: &Learner) {
     let test = copy.cargo_in("exercises/hidden-flush", &["test"]);
     assert_eq!(test.status.code(), Some(101));
-    assert!(out(&test).contains("hidden-flush: 5 of 8 promises kept"), "{}", out(&test));
+    assert_eq!(out(&test).matches("hidden-flush: 5 of 8 promises kept").count(), 1, "{}", out(&test));
+    let test = copy.cargo_in("exercises/ignored-deadline", &["test", "--workspace", "--no-fail-fast"]);
+    for failed in ["ignored-deadline: ", "broken: the client was told 504, and the order was charged"] {
+        assert!(out(&test).contains(failed), "{failed}: {}", out(&test));
+    }
     // No cargo at the root knows of the exercises.
     let metadata = copy.cargo_in("", &["metadata", "--no-deps", "--offline", "--format-version", "1"]);
     assert!(metadata.status.success() && !out(&metadata).contains("-exercise"));
@@ -153,6 +164,11 @@ fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Learner) {
     assert!(refused["errors"].as_str().expect("text").contains("error[E0308]: mismatched types"), "{refused}");
     let half_saved = check(&fixed[..fixed.len() / 2]);
     assert_eq!(half_saved["outcome"], "does-not-compile", "{half_saved}");
+    // Without its end, nothing says what it is held against.
+    copy.write(LIB, fixed.strip_suffix(JUDGED).expect("its end"));
+    let refused = copy.ghosts(&["check", "hidden-flush"]);
+    assert_eq!(refused.status.code(), Some(2), "{}{}", out(&refused), err(&refused));
+    assert!(err(&refused).ends_with(&format!("src/lib.rs is to end with\n{JUDGED}")), "{}", err(&refused));
     fs::remove_file(copy.root().join("exercises/hidden-flush/Cargo.toml")).expect("a file of our own");
     assert_eq!(copy.ghosts(&["check", "hidden-flush"]).status.code(), Some(2));
 }

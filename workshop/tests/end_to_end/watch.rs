@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ghosts::exercise::JUDGED;
+
 use crate::copy::{of_the_workspace, target};
 
 /// How long something may take that must come. Nothing is judged by it: it only ends a test that would hang. The first
@@ -63,8 +65,10 @@ impl Learner {
         for name in ["shared.rs", "lib.rs"] {
             let (beside, place) = (self.folder().join("src/.saved"), self.folder().join("src").join(name));
             if place.exists() {
-                fs::copy(COPY.join("fixed").join(self.slug).join("src").join(name), &beside).expect("the fixed twin");
-                fs::rename(&beside, &place).expect("a file of our own");
+                let fixed = COPY.join("fixed").join(self.slug).join("src").join(name);
+                let end = if name == "lib.rs" { JUDGED } else { "" };
+                let fixed = fs::read_to_string(fixed).expect("the fixed twin") + end;
+                fs::write(&beside, fixed).and_then(|()| fs::rename(&beside, &place)).expect("a file of our own");
             }
         }
     }
@@ -243,6 +247,6 @@ fn running_in(folder: &Path) -> usize {
     let links = processes.filter_map(|process| {
         Some((fs::read_link(process.join("cwd")).ok()?, fs::read_link(process.join("exe")).ok()?))
     });
-    let runs = |exe: &Path| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("promises-"));
+    let runs = |exe: &Path| exe.file_name().is_some_and(|name| name.to_string_lossy().contains("_exercise-"));
     links.filter(|(cwd, exe)| cwd == folder && runs(exe)).count()
 }

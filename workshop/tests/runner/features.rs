@@ -57,7 +57,8 @@ fn an_exercise_is_built_from_the_same_libraries_as_the_workspace() {
     let copy = Learner::with_a_clone("libraries");
     for ghost in ALL {
         copy.ghosts(&["start", ghost.slug]);
-        let other = libraries_in(&copy.root().join("exercises").join(ghost.slug), TESTED, &["--offline"]);
+        let exercise = copy.root().join("exercises").join(ghost.slug);
+        let other = libraries_in(&exercise, TESTED, &["--workspace", "--offline"]);
         let other: Vec<String> = other.difference(&all).cloned().collect();
         assert_eq!(other, [""; 0], "{}: let `spec` turn on what is missing (tests/Cargo.toml)", ghost.slug);
     }

@@ -1,0 +1,6 @@
+//! The specifications and all that they need, axum and tokio among them, linked into one dynamic library beforehand.
+//!
+//! The tests of an exercise name it, and so take all of this from it. A linker that has to put it into each test anew takes
+//! longer than the compiler does for what was edited.
+
+use {model as _, spec as _};
