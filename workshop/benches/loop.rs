@@ -103,6 +103,8 @@ impl Crate {
             .map(|name| (name.to_owned(), manifest["workspace"]["dependencies"][name].clone()));
         own.insert("dependencies".to_owned(), toml::Table::from_iter(wanted).into());
         own.insert("profile".to_owned(), manifest["profile"].clone());
+        // As cargo would without the root's word, and as in an exercise.
+        own["profile"]["dev"]["incremental"] = true.into();
         let folder = copy.join("hello");
         fs::create_dir_all(folder.join("src")).expect("a folder of our own");
         fs::write(folder.join("Cargo.toml"), own.to_string()).expect("a file of our own");

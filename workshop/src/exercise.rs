@@ -256,6 +256,10 @@ pub fn surroundings(root: &Path) -> Result<(), Refusal> {
     let manifest = manifest(root, "Cargo.toml")?;
     let dylib = placed(root, &manifest, DYLIB_MANIFEST)?;
     let mut config: Table = manifest.into_iter().filter(|(key, _)| key == "profile").collect();
+    // An exercise is built again and again. Crates from outside are not touched by it.
+    if let Some(dev) = config.get_mut("profile").and_then(|profile| profile.get_mut("dev")?.as_table_mut()) {
+        dev.insert("incremental".to_owned(), Value::from(true));
+    }
     let at = root.join("Cargo.toml").to_string_lossy().into_owned();
     // The root's alias is text, and cargo refuses to put a list in its place. Text is split at each space.
     let at = if at.contains(char::is_whitespace) { "../../Cargo.toml".to_owned() } else { at };
