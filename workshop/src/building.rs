@@ -15,6 +15,9 @@ pub const WAITS: &str = "waiting for another cargo that is building here";
 /// Said during the first build, which takes a while.
 pub const BUILDS: &str = "building what every exercise needs; this once it takes a while";
 
+/// How the packages of an exercise end; all others are built once.
+const OF_AN_EXERCISE: [&str; 2] = ["-exercise", "-interleavings"];
+
 /// A build of an exercise, told on standard error until it is dropped.
 #[derive(Debug)]
 pub struct Building {
@@ -37,7 +40,9 @@ impl Building {
     pub fn tell(&self, meanwhile: Meanwhile<'_>) {
         let (line, shown) = match meanwhile {
             Meanwhile::WaitsForLock => (Some(WAITS), WAITS.to_owned()),
-            Meanwhile::Compiles(package) if package.ends_with("-exercise") => (None, format!("building {package}")),
+            Meanwhile::Compiles(package) if OF_AN_EXERCISE.iter().any(|end| package.ends_with(end)) => {
+                (None, format!("building {package}"))
+            }
             Meanwhile::Compiles(package) => {
                 let before = self.crates.fetch_add(1, Ordering::Relaxed);
                 ((before == 0).then_some(BUILDS), format!("{BUILDS} ({}: {package})", before + 1))

@@ -3,4 +3,4 @@
 //! The tests of an exercise name it, and so take all of this from it. A linker that has to put it into each test anew takes
 //! longer than the compiler does for what was edited.
 
-use {model as _, spec as _};
+use spec as _;
