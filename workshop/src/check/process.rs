@@ -99,9 +99,16 @@ pub(super) fn build(
         }
     }
     if built.promises.is_none() && built.errors.is_empty() {
+        let anew = format!("or begin anew with `cargo ghosts reset {slug}`");
+        if output.status.success() {
+            return Err(Refusal::new(format!(
+                "{FOLDER}/{slug}/Cargo.toml lets cargo build no test of the library, as `test = false` in `[lib]` does; take \
+                 that out, {anew}"
+            )));
+        }
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Refusal::new(format!(
-            "cargo cannot build {FOLDER}/{slug}; mend what it names, or begin anew with `cargo ghosts reset {slug}`:\n\n{}",
+            "cargo cannot build {FOLDER}/{slug}; mend what it names, {anew}:\n\n{}",
             said.trim_end()
         )));
     }

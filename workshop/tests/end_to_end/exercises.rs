@@ -169,6 +169,11 @@ fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Learner) {
     let refused = copy.ghosts(&["check", "hidden-flush"]);
     assert_eq!(refused.status.code(), Some(2), "{}{}", out(&refused), err(&refused));
     assert!(err(&refused).ends_with(&format!("src/lib.rs is to end with\n{JUDGED}")), "{}", err(&refused));
+    let manifest = copy.read("exercises/hidden-flush/Cargo.toml");
+    copy.write("exercises/hidden-flush/Cargo.toml", &manifest.replace("[lib]\n", "[lib]\ntest = false\n"));
+    let refused = copy.ghosts(&["check", "hidden-flush"]);
+    assert_eq!(refused.status.code(), Some(2), "{}{}", out(&refused), err(&refused));
+    assert!(err(&refused).contains("lets cargo build no test of the library"), "{}", err(&refused));
     fs::remove_file(copy.root().join("exercises/hidden-flush/Cargo.toml")).expect("a file of our own");
     assert_eq!(copy.ghosts(&["check", "hidden-flush"]).status.code(), Some(2));
 }
