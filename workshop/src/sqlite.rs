@@ -2,6 +2,9 @@
 //! calls that block would stop its clock.
 //!
 //! An answer is one transaction, so a connection that is left half-way cannot begin another.
+//!
+//! SQLite's calls are made in place: in a closure on a thread for blocking work they would outlive a request that is dropped, and
+//! the connection with them, for a moment in which the pool dials its successor. So a runtime with more than one thread is needed.
 
 use std::{
     sync::{
@@ -14,7 +17,7 @@ use std::{
 use axum::BoxError;
 use rusqlite::{Connection, OpenFlags};
 use spec::leaked_permit::{Connect, Dialled};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{task::block_in_place, time::sleep};
 use tower::{
     service_fn,
     util::{BoxCloneSyncService, BoxService},
@@ -42,7 +45,7 @@ struct Cursor {
 /// What `serve` dials, with the same pause at each page as what is in memory.
 ///
 /// # Panics
-/// If SQLite cannot open a database in memory.
+/// If SQLite cannot open a database in memory. What is dialled panics on a runtime of one thread.
 pub fn stand_in() -> Connect {
     let stock = Stock::new(Duration::from_millis(300)).expect("SQLite opens a database in memory");
     Arc::new(stock).connect()
@@ -70,11 +73,14 @@ impl Stock {
     }
 
     /// What dials connections. The database lives as long as this does.
+    ///
+    /// # Panics
+    /// Dialling and each query panic on a runtime of one thread.
     pub fn connect(self: Arc<Self>) -> Connect {
         BoxCloneSyncService::new(service_fn(move |()| {
             let stock = self.clone();
             async move {
-                let connection = spawn_blocking(open).await??;
+                let connection = block_in_place(open)?;
                 stock.open.fetch_add(1, SeqCst);
                 let cursor = Cursor { connection, item: String::new(), fetched: 0, open: stock.open.clone() };
                 Ok::<_, BoxError>(dialled(Arc::new(Mutex::new(cursor)), stock.pause))
@@ -92,7 +98,7 @@ fn dialled(cursor: Arc<Mutex<Cursor>>, pause: Duration) -> Dialled {
         let cursor = cursor.clone();
         async move {
             sleep(pause).await;
-            spawn_blocking(move || cursor.lock().unwrap_or_else(PoisonError::into_inner).page(&query)).await?
+            block_in_place(|| cursor.lock().unwrap_or_else(PoisonError::into_inner).page(&query))
         }
     }))
 }
