@@ -2,11 +2,16 @@
 //!
 //! [`judge`] is the whole of it and returns plain data; [`render`] makes a page of that for a terminal.
 
-use std::{fs, path::Path, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use serde::Serialize;
 use spec::Report;
 
+use self::process::Test;
 use crate::{
     Refusal,
     building::Building,
@@ -134,19 +139,29 @@ pub fn judge(root: &Path, ghost: &Ghost, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) 
     }
     let has_model = root.join(format!("cases/{slug}/src/shared.rs")).exists();
     let unexplorable = unexplorable(&folder);
-    let built = process::build(&folder, slug, has_model && unexplorable.is_none(), tell)?;
-    let Some(promises) = &built.promises else {
+    let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
+    let promises = |binary: PathBuf| {
+        process::run::<Report>(&folder, &binary, "promises::every_promise_is_kept", put_back.trim_end())
+    };
+    let interleavings = |binary: PathBuf| {
+        let put_back = "tests/interleavings.rs is to be as it was";
+        process::run(&folder, &binary, "every_interleaving_holds", put_back)
+    };
+    let (built, told, explored) = thread::scope(|threads| {
+        let (mut judging, mut exploring) = (None, None);
+        let explore = has_model && unexplorable.is_none();
+        let built = process::build(&folder, slug, explore, tell, |test| match test {
+            Test::Promises(binary) => judging = Some(threads.spawn(move || promises(binary))),
+            Test::Interleavings(binary) => exploring = Some(threads.spawn(move || interleavings(binary))),
+        });
+        let ended = "waiting for a process does not panic";
+        let told = judging.map(|judging| judging.join().expect(ended));
+        (built, told, exploring.map(|exploring| exploring.join().expect(ended)))
+    });
+    let built = built?;
+    let Some(told) = told else {
         return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
     };
-    let explore = |binary: &Path| {
-        process::run(&folder, binary, "every_interleaving_holds", "tests/interleavings.rs is to be as it was")
-    };
-    let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
-    let (told, explored) = thread::scope(|threads| {
-        let exploring = threads.spawn(|| built.interleavings.as_deref().map(explore));
-        let told = process::run::<Report>(&folder, promises, "promises::every_promise_is_kept", put_back.trim_end());
-        (told, exploring.join().expect("waiting for a process does not panic"))
-    });
     let report = match told? {
         Ok(report) => report,
         Err(ended) => {
@@ -246,8 +261,10 @@ pub fn record(root: &Path, judged: &Judged) {
         Interleavings::NotApplicable { .. } => Model::NotApplicable,
     });
     exercise::recorded(root, judged.slug, Deed::Checked { promises: progress::verdicts(report), model });
-    let before = progress::read(&exercise::exercises(root).join(progress::FILE)).unwrap_or_default();
-    if judged.laid_to_rest() && progress::summary(&before.events, judged.slug).state != State::Solved {
-        exercise::recorded(root, judged.slug, Deed::Solved);
+    if judged.laid_to_rest() {
+        let before = progress::read(&exercise::exercises(root).join(progress::FILE)).unwrap_or_default();
+        if progress::summary(&before.events, judged.slug).state != State::Solved {
+            exercise::recorded(root, judged.slug, Deed::Solved);
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::{
     env,
     ffi::OsString,
-    io::{self, BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{self, Command, Stdio},
+    process::{Command, Stdio},
     thread,
 };
 
@@ -15,12 +15,16 @@ use spec::Ended;
 use super::Meanwhile;
 use crate::{Refusal, exercise::FOLDER};
 
-/// What cargo has built.
+/// A test that cargo has built.
+pub(super) enum Test {
+    Promises(PathBuf),
+    Interleavings(PathBuf),
+}
+
+/// What is left of a build when its tests were handed over.
 #[derive(Default)]
 pub(super) struct Built {
-    pub(super) promises: Option<PathBuf>,
-    pub(super) interleavings: Option<PathBuf>,
-    /// What the compiler says of everything else.
+    /// What the compiler says of everything but the test of the model.
     pub(super) errors: String,
     /// The first error in the test of the model.
     pub(super) first_of_model: String,
@@ -55,11 +59,13 @@ struct Message {
     rendered: Option<String>,
 }
 
+/// Each test is handed to `judge` as soon as it is there, before cargo has tidied up.
 pub(super) fn build(
     folder: &Path,
     slug: &str,
     explore: bool,
     tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+    mut judge: impl FnMut(Test),
 ) -> Result<Built, Refusal> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     // `--keep-going`: the promises are judged even where the model does not compile.
@@ -67,6 +73,10 @@ pub(super) fn build(
     if explore {
         cargo.arg("--workspace");
     }
+    cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never");
+    let cannot = |error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}"));
+    let mut cargo = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(cannot)?;
+    let (out, err) = (cargo.stdout.take().expect("it is piped"), cargo.stderr.take().expect("it is piped"));
     let told = |line: &str| {
         if line.contains("Blocking waiting for file lock") {
             tell(Meanwhile::WaitsForLock);
@@ -74,39 +84,43 @@ pub(super) fn build(
             tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
         }
     };
-    let output = output(cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never"), &told)
-        .map_err(|error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}")))?;
-    let mut built = Built::default();
-    let lines = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-    for line in lines {
-        let of_model = |target: &Target| target.name == "interleavings" && target.kind == ["test"];
-        match line {
-            Line::CompilerMessage { target, message } if message.level.starts_with("error") => {
-                if !of_model(&target) {
-                    built.errors.push_str(&message.rendered.unwrap_or(message.message));
-                } else if built.first_of_model.is_empty() {
-                    built.first_of_model = message.message;
+    let (mut built, mut has_promises) = (Built::default(), false);
+    let of_model = |target: &Target| target.name == "interleavings" && target.kind == ["test"];
+    let said = thread::scope(|threads| {
+        let reading = threads.spawn(|| read(err, &told));
+        // What was read before a failure counts.
+        for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
+            match serde_json::from_slice(&line) {
+                Ok(Line::CompilerMessage { target, message }) if message.level.starts_with("error") => {
+                    if !of_model(&target) {
+                        built.errors.push_str(&message.rendered.unwrap_or(message.message));
+                    } else if built.first_of_model.is_empty() {
+                        built.first_of_model = message.message;
+                    }
                 }
-            }
-            Line::CompilerArtifact { target, executable: Some(binary) } => {
-                if of_model(&target) {
-                    built.interleavings = Some(binary);
-                } else if target.kind == ["lib"] {
-                    built.promises = Some(binary);
+                Ok(Line::CompilerArtifact { target, executable: Some(binary) }) => {
+                    if of_model(&target) {
+                        judge(Test::Interleavings(binary));
+                    } else if target.kind == ["lib"] {
+                        has_promises = true;
+                        judge(Test::Promises(binary));
+                    }
                 }
+                _ => {}
             }
-            _ => {}
         }
-    }
-    if built.promises.is_none() && built.errors.is_empty() {
+        reading.join().unwrap_or_default()
+    });
+    let status = cargo.wait().map_err(cannot)?;
+    if !has_promises && built.errors.is_empty() {
         let anew = format!("or begin anew with `cargo ghosts reset {slug}`");
-        if output.status.success() {
+        if status.success() {
             return Err(Refusal::new(format!(
                 "{FOLDER}/{slug}/Cargo.toml lets cargo build no test of the library, as `test = false` in `[lib]` does; take \
                  that out, {anew}"
             )));
         }
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&said);
         return Err(Refusal::new(format!(
             "cargo cannot build {FOLDER}/{slug}; mend what it names, {anew}:\n\n{}",
             said.trim_end()
@@ -127,18 +141,7 @@ pub(super) fn run<T: DeserializeOwned>(
     told.ok_or_else(|| Refusal::new(format!("the test `{test}` of the exercise is gone; {put_back}")))
 }
 
-/// Runs a process to its end; each line of its standard error is told as it comes.
-fn output(command: &mut Command, tell: &(dyn Fn(&str) + Sync)) -> io::Result<process::Output> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let err = child.stderr.take().expect("it is piped");
-    thread::scope(|threads| {
-        let reading = threads.spawn(|| read(err, tell));
-        let output = child.wait_with_output();
-        let stderr = reading.join().unwrap_or_default();
-        output.map(|output| process::Output { stderr, ..output })
-    })
-}
-
+/// Reads to the end; each line is told as it comes.
 fn read(from: impl Read, tell: &dyn Fn(&str)) -> Vec<u8> {
     let (mut from, mut all, mut line) = (BufReader::new(from), Vec::new(), Vec::new());
     // What was read before a failure is kept.
