@@ -62,10 +62,11 @@ pub fn folder(root: &Path, slug: &str) -> PathBuf {
     exercises(root).join(slug)
 }
 
-/// The ghost that is meant: the one that is named, or the one in whose exercise the current folder is.
+/// The ghost that is meant: the one that is named, or the one in whose exercise the current folder is, or the one of the only
+/// exercise.
 ///
 /// # Errors
-/// If there is no ghost of that name, or none is named outside of an exercise.
+/// If there is no ghost of that name, or none is named and there is more than one exercise, or none.
 pub fn meant(root: &Path, slug: Option<&str>) -> Result<&'static Ghost, Refusal> {
     if let Some(slug) = slug {
         return ghosts::find(slug);
@@ -76,7 +77,19 @@ pub fn meant(root: &Path, slug: Option<&str>) -> Result<&'static Ghost, Refusal>
         let slug = below.iter().next()?.to_str()?;
         ghosts::ALL.iter().find(|ghost| ghost.slug == slug)
     };
-    inside().ok_or_else(|| Refusal::new("name the ghost, such as `hidden-flush`, or go into its folder in exercises/"))
+    if let Some(ghost) = inside() {
+        return Ok(ghost);
+    }
+    let there: Vec<&Ghost> = ghosts::ALL.iter().filter(|ghost| folder(root, ghost.slug).is_dir()).collect();
+    match there[..] {
+        [only] => Ok(only),
+        [] => Err(Refusal::new("there is no exercise; `cargo ghosts start` makes one")),
+        [first, ..] => Err(Refusal::new(format!(
+            "there are {} exercises; name one, such as `{}`, or go into its folder in {FOLDER}/",
+            there.len(),
+            first.slug
+        ))),
+    }
 }
 
 /// The folder of an exercise that was started.

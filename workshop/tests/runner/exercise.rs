@@ -110,9 +110,13 @@ fn the_solution_gives_a_reason_for_every_piece() {
 #[test]
 fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     let copy = Learner::with_a_clone("start");
+    let said = refused(&copy.ghosts(&["hint"]));
+    assert_eq!(said, "ghosts: there is no exercise; `cargo ghosts start` makes one\n");
     let said = done(&copy.ghosts(&["start"]));
     assert!(said.contains("The captured context, about 20 minutes, difficulty 1 of 3"), "{said}");
     assert!(said.contains("exercises/closure-captured-state/README.md"), "{said}");
+    let hint = done(&copy.ghosts(&["hint"]));
+    assert!(hint.contains("cargo ghosts hint closure-captured-state"), "{hint}");
     let next = done(&copy.ghosts(&["start", "--json"]));
     let next: serde_json::Value = serde_json::from_str(&next).expect("JSON");
     assert_eq!((&next["schema"], &next["slug"]), (&1.into(), &"hidden-flush".into()));
@@ -130,7 +134,10 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
     assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
     let said = refused(&copy.ghosts_in("exercises", &["hint"]));
-    assert_eq!(said, "ghosts: name the ghost, such as `hidden-flush`, or go into its folder in exercises/\n");
+    assert_eq!(
+        said,
+        "ghosts: there are 2 exercises; name one, such as `closure-captured-state`, or go into its folder in exercises/\n"
+    );
 }
 
 #[test]
