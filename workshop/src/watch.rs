@@ -172,6 +172,7 @@ impl Watch<'_> {
             Judgement::begin(self.root, self.slug, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
         self.view.body.clear();
+        self.view.whole = format!("cargo ghosts check {}{}", self.slug, if self.wire { " --wire" } else { "" });
         self.view.doing = "";
         self.grown.push_str(&format!("\n== {}, judgement {number}\n", self.slug));
         Ok(())
@@ -227,7 +228,7 @@ impl Watch<'_> {
             .and_then(|(slug, lock)| Ok((slug, lock, judgement::told(self.root, ["start", slug])?)));
         match begun {
             Ok((slug, lock, told)) => {
-                (self.slug, self._lock) = (slug, lock);
+                (self.slug, self._lock, self.wire) = (slug, lock, false);
                 self.note(&told);
                 self.attach();
                 self.judge()
@@ -264,6 +265,8 @@ impl Watch<'_> {
 struct View {
     /// What the last judgement printed, or what was asked for since.
     body: String,
+    /// What prints all of it, where there is no room for it.
+    whole: String,
     /// A few lines under the body, until the next key.
     note: String,
     /// What cargo does while a judgement runs.
@@ -293,12 +296,12 @@ impl View {
             + &format!("{bold}{slug}{bold:#}  {state}\n{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns));
         let (doing, body) = (part(doing), part(&self.body));
         let room = rows.saturating_sub(doing.lines().count() + below.lines().count());
-        doing + &shortened(&body, room) + &below
+        doing + &shortened(&body, room, &self.whole) + &below
     }
 }
 
-/// The beginning and the end of a text that has more lines than there is room for.
-fn shortened(text: &str, room: usize) -> String {
+/// The beginning and the end of a text that has more lines than there is room for; `whole` is the command that prints all.
+fn shortened(text: &str, room: usize, whole: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     if lines.len() <= room || room < 6 {
         return text.to_owned();
@@ -306,7 +309,7 @@ fn shortened(text: &str, room: usize) -> String {
     let (end, left_out) = (room / 2, lines.len() - room + 1);
     let begin = &lines[..room - end - 1];
     let end = &lines[lines.len() - end..];
-    format!("{}\n  … {left_out} lines more in `cargo ghosts check`\n{}\n", begin.join("\n"), end.join("\n"))
+    format!("{}\n  … {left_out} lines more in `{whole}`\n{}\n", begin.join("\n"), end.join("\n"))
 }
 
 /// A line that is too long for the screen, in several; if it is indented, the others are more so.
@@ -397,10 +400,10 @@ mod tests {
     #[test]
     fn a_long_report_keeps_its_beginning_and_its_end() {
         let body: String = (1..=40).map(|line| format!("line {line}\n")).collect();
-        let view = View { body, ..View::default() };
+        let view = View { body, whole: "cargo ghosts check hidden-flush".to_owned(), ..View::default() };
         let text = text(&view, None, 80);
         assert_eq!(text.lines().count(), 24, "{text}");
-        for shown in ["line 1\n", "lines more in `cargo ghosts check`", "line 40\n", KEYS] {
+        for shown in ["line 1\n", "lines more in `cargo ghosts check hidden-flush`", "line 40\n", KEYS] {
             assert!(text.contains(shown), "{shown:?} in {text}");
         }
     }
