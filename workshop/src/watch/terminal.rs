@@ -5,7 +5,7 @@ use std::{
     panic, thread,
 };
 
-use anstream::{AutoStream, ColorChoice};
+use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use crossterm::{
     cursor::MoveTo,
     event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
@@ -121,19 +121,25 @@ impl Terminal {
 
     /// Writes the text: on a screen that is clean first, or below what is there. False if nobody reads any more.
     pub(super) fn write(&self, text: &str) -> bool {
-        let mut out = AutoStream::new(io::stdout(), colour()).lock();
         let written = if self.manner == Manner::Screen {
-            // Written over what is there and not after a clear of all, which fills what can be scrolled back to.
-            let raw = text.trim_end_matches('\n').replace('\n', &format!("{}\r\n", Clear(ClearType::UntilNewLine)));
-            queue!(io::stdout(), MoveTo(0, 0))
-                .and_then(|()| out.write_all(raw.as_bytes()))
+            let mut out = io::stdout().lock();
+            queue!(out, MoveTo(0, 0))
+                .and_then(|()| out.write_all(over(text, colour()).as_bytes()))
+                .and_then(|()| queue!(out, Clear(ClearType::FromCursorDown)))
                 .and_then(|()| out.flush())
-                .and_then(|()| queue!(io::stdout(), Clear(ClearType::FromCursorDown)))
         } else {
-            out.write_all(text.as_bytes())
+            let mut out = AutoStream::new(io::stdout(), colour()).lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
         };
-        written.and_then(|()| out.flush()).is_ok()
+        written.is_ok()
     }
+}
+
+/// The text as it is written over what is on the screen, and not after a clear of all, which fills what can be scrolled back
+/// to. Without colours it clears the end of each line all the same.
+fn over(text: &str, colour: ColorChoice) -> String {
+    let text = if colour == ColorChoice::Never { strip_str(text).to_string() } else { text.to_owned() };
+    text.trim_end_matches('\n').replace('\n', &format!("{}\r\n", Clear(ClearType::UntilNewLine)))
 }
 
 /// The columns and rows of the screen; 80 and 24 where none is told.
@@ -179,6 +185,13 @@ mod tests {
 
     fn pressed(code: KeyCode, modifiers: KeyModifiers) -> Option<Input> {
         input(&Event::Key(KeyEvent::new(code, modifiers)))
+    }
+
+    #[test]
+    fn the_end_of_each_line_is_cleared_with_and_without_colours() {
+        let text = "\u{1b}[1mbold\u{1b}[0m\nplain\n";
+        assert_eq!(over(text, ColorChoice::Never), "bold\u{1b}[K\r\nplain");
+        assert_eq!(over(text, ColorChoice::Always), "\u{1b}[1mbold\u{1b}[0m\u{1b}[K\r\nplain");
     }
 
     #[test]
