@@ -16,7 +16,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Report;
+use crate::{Report, lab::receive_within};
 
 /// The folder in which a child says what it has to say; set in children only.
 const FOLDER: &str = "GHOST_CHILD_FOLDER";
@@ -177,7 +177,7 @@ fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let _ = io::copy(&mut output, &mut io::sink());
         drop(end);
     });
-    if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) && child.try_wait()?.is_none() {
+    if receive_within(&ended, limit) == Err(RecvTimeoutError::Timeout) && child.try_wait()?.is_none() {
         child.kill()?;
         child.wait()?;
         return Ok(None);

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        mpsc::{self, RecvTimeoutError},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -124,7 +124,7 @@ fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits) -> (Option<P
         let _ = done.send(prove(proof, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
-    match ended.recv_timeout(limits.unresponsive) {
+    match receive_within(&ended, limits.unresponsive) {
         Ok(proof) => (Some(proof), stage.get().map(Stage::take_scenes).unwrap_or_default()),
         Err(RecvTimeoutError::Timeout) => (None, stage.get().map(Stage::take_beginnings).unwrap_or_default()),
         Err(RecvTimeoutError::Disconnected) => {
@@ -132,6 +132,18 @@ fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits) -> (Option<P
             (Some(Err(ended)), stage.get().map(Stage::take_scenes).unwrap_or_default())
         }
     }
+}
+
+/// Waits for a message, for `limit` in all, in parts: a process that is stopped meanwhile (Ctrl-Z, a laptop that sleeps) loses
+/// one of them, and not its whole time.
+///
+/// # Errors
+/// If none came in time, or none can come any more.
+pub fn receive_within<T>(from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
+    const PARTS: u32 = 100;
+    let mut parts = (0..PARTS).map(|_| from.recv_timeout(limit / PARTS));
+    let told = parts.find(|part| !matches!(part, Err(RecvTimeoutError::Timeout)));
+    told.unwrap_or(Err(RecvTimeoutError::Timeout))
 }
 
 fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {

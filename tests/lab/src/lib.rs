@@ -130,7 +130,7 @@ pub mod wire;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use feed::{Feed, SourceError};
-pub use guard::{Limits, Proof, Specification};
+pub use guard::{Limits, Proof, Specification, receive_within};
 pub use logs::{LogLine, LogSpan};
 pub use panics::arranged_panic;
 pub use raw::RawConnection;
