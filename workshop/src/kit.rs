@@ -144,8 +144,8 @@ fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> i
         .current_dir(root)
         .stdout(Stdio::piped())
         .spawn()?;
-    if let Some(tar) = archive.stdout.take() {
-        for entry in Archive::new(tar).entries()? {
+    if let Some(mut tar) = archive.stdout.take() {
+        for entry in Archive::new(&mut tar).entries()? {
             let mut entry = entry?;
             let mut header = entry.header().clone();
             // The commit itself, as git writes it in front, is no file.
@@ -162,6 +162,8 @@ fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> i
                 }
             }
         }
+        // The last entry is not the end: git fills up a block of 10 KiB, and fails if nobody reads it.
+        io::copy(&mut tar, &mut io::sink())?;
     }
     if !archive.wait()?.success() {
         return Err(io::Error::other("git could not write its archive"));
