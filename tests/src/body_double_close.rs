@@ -51,7 +51,7 @@ pub fn check(app: impl Fn(usize, Router, UnboundedSender<Line>) -> Router + Send
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("body-double-close", app)
         .promise(
             "slot-released-once",

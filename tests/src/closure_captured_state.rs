@@ -44,7 +44,7 @@ pub fn check(app: impl Fn(Router, UnboundedSender<Entry>) -> Router + Send + Syn
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("closure-captured-state", app)
         .promise(
             "answer-names-the-caller",

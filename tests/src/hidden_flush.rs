@@ -41,7 +41,7 @@ pub fn check(app: impl Fn(Router) -> Router + Send + Sync + 'static) -> Report {
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("hidden-flush", app)
         .promise(
             "event-before-clock",

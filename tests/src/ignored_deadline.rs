@@ -48,7 +48,7 @@ pub fn check(
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("ignored-deadline", app)
         .promise(
             "answer-by-deadline",

@@ -41,7 +41,7 @@ pub fn check(app: impl Fn(usize, Duration, Connect) -> Router + Send + Sync + 's
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("leaked-permit", app)
         .promise(
             "capacity-is-kept",

@@ -55,7 +55,7 @@ pub fn check(app: impl Fn(Router, Arc<Semaphore>, Duration) -> Router + Send + S
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("lying-health-check", app)
         .promise(
             "sick-within-two-periods",

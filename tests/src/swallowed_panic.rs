@@ -46,7 +46,7 @@ pub fn check(
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("swallowed-panic", app)
         .alone()
         .promise(

@@ -57,7 +57,7 @@ pub fn check(app: impl Fn(Dial) -> Router + Send + Sync + 'static) -> Report {
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("unread-body", app)
         .promise(
             "small-rest-keeps-connection",

@@ -55,7 +55,7 @@ where
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("unready-clone", app)
         .promise(
             "called-where-ready",

@@ -65,7 +65,7 @@ impl Service<Request> for WhenAsked {
 }
 
 /// The report of a layer that leads to `service` and never to the one that it was put round.
-fn of_a_layer<S>(service: impl Fn() -> S + Copy + Send + Sync + 'static, limits: Limits) -> Report
+fn of_a_layer<S>(service: impl Fn() -> S + Copy + Send + Sync + 'static, limits: Limits<'_>) -> Report
 where
     S: Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
 {
@@ -73,7 +73,7 @@ where
     spec::unready_clone::judge(Arc::new(layer), limits)
 }
 
-fn reports(manner: Manner, limits: Limits) -> [Report; 9] {
+fn reports(manner: Manner, limits: Limits<'_>) -> [Report; 9] {
     [
         spec::body_double_close::judge(Arc::new(move |_, _, _| hostile(manner)), limits),
         spec::closure_captured_state::judge(Arc::new(move |_, _| hostile(manner)), limits),
@@ -125,7 +125,7 @@ fn an_endless_wait_is_a_line_of_each_report() {
 
 #[test]
 fn a_spin_is_a_line_of_each_report_and_the_rest_is_not_judged() {
-    let reports = reports(Manner::Spins, Limits { unresponsive: Duration::from_secs(1) });
+    let reports = reports(Manner::Spins, Limits { unresponsive: Duration::from_secs(1), only: None });
     for report in &reports {
         let rest = &report.promises[1..];
         assert!(rest.iter().all(|judged| judged.outcome == Outcome::NotJudged), "{report}");

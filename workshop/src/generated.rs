@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use spec::{Report, lab::Outcome};
+use spec::{Limits, Report, lab::Outcome};
 
 use crate::{
     Refusal,
@@ -142,7 +142,7 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
     ];
     let mut verdicts = Verdicts { schema: 1, broken: keys(&broken), near_misses: Vec::new() };
     for near_miss in (ghost.near_misses)() {
-        let report = (near_miss.check)();
+        let report = (near_miss.check)(Limits::default());
         files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&report)));
         verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(&report) });
     }

@@ -1,7 +1,9 @@
 //! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
 
+use std::sync::Arc;
+
 use axum::Router;
-use spec::{Report, unready_clone::BoxedLayer};
+use spec::{Limits, Report, unready_clone::BoxedLayer};
 
 use crate::Refusal;
 
@@ -25,7 +27,7 @@ pub struct NearMiss {
     /// Its name.
     pub name: &'static str,
     /// Judges it.
-    pub check: Box<dyn FnOnce() -> Report + Send>,
+    pub check: Box<dyn FnOnce(Limits<'_>) -> Report + Send>,
 }
 
 /// Every ghost, in the order of the tour.
@@ -34,7 +36,11 @@ pub const ALL: &[Ghost] = &[
         slug: "closure-captured-state",
         broken: || spec::closure_captured_state::check(closure_captured_state::app),
         fixed: || spec::closure_captured_state::check(closure_captured_state_fixed::app),
-        near_misses: || near_misses(closure_captured_state::near_misses::ALL, spec::closure_captured_state::check),
+        near_misses: || {
+            near_misses(closure_captured_state::near_misses::ALL, |app, limits| {
+                spec::closure_captured_state::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let app = if fixed { closure_captured_state_fixed::app } else { closure_captured_state::app };
             let (warehouse, access_log) = spec::closure_captured_state::stand_ins();
@@ -45,7 +51,9 @@ pub const ALL: &[Ghost] = &[
         slug: "hidden-flush",
         broken: || spec::hidden_flush::check(hidden_flush::app),
         fixed: || spec::hidden_flush::check(hidden_flush_fixed::app),
-        near_misses: || near_misses(hidden_flush::near_misses::ALL, spec::hidden_flush::check),
+        near_misses: || {
+            near_misses(hidden_flush::near_misses::ALL, |app, limits| spec::hidden_flush::judge(Arc::new(app), limits))
+        },
         serve: |fixed| {
             let app = if fixed { hidden_flush_fixed::app } else { hidden_flush::app };
             let logs = spec::hidden_flush::stand_ins();
@@ -56,7 +64,11 @@ pub const ALL: &[Ghost] = &[
         slug: "body-double-close",
         broken: || spec::body_double_close::check(body_double_close::app),
         fixed: || spec::body_double_close::check(body_double_close_fixed::app),
-        near_misses: || near_misses(body_double_close::near_misses::ALL, spec::body_double_close::check),
+        near_misses: || {
+            near_misses(body_double_close::near_misses::ALL, |app, limits| {
+                spec::body_double_close::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let app = if fixed { body_double_close_fixed::app } else { body_double_close::app };
             let (slots, uploads, audit) = spec::body_double_close::stand_ins();
@@ -67,7 +79,11 @@ pub const ALL: &[Ghost] = &[
         slug: "swallowed-panic",
         broken: || spec::swallowed_panic::check(swallowed_panic::app),
         fixed: || spec::swallowed_panic::check(swallowed_panic_fixed::app),
-        near_misses: || near_misses(swallowed_panic::near_misses::ALL, spec::swallowed_panic::check),
+        near_misses: || {
+            near_misses(swallowed_panic::near_misses::ALL, |app, limits| {
+                spec::swallowed_panic::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let app = if fixed { swallowed_panic_fixed::app } else { swallowed_panic::app };
             let (routes, tenant, in_flight, access_log) = spec::swallowed_panic::stand_ins();
@@ -78,7 +94,11 @@ pub const ALL: &[Ghost] = &[
         slug: "ignored-deadline",
         broken: || spec::ignored_deadline::check(ignored_deadline::app),
         fixed: || spec::ignored_deadline::check(ignored_deadline_fixed::app),
-        near_misses: || near_misses(ignored_deadline::near_misses::ALL, spec::ignored_deadline::check),
+        near_misses: || {
+            near_misses(ignored_deadline::near_misses::ALL, |app, limits| {
+                spec::ignored_deadline::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let app = if fixed { ignored_deadline_fixed::app } else { ignored_deadline::app };
             let (bank, seal, ledger, budget) = spec::ignored_deadline::stand_ins();
@@ -89,7 +109,11 @@ pub const ALL: &[Ghost] = &[
         slug: "unready-clone",
         broken: || spec::unready_clone::check(unready_clone::layer),
         fixed: || spec::unready_clone::check(unready_clone_fixed::layer),
-        near_misses: || near_misses(unready_clone::near_misses::ALL, spec::unready_clone::check),
+        near_misses: || {
+            near_misses(unready_clone::near_misses::ALL, |app, limits| {
+                spec::unready_clone::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let layer = || match fixed {
                 true => BoxedLayer::new(unready_clone_fixed::layer()),
@@ -103,7 +127,11 @@ pub const ALL: &[Ghost] = &[
         slug: "leaked-permit",
         broken: || spec::leaked_permit::check(leaked_permit::app),
         fixed: || spec::leaked_permit::check(leaked_permit_fixed::app),
-        near_misses: || near_misses(leaked_permit::near_misses::ALL, spec::leaked_permit::check),
+        near_misses: || {
+            near_misses(leaked_permit::near_misses::ALL, |app, limits| {
+                spec::leaked_permit::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
             #[cfg(feature = "sqlite")]
@@ -116,7 +144,9 @@ pub const ALL: &[Ghost] = &[
         slug: "unread-body",
         broken: || spec::unread_body::check(unread_body::app),
         fixed: || spec::unread_body::check(unread_body_fixed::app),
-        near_misses: || near_misses(unread_body::near_misses::ALL, spec::unread_body::check),
+        near_misses: || {
+            near_misses(unread_body::near_misses::ALL, |app, limits| spec::unread_body::judge(Arc::new(app), limits))
+        },
         serve: |fixed| {
             let app = if fixed { unread_body_fixed::app } else { unread_body::app };
             let dial = spec::unread_body::stand_ins();
@@ -127,7 +157,11 @@ pub const ALL: &[Ghost] = &[
         slug: "lying-health-check",
         broken: || spec::lying_health_check::check(lying_health_check::app),
         fixed: || spec::lying_health_check::check(lying_health_check_fixed::app),
-        near_misses: || near_misses(lying_health_check::near_misses::ALL, spec::lying_health_check::check),
+        near_misses: || {
+            near_misses(lying_health_check::near_misses::ALL, |app, limits| {
+                spec::lying_health_check::judge(Arc::new(app), limits)
+            })
+        },
         serve: |fixed| {
             let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
             let (database, pool, period) = spec::lying_health_check::stand_ins();
@@ -136,8 +170,11 @@ pub const ALL: &[Ghost] = &[
     },
 ];
 
-fn near_misses<A: Copy + Send + 'static>(all: &[(&'static str, A)], check: fn(A) -> Report) -> Vec<NearMiss> {
-    all.iter().map(|&(name, app)| NearMiss { name, check: Box::new(move || check(app)) }).collect()
+fn near_misses<A: Copy + Send + 'static>(
+    all: &[(&'static str, A)],
+    check: fn(A, Limits<'_>) -> Report,
+) -> Vec<NearMiss> {
+    all.iter().map(|&(name, app)| NearMiss { name, check: Box::new(move |limits| check(app, limits)) }).collect()
 }
 
 /// The ghost with this slug.

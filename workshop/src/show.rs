@@ -4,7 +4,7 @@ use std::{fmt::Write, path::Path};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use spec::Report;
+use spec::{Limits, Report};
 
 use crate::{
     Refusal,
@@ -38,7 +38,7 @@ pub fn run(root: &Path, ghost: &Ghost, near_misses: bool, json: bool) -> Result<
         case: &case,
         broken: (ghost.broken)(),
         fixed: (ghost.fixed)(),
-        near_misses: near.into_iter().map(|near_miss| (near_miss.name, (near_miss.check)())).collect(),
+        near_misses: near.into_iter().map(|near_miss| (near_miss.name, (near_miss.check)(Limits::default()))).collect(),
         interleavings: generated::interleavings(root, ghost.slug)?,
     };
     if json {

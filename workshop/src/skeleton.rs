@@ -97,7 +97,7 @@ fn by_hand(slug: &str, module: &str) -> Vec<ByHand> {
     let entry = format!(
         "Ghost {{\n    slug: \"{slug}\",\n    broken: || spec::{module}::check({module}::app),\n    \
          fixed: || spec::{module}::check({module}_fixed::app),\n    \
-         near_misses: || near_misses({module}::near_misses::ALL, |app| spec::{module}::check(app)),\n    \
+         near_misses: || near_misses({module}::near_misses::ALL, |app, limits| spec::{module}::judge(Arc::new(app), limits)),\n    \
          serve: |fixed| if fixed {{ {module}_fixed::app() }} else {{ {module}::app() }},\n}},"
     );
     vec![

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use spec::Limits;
 use toml::{Table, Value};
 
 use crate::{
@@ -159,7 +160,7 @@ fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults
     let broken = (ghost.broken)();
     let mut breakable: BTreeSet<String> = broken.broken().into_iter().map(str::to_owned).collect();
     for near_miss in (ghost.near_misses)() {
-        breakable.extend((near_miss.check)().broken().into_iter().map(str::to_owned));
+        breakable.extend((near_miss.check)(Limits::default()).broken().into_iter().map(str::to_owned));
     }
     let module = ghost.slug.replace('-', "_");
     let folder = "tests/tests/saboteurs/snapshots";

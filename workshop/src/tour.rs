@@ -1,4 +1,7 @@
 //! The tour: every specification on the broken twin, the near misses and the fixed twin, in one table.
+//!
+//! A near miss is held against the promise that it is known for, which is enough to reject it. What else it breaks is seen by the
+//! tests of its case, and told by `show --near-misses`. One that only the model rejects is held against every promise.
 
 use std::{
     collections::VecDeque,
@@ -10,13 +13,13 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use spec::Report;
+use spec::{Limits, Report};
 
 use crate::{
     Refusal,
     case::{self, Case},
     ghosts::{self, Ghost},
-    print, print_json,
+    print, print_json, wrapped,
 };
 
 /// What `breaks` says in `case.toml` of a near miss that only the model rejects.
@@ -49,6 +52,7 @@ struct NearMissVerdict {
     name: &'static str,
     /// The promise that it is known for, or `model`.
     breaks: String,
+    /// What it broke of that one promise, or of all where it is `model`.
     broken: Vec<String>,
     rejected: bool,
 }
@@ -73,7 +77,7 @@ pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
 /// If a `case.toml` is wrong.
 pub fn judge(root: &Path) -> Result<Tour, Refusal> {
     let cases = ghosts::ALL.iter().map(|ghost| case::read(root, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
-    let mut reports = judge_all(ghosts::ALL).into_iter();
+    let mut reports = judge_all(ghosts::ALL, &cases).into_iter();
     let rows = ghosts::ALL.iter().zip(cases).map(|(ghost, case)| {
         let count = 2 + (ghost.near_misses)().len();
         row(ghost, &case, &reports.by_ref().take(count).collect::<Vec<_>>())
@@ -83,14 +87,18 @@ pub fn judge(root: &Path) -> Result<Tour, Refusal> {
     Ok(Tour { schema: 1, ghosts, as_it_should_be })
 }
 
-type Job = Box<dyn FnOnce() -> Report + Send>;
+type Job<'a> = Box<dyn FnOnce() -> Report + Send + 'a>;
 
 /// The reports of each ghost's broken twin, fixed twin and near misses, in this order, judged on every core.
-fn judge_all(ghosts: &[Ghost]) -> Vec<Report> {
-    let mut jobs: VecDeque<(usize, Job)> = VecDeque::new();
-    for ghost in ghosts {
-        let twins: [Job; 2] = [Box::new(ghost.broken), Box::new(ghost.fixed)];
-        let near_misses = (ghost.near_misses)().into_iter().map(|near_miss| near_miss.check);
+fn judge_all(ghosts: &[Ghost], cases: &[Case]) -> Vec<Report> {
+    let mut jobs: VecDeque<(usize, Job<'_>)> = VecDeque::new();
+    for (ghost, case) in ghosts.iter().zip(cases) {
+        let twins: [Job<'_>; 2] = [Box::new(ghost.broken), Box::new(ghost.fixed)];
+        let near_misses = (ghost.near_misses)().into_iter().map(|near_miss| -> Job<'_> {
+            let told = case.near_misses.iter().find(|told| told.name == near_miss.name);
+            let only = told.map(|told| &*told.breaks).filter(|breaks| *breaks != MODEL);
+            Box::new(move || (near_miss.check)(Limits { only, ..Limits::default() }))
+        });
         for job in twins.into_iter().chain(near_misses) {
             jobs.push_back((jobs.len(), job));
         }
@@ -132,13 +140,16 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
         .zip(&case.near_misses)
         .zip(near)
         .map(|((name, told), report)| {
-            let rejected =
-                if told.breaks == MODEL { report.all_kept() } else { report.broken().contains(&&*told.breaks) };
+            let broken = report.broken();
+            let (rejected, otherwise) = if told.breaks == MODEL {
+                (report.all_kept(), format!("should keep every promise and breaks `{}`", broken.join("`, `")))
+            } else {
+                (broken.contains(&&*told.breaks), format!("does not break `{}`", told.breaks))
+            };
             if !rejected {
-                let broken = report.broken();
-                amiss.push(format!("the near miss `{name}` should break `{}` and breaks {broken:?}", told.breaks));
+                amiss.push(format!("the near miss `{name}` {otherwise}"));
             }
-            let broken = report.broken().into_iter().map(str::to_owned).collect();
+            let broken = broken.into_iter().map(str::to_owned).collect();
             NearMissVerdict { name, breaks: told.breaks.clone(), broken, rejected }
         })
         .collect();
@@ -196,7 +207,7 @@ impl Row {
         );
         let _ = writeln!(table, "  {dim}{}{dim:#}", self.symptom);
         for sentence in &self.amiss {
-            let _ = writeln!(table, "  {red}{sentence}{red:#}");
+            let _ = write!(table, "{red}{}{red:#}", wrapped(sentence, "  "));
         }
     }
 

@@ -15,7 +15,7 @@ pub fn check(app: impl Fn() -> Router + Send + Sync + 'static) -> Report {
 }
 
 /// Like [`check`], with limits of the caller's.
-pub fn judge(app: App, limits: Limits) -> Report {
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of("{slug}", app)
         .promise("says-boo", "A request is answered with boo.", says_boo)
         .judge(limits)

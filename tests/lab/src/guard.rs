@@ -27,14 +27,16 @@ pub type Proof = Result<(), Broken>;
 /// What the guard allows an app under test. What it may wait for in virtual time is each
 /// [scene's own](super::Scene::patience).
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Limits<'a> {
     /// How long one promise may take by the wall clock before the app is given up as spinning or blocked.
     pub unresponsive: Duration,
+    /// The key of the one promise to judge. The report has no line for the others.
+    pub only: Option<&'a str>,
 }
 
-impl Default for Limits {
+impl Default for Limits<'_> {
     fn default() -> Self {
-        Self { unresponsive: Duration::from_secs(30) }
+        Self { unresponsive: Duration::from_secs(30), only: None }
     }
 }
 
@@ -87,13 +89,14 @@ impl<A: Clone + Send + 'static> Specification<A> {
     ///
     /// # Panics
     /// If the system gives no thread.
-    pub fn judge(self, limits: Limits) -> Report {
+    pub fn judge(mut self, limits: Limits<'_>) -> Report {
+        self.promises.retain(|promise| limits.only.is_none_or(|only| only == promise.key));
         let _turn = panics::take_turn(self.alone);
         Report::new(self.ghost, prove_all(self.promises, limits))
     }
 }
 
-fn prove_all(promises: Vec<Promise>, limits: Limits) -> Vec<Judged> {
+fn prove_all(promises: Vec<Promise>, limits: Limits<'_>) -> Vec<Judged> {
     let mut judged: Vec<Judged> = Vec::new();
     let mut given_up = None;
     for Promise { key, sentence, proof } in promises {
@@ -114,7 +117,7 @@ fn prove_all(promises: Vec<Promise>, limits: Limits) -> Vec<Judged> {
 }
 
 /// No proof if the thread did not come to an end in time. It is then left behind.
-fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits) -> (Option<Proof>, Vec<SceneRecord>) {
+fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits<'_>) -> (Option<Proof>, Vec<SceneRecord>) {
     panics::own_the_hook();
     let (done, ended) = mpsc::channel();
     let stage = Arc::new(OnceLock::<Stage>::new());

@@ -28,7 +28,7 @@ use axum::{
     },
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client, server, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -275,42 +275,36 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 impl Connection {
-    /// Boxed here, and so hyper's client is compiled in this crate, which is optimised: what is awaited of an `async fn` is
-    /// compiled in the crate that calls it.
-    fn open(
+    async fn open(
         scene: Scene,
         client: &str,
         protocol: Protocol,
         tap: Tap,
         watch: Arc<Mutex<ConnectionWatch>>,
-    ) -> BoxFuture<'static, Self> {
-        let client = client.to_owned();
-        Box::pin(async move {
-            let open = Arc::new(Open { line: tap.0.clone(), left: AtomicBool::new(false) });
-            let io = TokioIo::new(tap);
-            let sender = match protocol {
-                Protocol::Http1 => {
-                    let mut http1 = client::conn::http1::Builder::new();
-                    http1.max_buf_size(CONNECTION_BUFFER);
-                    let (sender, connection) =
-                        http1.handshake(io).await.expect("a handshake of HTTP/1.1 writes nothing");
-                    scene.spawn(async move { drop(connection.await) });
-                    Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender)))
-                }
-                Protocol::Http2 => {
-                    let mut http2 = client::conn::http2::Builder::new(SceneExecutor(scene.clone()));
-                    http2
-                        .adaptive_window(false)
-                        .initial_stream_window_size(STREAM_WINDOW)
-                        .initial_connection_window_size(CONNECTION_WINDOW)
-                        .max_send_buf_size(CONNECTION_BUFFER);
-                    let (sender, connection) = http2.handshake(io).await.expect("a preface fits an empty connection");
-                    scene.spawn(async move { drop(connection.await) });
-                    Sender::Http2(sender)
-                }
-            };
-            Self { scene, client, protocol, sender, open, watch }
-        })
+    ) -> Self {
+        let open = Arc::new(Open { line: tap.0.clone(), left: AtomicBool::new(false) });
+        let io = TokioIo::new(tap);
+        let sender = match protocol {
+            Protocol::Http1 => {
+                let mut http1 = client::conn::http1::Builder::new();
+                http1.max_buf_size(CONNECTION_BUFFER);
+                let (sender, connection) = http1.handshake(io).await.expect("a handshake of HTTP/1.1 writes nothing");
+                scene.spawn(async move { drop(connection.await) });
+                Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender)))
+            }
+            Protocol::Http2 => {
+                let mut http2 = client::conn::http2::Builder::new(SceneExecutor(scene.clone()));
+                http2
+                    .adaptive_window(false)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_send_buf_size(CONNECTION_BUFFER);
+                let (sender, connection) = http2.handshake(io).await.expect("a preface fits an empty connection");
+                scene.spawn(async move { drop(connection.await) });
+                Sender::Http2(sender)
+            }
+        };
+        Self { scene, client: client.to_owned(), protocol, sender, open, watch }
     }
 
     /// Sends a request and waits for the head of the answer. `host` and the absolute URI of HTTP/2 are added.

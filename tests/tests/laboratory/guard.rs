@@ -18,7 +18,7 @@ use spec::{
 
 use crate::{get, holds, judged, misbehaving, observed};
 
-const SHORT: Limits = Limits { unresponsive: Duration::from_millis(200) };
+const SHORT: Limits = Limits { unresponsive: Duration::from_millis(200), only: None };
 
 type App = fn() -> Router;
 
@@ -91,6 +91,18 @@ fn a_broken_control_is_told_as_one() {
 #[test]
 fn a_kept_promise_is_kept() {
     holds(async |_, ()| require(true, "never seen"));
+}
+
+#[test]
+fn the_one_promise_that_is_asked_for_is_judged_and_no_other() {
+    let specification = || {
+        Specification::of("laboratory", ())
+            .promise("kept", "What comes first is not judged.", async |_, ()| Ok(()))
+            .promise("broken", "What is asked for is judged.", async |_, ()| require(false, "seen"))
+    };
+    let only = |key| specification().judge(Limits { only: Some(key), ..Limits::default() });
+    insta::assert_snapshot!(only("broken"));
+    assert_eq!(only("renamed").broken(), [""; 0]);
 }
 
 fn not_judged_after(spins: impl AsyncFnOnce(Lab, ()) -> Proof + Send + 'static) -> Report {

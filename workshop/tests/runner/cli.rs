@@ -1,6 +1,7 @@
 //! The command line as a person meets it.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     net::TcpListener,
     path::Path,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    copy::of_the_workspace,
     ghosts,
     learner::{err, out},
     run,
@@ -18,6 +20,26 @@ fn the_tour_is_the_default_and_all_is_as_it_should_be() {
     let tour = run(&[]);
     assert_eq!(tour.status.code(), Some(0), "{}", out(&tour));
     insta::assert_snapshot!("tour", out(&tour));
+}
+
+#[test]
+fn a_near_miss_that_does_not_break_what_it_is_known_for_makes_the_tour_fail() {
+    let copy = of_the_workspace("tour");
+    let case = copy.join("cases/hidden-flush/case.toml");
+    let told = fs::read_to_string(&case).expect("case.toml");
+    // Each sentence is one near miss's; the flush of these three is wrong, and their trailers are right.
+    let told = ["small-event-when-quiet", "event-before-clock", "event-before-clock"]
+        .into_iter()
+        .zip(["trailers-survive", "a-promise-that-is-none", "model"])
+        .fold(told, |told, (right, wrong)| {
+            told.replacen(&format!("breaks = \"{right}\""), &format!("breaks = \"{wrong}\""), 1)
+        });
+    fs::write(&case, told).expect("case.toml");
+
+    let tour = ghosts(&[]).current_dir(&copy).output().expect("the runner starts");
+
+    assert_eq!(tour.status.code(), Some(1), "{}", out(&tour));
+    insta::assert_snapshot!("tour_with_wrong_verdicts", out(&tour));
 }
 
 #[test]
