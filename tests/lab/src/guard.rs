@@ -30,7 +30,7 @@ pub type Proof = Result<(), Broken>;
 pub struct Limits<'a> {
     /// How long one promise may take by the wall clock before the app is given up as spinning or blocked.
     pub unresponsive: Duration,
-    /// The key of the one promise to judge. The report has no line for the others.
+    /// The key of the one promise to judge. The report has no line for the others, and is empty if it is the key of none.
     pub only: Option<&'a str>,
 }
 

@@ -27,7 +27,8 @@ fn a_near_miss_that_does_not_break_what_it_is_known_for_makes_the_tour_fail() {
     let copy = of_the_workspace("tour");
     let case = copy.join("cases/hidden-flush/case.toml");
     let told = fs::read_to_string(&case).expect("case.toml");
-    // Each sentence is one near miss's; the flush of these three is wrong, and their trailers are right.
+    // The first three near misses: a promise that the first keeps, one that is not there, and no promise at all for the third,
+    // which breaks three.
     let told = ["small-event-when-quiet", "event-before-clock", "event-before-clock"]
         .into_iter()
         .zip(["trailers-survive", "a-promise-that-is-none", "model"])
