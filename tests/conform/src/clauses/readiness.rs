@@ -163,7 +163,7 @@ async fn backpressure_passed_on(stand: Stand) -> Proof {
         require_but(running == 1, "ready-is-kept", told)?;
         let next = other.as_mut().unwrap_or(&mut bench.outer);
         let ready = timeout(SOON, next.ready()).await;
-        let kept = bench.back.state().reserved > 0;
+        let kept = bench.back.state().running == 0 && bench.back.places.available_permits() == 0;
         let told = "the place was free at 20 ms, and 10 s later the layer was not ready";
         ready.map_err(|_| Fall::because(told).or_follows_if(kept, "nothing-left-reserved"))?.map_err(Failed)?;
         let at = bench.scene.now_ms();

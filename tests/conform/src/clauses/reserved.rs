@@ -73,6 +73,7 @@ async fn free(bench: &Bench, since: &str) -> Proof {
             .or_follows_if(reserved, "ready-is-kept")
             .or_follows_if(reserved, "nothing-left-reserved")
             .or_follows_if(running, "cancel-reaches-inner")
+            .or_follows_if(running, "cancelled-at-each-step")
     })
 }
 
