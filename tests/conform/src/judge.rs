@@ -33,7 +33,7 @@ pub fn judge(subject: Subject, contract: &Contract, limits: Limits<'_>) -> Confo
     if let Some(only) = limits.only
         && !clauses().iter().any(|clause| clause.key == only)
     {
-        faults.push(format!("only `{only}` is asked for, and no clause is called that"));
+        faults.push(format!("only `{only}` is to be judged, and no clause is called that"));
     }
     let [first, rest @ ..] = clauses() else { unreachable!("there are clauses") };
     let mut tried = Trial::new(std::slice::from_ref(first), &subject, contract, limits);

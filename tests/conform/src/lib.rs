@@ -15,7 +15,7 @@ mod subject;
 pub use clauses::{Clause, Level, clauses};
 pub use contract::Contract;
 pub use judge::{check, judge};
-pub use lab::{self, Limits};
+pub use lab::{self, Ended, Limits, in_child};
 pub use probe::{Fault, Probe};
 pub use report::{Conformance, Judged, Outcome};
 pub use subject::Subject;
