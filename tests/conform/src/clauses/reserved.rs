@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::{Clause, Level};
-use crate::stand::{Bench, Failed, Fall, Proof, SOON, Stand, by_path, fails, require};
+use crate::{
+    body::chain,
+    stand::{Bench, Failed, Proof, SOON, Stand, by_path, fails, require},
+};
 
 pub(super) const ALL: &[Clause] = &[NOTHING_LEFT_RESERVED, UNPOLLED_FUTURE_RELEASES, READY_SERVICE_RELEASES];
 
@@ -44,8 +47,7 @@ async fn nothing_left_reserved(stand: Stand) -> Proof {
     for round in 0..ROUNDS {
         let since = "a call was given up half-way";
         let ready = timeout(SOON, bench.call(bench.get(&format!("/probe/{round}/10")))).await;
-        let call =
-            ready.map_err(|_| Fall::because(format!("{since}, and the layer was not ready again in 10 s")))??;
+        let Ok(Ok(call)) = ready else { break };
         let _ = timeout(Duration::from_millis(5), call).await;
         if round == 0 {
             free(&bench, since).await?;
@@ -57,7 +59,7 @@ async fn nothing_left_reserved(stand: Stand) -> Proof {
 fn open(stand: &Stand, since: &str) -> Bench {
     let bench = stand.open(format!("two places: {since}"), 2, by_path);
     // A layer may have a rate of its own.
-    bench.scene.patience(Duration::from_secs(3600));
+    bench.scene.patience(Duration::from_secs(3 * 3600));
     bench
 }
 
@@ -77,16 +79,25 @@ async fn free(bench: &Bench, since: &str) -> Proof {
     })
 }
 
-/// All places are free, those of the layer's own too.
+/// All places are free, those of the layer's own too: the next call is answered.
 async fn all_free(bench: &mut Bench, since: &str) -> Proof {
-    free(bench, since).await?;
-    let next = async {
-        let request = bench.get("/probe/next/10");
-        bench.send(request).await
-    };
-    match timeout(SOON, next).await {
-        Ok(answer) => answer.map(drop).map_err(Fall::from),
-        Err(_) => Err(Fall::because(format!("{since}, and the next call waited 10 s"))),
+    let mut told = next(bench, "/probe/next/10").await;
+    if told.is_some() {
+        // A layer may keep calls off for a while after what it takes for failures. A place that is lost never comes back.
+        sleep(Duration::from_secs(3600)).await;
+        told = next(bench, "/probe/last/10").await;
+    }
+    require(told.is_none(), format!("{since}, and an hour later the next call {}", told.unwrap_or_default()))?;
+    free(bench, since).await
+}
+
+/// What is wrong with the next call.
+async fn next(bench: &mut Bench, path: &str) -> Option<String> {
+    let request = bench.get(path);
+    match timeout(SOON, bench.send(request)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(Failed(error))) => Some(format!("failed: {}", chain(&*error))),
+        Err(_) => Some("waited 10 s".to_owned()),
     }
 }
 
@@ -106,7 +117,8 @@ async fn unpolled_future_releases(stand: Stand) -> Proof {
     let _kept = bench.twin();
     for round in 0..ROUNDS {
         let ready = timeout(SOON, bench.call(bench.get(&format!("/probe/{round}/10")))).await;
-        drop(ready.map_err(|_| Fall::because(format!("{since}, and the layer was not ready again in 10 s")))??);
+        let Ok(Ok(call)) = ready else { break };
+        drop(call);
         if round == 0 {
             free(&bench, since).await?;
         }
@@ -137,7 +149,9 @@ async fn ready_service_releases(stand: Stand) -> Proof {
     for round in 0..ROUNDS {
         let mut twin = next.twin().unwrap_or_else(|| unreachable!("it could be cloned before"));
         let ready = timeout(SOON, twin.ready()).await;
-        ready.map_err(|_| Fall::because(format!("{since}, and another was not ready in 10 s")))?.map_err(Failed)?;
+        if !matches!(ready, Ok(Ok(_))) {
+            break;
+        }
         drop(twin);
         if round == 0 {
             free(&bench, since).await?;
