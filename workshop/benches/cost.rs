@@ -79,7 +79,7 @@ fn main() {
     let mut group = criterion.benchmark_group("tour");
     group.sample_size(10);
     group.bench_function("in the bench profile", |bencher| {
-        bencher.iter(|| ghosts::tour::judge(&ghosts::root()).expect("each case.toml can be read"));
+        bencher.iter(|| ghosts::read::tour::judge(&Checkout::here()).expect("each case.toml can be read"));
     });
     group.finish();
     criterion.final_summary();

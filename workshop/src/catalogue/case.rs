@@ -1,12 +1,12 @@
 //! `case.toml`: what a case *is*. This is the only place that reads it.
 
-use std::{fs, ops::Range, path::Path};
+use std::ops::Range;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::Refusal;
+use crate::{Refusal, checkout::Checkout};
 
 /// What a case is: everything about it that is neither code nor produced by code.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -129,6 +129,9 @@ pub struct Seen {
     pub note: String,
 }
 
+/// What `breaks` says of a near miss that only the model rejects.
+pub const MODEL: &str = "model";
+
 /// What must be true of a case beyond its shape, with the place of what is not.
 #[derive(Deserialize)]
 struct Checked {
@@ -141,15 +144,13 @@ struct Checked {
 /// The longest symptom that fits a line of the tour.
 const SYMPTOM: usize = 76;
 
-/// Reads `cases/<slug>/case.toml` below `root`.
+/// Reads `cases/<slug>/case.toml`.
 ///
 /// # Errors
 /// If it is missing or wrong: the sentence names file, line and key.
-pub fn read(root: &Path, slug: &str) -> Result<Case, Refusal> {
+pub fn read(checkout: &Checkout, slug: &str) -> Result<Case, Refusal> {
     let name = format!("cases/{slug}/case.toml");
-    let text =
-        fs::read_to_string(root.join(&name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
-    parse(&name, &text)
+    parse(&name, &checkout.text(&name)?)
 }
 
 fn parse(name: &str, text: &str) -> Result<Case, Refusal> {

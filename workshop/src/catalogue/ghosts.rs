@@ -135,7 +135,7 @@ pub const ALL: &[Ghost] = &[
         serve: |fixed| {
             let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
             #[cfg(feature = "sqlite")]
-            let app = |size, wait, _in_memory| app(size, wait, crate::sqlite::stand_in());
+            let app = |size, wait, _in_memory| app(size, wait, super::sqlite::stand_in());
             let (size, wait, connect) = spec::leaked_permit::stand_ins();
             app(size, wait, connect)
         },

@@ -8,7 +8,14 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use crate::check::Meanwhile;
+/// What goes on while an exercise is judged, for whoever waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile<'a> {
+    /// Another cargo is building into the same folder.
+    WaitsForLock,
+    /// Cargo compiles this package.
+    Compiles(&'a str),
+}
 
 /// Said while another cargo holds the lock of the target directory.
 pub const WAITS: &str = "waiting for another cargo that is building here";

@@ -1,6 +1,6 @@
 //! Judges a learner's exercise: builds it, runs the tests that it has, and says what came of it.
 //!
-//! [`judge`] is the whole of it and returns plain data; [`render`] makes a page of that for a terminal.
+//! [`judge`] is the whole of it and returns plain data, [`Judged`]; [`render`] makes a page of that for a terminal.
 
 use std::{
     fs,
@@ -8,20 +8,25 @@ use std::{
     thread,
 };
 
-use serde::Serialize;
 use spec::Report;
 
 use self::process::Test;
+use super::{
+    building::{Building, Meanwhile},
+    exercise::Exercise,
+    judged::{Interleavings, Judged, LooksLike, Outcome},
+    junit,
+};
 use crate::{
     Refusal,
-    building::Building,
-    case,
-    exercise::{self, FOLDER, JUDGED},
-    generated,
-    ghosts::Ghost,
-    junit, print, print_json,
+    catalogue::{
+        case::{self, MODEL},
+        exercise_files::{JUDGED, surroundings},
+        generated,
+    },
+    checkout::unwritable,
     progress::{self, Deed, Model, State},
-    tour::MODEL,
+    terminal::{print, print_json},
 };
 
 mod page;
@@ -32,112 +37,19 @@ pub use page::render;
 /// More near misses than this look alike, and naming them says nothing.
 const MOST_ALIKE: usize = 3;
 
-/// What came of one check.
-#[derive(Clone, Debug, Serialize)]
-pub struct Judged {
-    /// The number of this form, now 1.
-    pub schema: u32,
-    /// The ghost.
-    pub slug: &'static str,
-    /// What came of it.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
-/// What came of one check.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The compiler refuses it.
-    DoesNotCompile {
-        /// What the compiler says, as it says it, with its colours.
-        errors: String,
-    },
-    /// The app took its process down.
-    EndedWithoutVerdict {
-        /// How it ended, a sentence.
-        how: String,
-        /// What it said last, to standard error.
-        said: String,
-    },
-    /// Every promise that could be judged was judged.
-    Judged {
-        /// The promises.
-        report: Report,
-        /// The near misses that break exactly the same promises, if they are few.
-        looks_like: Vec<LooksLike>,
-        /// What came of the model, where the ghost has one.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        interleavings: Option<Interleavings>,
-    },
-}
-
-/// A near miss that breaks the same promises.
-#[derive(Clone, Debug, Serialize)]
-pub struct LooksLike {
-    /// Its name.
-    pub name: String,
-    /// Why it tempts.
-    pub tempts: String,
-    /// The chapter that tells of it, below the root.
-    pub page: String,
-}
-
-/// What came of the model of a ghost with shared state.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Interleavings {
-    /// It holds in all of them.
-    Hold {
-        /// How many were explored.
-        explored: usize,
-    },
-    /// It fails in this one.
-    Fail {
-        /// The steps of the threads, in order, as a table of at most 78 columns.
-        table: String,
-    },
-    /// This fix cannot be explored.
-    NotApplicable {
-        /// Why not, half a sentence.
-        why: String,
-    },
-}
-
-impl Judged {
-    /// Whether every promise is kept and no interleaving breaks the model.
-    pub fn laid_to_rest(&self) -> bool {
-        match &self.outcome {
-            Outcome::Judged { report, interleavings, .. } => {
-                report.all_kept() && !matches!(interleavings, Some(Interleavings::Fail { .. }))
-            }
-            _ => false,
-        }
-    }
-}
-
-/// What goes on while an exercise is judged, for whoever waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meanwhile<'a> {
-    /// Another cargo is building into the same folder.
-    WaitsForLock,
-    /// Cargo compiles this package.
-    Compiles(&'a str),
-}
-
-/// Judges the exercise of `ghost`. Tells what goes on meanwhile, from a thread of its own.
+/// Judges an exercise. Tells what goes on meanwhile, from a thread of its own.
 ///
 /// # Errors
 /// If the exercise is not there, or cargo cannot begin to build it.
-pub fn judge(root: &Path, ghost: &Ghost, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> Result<Judged, Refusal> {
-    let slug = ghost.slug;
-    let folder = exercise::standing(root, slug)?;
-    exercise::surroundings(root)?;
+pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> Result<Judged, Refusal> {
+    let (checkout, slug) = (exercise.checkout, exercise.slug());
+    let folder = exercise.standing()?;
+    surroundings(checkout)?;
     if !folder.join("Cargo.lock").exists() {
-        let copied = fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"));
-        copied.map_err(|error| exercise::unwritable(&format!("{FOLDER}/{slug}/Cargo.lock"), &error))?;
+        let copied = fs::copy(checkout.path("Cargo.lock"), folder.join("Cargo.lock"));
+        copied.map_err(|error| unwritable(&format!("{}/Cargo.lock", exercise.place()), &error))?;
     }
-    let has_model = root.join(format!("cases/{slug}/src/shared.rs")).exists();
+    let has_model = checkout.has(&format!("cases/{slug}/src/shared.rs"));
     let unexplorable = unexplorable(&folder);
     let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
     let promises = |binary: PathBuf| {
@@ -150,7 +62,7 @@ pub fn judge(root: &Path, ghost: &Ghost, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) 
     let (built, told, explored) = thread::scope(|threads| {
         let (mut judging, mut exploring) = (None, None);
         let explore = has_model && unexplorable.is_none();
-        let built = process::build(&folder, slug, explore, tell, |test| match test {
+        let built = process::build(exercise, explore, tell, |test| match test {
             Test::Promises(binary) => judging = Some(threads.spawn(move || promises(binary))),
             Test::Interleavings(binary) => exploring = Some(threads.spawn(move || interleavings(binary))),
         });
@@ -187,7 +99,7 @@ pub fn judge(root: &Path, ghost: &Ghost, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) 
             Interleavings::NotApplicable { why }
         })
     });
-    let looks_like = looks_like(root, slug, &report, interleavings.as_ref())?;
+    let looks_like = looks_like(exercise, &report, interleavings.as_ref())?;
     Ok(Judged { schema: 1, slug, outcome: Outcome::Judged { report, looks_like, interleavings } })
 }
 
@@ -203,25 +115,24 @@ fn unexplorable(folder: &Path) -> Option<&'static str> {
 
 /// The near misses that break exactly what `report` breaks. What the broken twin breaks looks like the beginning.
 fn looks_like(
-    root: &Path,
-    slug: &str,
+    exercise: &Exercise<'_>,
     report: &Report,
     interleavings: Option<&Interleavings>,
 ) -> Result<Vec<LooksLike>, Refusal> {
     let broken = report.broken();
-    let known = generated::verdicts(root, slug)?;
+    let known = generated::verdicts(exercise.checkout, exercise.slug())?;
     let judged = report.kept() + broken.len() == report.promises.len();
     let laid_to_rest = broken.is_empty() && !matches!(interleavings, Some(Interleavings::Fail { .. }));
     if !judged || laid_to_rest || known.broken == broken {
         return Ok(Vec::new());
     }
     let alike: Vec<_> = known.near_misses.iter().filter(|near_miss| near_miss.broken == broken).collect();
-    let case = case::read(root, slug)?;
+    let case = case::read(exercise.checkout, exercise.slug())?;
     let told = case.near_misses.into_iter().filter(|told| {
         let by_model = broken.is_empty() == (told.breaks == MODEL);
         by_model && alike.iter().any(|near_miss| near_miss.name == told.name)
     });
-    let page = format!("book/src/{slug}.md");
+    let page = format!("book/src/{}.md", exercise.slug());
     let alike: Vec<LooksLike> =
         told.map(|told| LooksLike { name: told.name, tempts: told.tempts, page: page.clone() }).collect();
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
@@ -232,11 +143,11 @@ fn looks_like(
 ///
 /// # Errors
 /// As [`judge`]; and if the XML cannot be written.
-pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
+pub fn run_once(exercise: &Exercise<'_>, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
     let building = Building::default();
-    let mut judged = judge(root, ghost, &|meanwhile| building.tell(meanwhile))?;
+    let mut judged = judge(exercise, &|meanwhile| building.tell(meanwhile))?;
     drop(building);
-    record(root, &judged);
+    record(exercise, &judged);
     if let Some(path) = junit {
         let written = junit::document(&judged).and_then(|text| fs::write(path, text));
         written.map_err(|error| Refusal::new(format!("cannot write {}: {error}", path.display())))?;
@@ -247,24 +158,24 @@ pub fn run_once(root: &Path, ghost: &Ghost, junit: Option<&Path>, wire: bool, js
         }
         print_json(&judged)?;
     } else {
-        print(&render(root, &judged, wire))?;
+        print(&render(exercise, &judged, wire))?;
     }
     Ok(judged.laid_to_rest())
 }
 
 /// Appends what came of a check to the learner's progress. What was not judged leaves no event.
-pub fn record(root: &Path, judged: &Judged) {
+pub fn record(exercise: &Exercise<'_>, judged: &Judged) {
     let Outcome::Judged { report, interleavings, .. } = &judged.outcome else { return };
     let model = interleavings.as_ref().map(|interleavings| match interleavings {
         Interleavings::Hold { .. } => Model::Holds,
         Interleavings::Fail { .. } => Model::Fails,
         Interleavings::NotApplicable { .. } => Model::NotApplicable,
     });
-    exercise::recorded(root, judged.slug, Deed::Checked { promises: progress::verdicts(report), model });
+    exercise.record(Deed::Checked { promises: progress::verdicts(report), model });
     if judged.laid_to_rest() {
-        let before = progress::read(&exercise::exercises(root).join(progress::FILE)).unwrap_or_default();
-        if progress::summary(&before.events, judged.slug).state != State::Solved {
-            exercise::recorded(root, judged.slug, Deed::Solved);
+        let before = exercise.progress().unwrap_or_default();
+        if before.state != State::Solved {
+            exercise.record(Deed::Solved);
         }
     }
 }

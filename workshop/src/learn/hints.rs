@@ -1,17 +1,14 @@
 //! The four rungs of help, one a call.
 
-use std::path::Path;
-
 use anstyle::Style;
 use serde::Serialize;
 
+use super::exercise::Exercise;
 use crate::{
-    Refusal, case,
-    exercise::{exercises, recorded},
-    ghosts::Ghost,
-    print, print_json,
-    progress::{self, Deed, State},
-    wrapped,
+    Refusal,
+    catalogue::case,
+    progress::{Deed, State},
+    terminal::{print, print_json, wrapped},
 };
 
 /// What each rung tells.
@@ -42,16 +39,15 @@ pub struct Rung {
 ///
 /// # Errors
 /// If `case.toml` is wrong or the progress cannot be read.
-pub fn take(root: &Path, ghost: &Ghost) -> Result<Hints, Refusal> {
-    let slug = ghost.slug;
-    let texts = case::read(root, slug)?.hints;
-    let progress = progress::read(&exercises(root).join(progress::FILE))?;
-    let summary = progress::summary(&progress.events, slug);
+pub fn take(exercise: &Exercise<'_>) -> Result<Hints, Refusal> {
+    let slug = exercise.slug();
+    let texts = case::read(exercise.checkout, slug)?.hints;
+    let summary = exercise.progress()?;
     let all = RUNGS.iter().zip(texts).enumerate();
     let mut rungs: Vec<Rung> = all.map(|(index, (tells, text))| Rung { number: index + 1, tells, text }).collect();
     if summary.state != State::Solved && summary.hints < RUNGS.len() {
         rungs = vec![rungs.remove(summary.hints)];
-        recorded(root, slug, Deed::Hint { rung: summary.hints + 1 });
+        exercise.record(Deed::Hint { rung: summary.hints + 1 });
     }
     Ok(Hints { schema: 1, slug, rungs })
 }
@@ -60,8 +56,8 @@ pub fn take(root: &Path, ghost: &Ghost) -> Result<Hints, Refusal> {
 ///
 /// # Errors
 /// As [`take`].
-pub fn run(root: &Path, ghost: &Ghost, json: bool) -> Result<bool, Refusal> {
-    let hints = take(root, ghost)?;
+pub fn run(exercise: &Exercise<'_>, json: bool) -> Result<bool, Refusal> {
+    let hints = take(exercise)?;
     if json {
         print_json(&hints)?;
     } else {

@@ -8,7 +8,7 @@ use quick_xml::{
 };
 use spec::lab::Outcome as Verdict;
 
-use crate::check::{Interleavings, Judged, Outcome};
+use super::judged::{Interleavings, Judged, Outcome};
 
 /// One promise, or what stands in for all of them.
 struct Case<'a> {

@@ -1,17 +1,17 @@
 //! All ghosts, and how far the learner has come with each.
 
-use std::path::Path;
-
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::{
     Refusal,
-    case::{self, Family},
-    exercise::{FOLDER, exercises},
-    ghosts::ALL,
-    print, print_json,
+    catalogue::{
+        case::{self, Family},
+        ghosts::ALL,
+    },
+    checkout::{Checkout, EXERCISES},
     progress::{self, State, Summary, Unreadable},
+    terminal::{print, print_json},
 };
 
 /// The list.
@@ -46,11 +46,11 @@ pub struct Row {
 ///
 /// # Errors
 /// If a `case.toml` is wrong or the progress cannot be read.
-pub fn list(root: &Path) -> Result<List, Refusal> {
-    let progress = progress::read(&exercises(root).join(progress::FILE))?;
+pub fn list(checkout: &Checkout) -> Result<List, Refusal> {
+    let progress = progress::read(checkout)?;
     let row = |slug: &'static str| {
-        let case = case::read(root, slug)?;
-        let summary = progress::summary(&progress.events, slug);
+        let case = case::read(checkout, slug)?;
+        let summary = progress.summary(slug);
         let case::Case { symptom, family, minutes, difficulty, .. } = case;
         Ok(Row { slug, symptom, family, minutes, difficulty, summary })
     };
@@ -62,8 +62,8 @@ pub fn list(root: &Path) -> Result<List, Refusal> {
 ///
 /// # Errors
 /// As [`list`].
-pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
-    let list = list(root)?;
+pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
+    let list = list(checkout)?;
     if json {
         print_json(&list)?;
     } else {
@@ -94,7 +94,7 @@ impl List {
             ));
         }
         for unreadable in &self.unreadable {
-            text.push_str(&format!("\nskipped in {FOLDER}/{}: {unreadable}\n", progress::FILE));
+            text.push_str(&format!("\nskipped in {EXERCISES}/{}: {unreadable}\n", progress::FILE));
         }
         text
     }

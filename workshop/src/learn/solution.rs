@@ -4,22 +4,23 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, BufRead, IsTerminal, Write},
-    path::Path,
 };
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
+use super::exercise::Exercise;
 use crate::{
     Refusal,
-    case::{self, Reason},
-    difference,
-    exercise::{self, FOLDER, JUDGED, exercises, folder, recorded},
-    ghosts::Ghost,
-    print, print_json,
-    progress::{self, Deed, State},
-    wrapped,
+    catalogue::{
+        case::{self, Reason},
+        difference,
+        exercise_files::{JUDGED, without_cause},
+    },
+    checkout::{Checkout, EXERCISES},
+    progress::{Deed, State},
+    terminal::{self, print, print_json, wrapped},
 };
 
 /// The solution of one ghost, for one learner.
@@ -49,21 +50,21 @@ pub struct Hunk {
 ///
 /// # Errors
 /// If a source cannot be read.
-pub fn of(root: &Path, ghost: &Ghost) -> Result<Solution, Refusal> {
-    let slug = ghost.slug;
-    let case = case::read(root, slug)?;
-    let mut solution = Solution { schema: 1, slug, fix: fix(root, slug)?, hunks: Vec::new() };
+pub fn of(exercise: &Exercise<'_>) -> Result<Solution, Refusal> {
+    let (checkout, slug) = (exercise.checkout, exercise.slug());
+    let case = case::read(checkout, slug)?;
+    let mut solution = Solution { schema: 1, slug, fix: fix(checkout, slug)?, hunks: Vec::new() };
     for file in difference::FILES {
         let name = format!("fixed/{slug}/src/{file}");
-        if !root.join(&name).exists() {
+        if !checkout.has(&name) {
             continue;
         }
-        let mut fixed = exercise::without_cause(&exercise::text(root, &name)?);
+        let mut fixed = without_cause(&checkout.text(&name)?);
         if file == "lib.rs" {
             fixed.push_str(JUDGED);
         }
         // A file that the learner has removed is to be written anew.
-        let yours = fs::read_to_string(folder(root, slug).join("src").join(file)).unwrap_or_default();
+        let yours = fs::read_to_string(exercise.folder().join("src").join(file)).unwrap_or_default();
         let (yours, fixed) = (without_header(&yours), without_header(&fixed));
         solution.hunks.extend(hunks(file, &yours, &fixed, &case.reasons));
     }
@@ -94,8 +95,8 @@ fn hunks(file: &'static str, yours: &str, fixed: &str, reasons: &[Reason]) -> Ve
 }
 
 /// The paragraph under `# Fix` in the header of the fixed twin.
-fn fix(root: &Path, slug: &str) -> Result<String, Refusal> {
-    let lib = exercise::text(root, &format!("fixed/{slug}/src/lib.rs"))?;
+fn fix(checkout: &Checkout, slug: &str) -> Result<String, Refusal> {
+    let lib = checkout.text(&format!("fixed/{slug}/src/lib.rs"))?;
     let lines = lib.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     let paragraph = lines.skip_while(|line| *line != "# Fix").skip(1).take_while(|line| !line.starts_with("# "));
     Ok(paragraph.collect::<Vec<_>>().join(" ").trim().to_owned())
@@ -105,19 +106,17 @@ fn fix(root: &Path, slug: &str) -> Result<String, Refusal> {
 ///
 /// # Errors
 /// If nobody can be asked, or a source cannot be read.
-pub fn run(root: &Path, ghost: &Ghost, yes: bool, json: bool) -> Result<bool, Refusal> {
-    let slug = ghost.slug;
-    if !folder(root, slug).is_dir() {
-        return exercise::standing(root, slug).map(|_| true);
+pub fn run(exercise: &Exercise<'_>, yes: bool, json: bool) -> Result<bool, Refusal> {
+    if !exercise.folder().is_dir() {
+        return exercise.standing().map(|_| true);
     }
-    let progress = progress::read(&exercises(root).join(progress::FILE))?;
-    let solved = progress::summary(&progress.events, slug).state == State::Solved;
-    if !(solved || yes || agreed(slug)?) {
+    let solved = exercise.progress()?.state == State::Solved;
+    if !(solved || yes || agreed(exercise.slug())?) {
         print("not shown\n")?;
         return Ok(true);
     }
-    let solution = of(root, ghost)?;
-    recorded(root, slug, Deed::Solution);
+    let solution = of(exercise)?;
+    exercise.record(Deed::Solution);
     if json {
         print_json(&solution)?;
     } else {
@@ -152,27 +151,13 @@ impl Solution {
         for hunk in &self.hunks {
             if file != hunk.file {
                 file = hunk.file;
-                let _ = writeln!(text, "\n{bold}{FOLDER}/{}/src/{file}{bold:#}", self.slug);
+                let _ = writeln!(text, "\n{bold}{EXERCISES}/{}/src/{file}{bold:#}", self.slug);
             }
             text.push('\n');
             hunk.reasons.iter().for_each(|reason| text.push_str(&wrapped(reason, "  # ")));
-            text.push_str(&coloured(&hunk.text));
+            text.push_str(&terminal::difference(&hunk.text, "  "));
         }
         let _ = writeln!(text, "\nThe whole file: fixed/{}/src/lib.rs", self.slug);
         text
     }
-}
-
-fn coloured(hunk: &str) -> String {
-    let mut text = String::new();
-    for line in hunk.lines() {
-        let style = match line.as_bytes().first() {
-            Some(b'-') => AnsiColor::Red.on_default(),
-            Some(b'+') => AnsiColor::Green.on_default(),
-            _ => Style::new(),
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {style}{line}{style:#}");
-    }
-    text
 }

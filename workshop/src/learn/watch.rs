@@ -10,7 +10,6 @@ mod terminal;
 use std::{
     fs::{File, TryLockError},
     mem,
-    path::Path,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
@@ -25,7 +24,11 @@ use self::{
     saves::{Burst, Change},
     terminal::{Input, Key, Manner, Terminal},
 };
-use crate::{Refusal, exercise, ghosts::Ghost};
+use super::{exercise::Exercise, start};
+use crate::{
+    Refusal,
+    checkout::{Checkout, EXERCISES},
+};
 
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,20 +41,21 @@ const AGAIN: &str = "Press r once more to go back to the start. What you have is
 ///
 /// # Errors
 /// If there is no such exercise, or another watch judges it; and if JSON is asked for.
-pub fn run(root: &Path, ghost: &Ghost, manual: bool, json: bool) -> Result<bool, Refusal> {
+pub fn run(exercise: &Exercise<'_>, manual: bool, json: bool) -> Result<bool, Refusal> {
     if json {
         return Err(Refusal::new("watch is for people; `cargo ghosts check --json` judges once, as JSON"));
     }
-    exercise::standing(root, ghost.slug)?;
-    let lock = lock(root, ghost.slug)?;
+    exercise.standing()?;
+    let lock = lock(exercise)?;
     let (tell, told) = mpsc::channel();
     stop_on_signals(tell.clone());
     let terminal = Terminal::take(manual);
     let keys = tell.clone();
     terminal.listen(move |input| drop(keys.send(Event::Input(input))));
+    // File events carry the true path.
+    let checkout = exercise.checkout.root().canonicalize().map_or_else(|_| exercise.checkout.clone(), Checkout::at);
     let mut watch = Watch {
-        root: &root.canonicalize().unwrap_or_else(|_| root.to_path_buf()),
-        slug: ghost.slug,
+        exercise: Exercise::of(&checkout, exercise.ghost),
         manual,
         terminal,
         tell,
@@ -82,8 +86,7 @@ enum Event {
 
 /// What a watch holds.
 struct Watch<'a> {
-    root: &'a Path,
-    slug: &'static str,
+    exercise: Exercise<'a>,
     manual: bool,
     terminal: Terminal,
     tell: Sender<Event>,
@@ -157,7 +160,7 @@ impl Watch<'_> {
         let tell = self.tell.clone();
         let watcher = match self.manual {
             true => None,
-            false => saves::watcher(self.root, self.slug, move |change| drop(tell.send(Event::Change(change)))).ok(),
+            false => saves::watcher(&self.exercise, move |change| drop(tell.send(Event::Change(change)))).ok(),
         };
         self.watcher = watcher;
         self.view.deaf = self.watcher.is_none();
@@ -169,12 +172,13 @@ impl Watch<'_> {
         self.number += 1;
         let (number, tell) = (self.number, self.tell.clone());
         let judgement =
-            Judgement::begin(self.root, self.slug, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
+            Judgement::begin(&self.exercise, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
         self.view.body.clear();
-        self.view.whole = format!("cargo ghosts check {}{}", self.slug, if self.wire { " --wire" } else { "" });
+        self.view.whole =
+            format!("cargo ghosts check {}{}", self.exercise.slug(), if self.wire { " --wire" } else { "" });
         self.view.doing = "";
-        self.grown.push_str(&format!("\n== {}, judgement {number}\n", self.slug));
+        self.grown.push_str(&format!("\n== {}, judgement {number}\n", self.exercise.slug()));
         Ok(())
     }
 
@@ -197,14 +201,14 @@ impl Watch<'_> {
         let again = mem::take(&mut self.resetting);
         self.view.note.clear();
         match key {
-            Key::Hint => self.note(&judgement::told(self.root, ["hint", self.slug])?),
+            Key::Hint => self.note(&judgement::told(self.exercise.checkout, ["hint", self.exercise.slug()])?),
             Key::Show => {
                 self.wire = !self.wire;
                 self.judge()?;
             }
             Key::Check => self.judge()?,
             Key::Reset if again => {
-                let told = judgement::told(self.root, ["reset", self.slug])?;
+                let told = judgement::told(self.exercise.checkout, ["reset", self.exercise.slug()])?;
                 self.note(&told);
                 // A watcher sees the new files by itself.
                 if self.watcher.is_none() {
@@ -223,12 +227,15 @@ impl Watch<'_> {
 
     /// Starts the next ghost and goes over to it. If that cannot be, all stays as it is and the note says why.
     fn next(&mut self) -> Result<(), Refusal> {
-        let begun = exercise::next(self.root)
-            .and_then(|ghost| Ok((ghost.slug, lock(self.root, ghost.slug)?)))
-            .and_then(|(slug, lock)| Ok((slug, lock, judgement::told(self.root, ["start", slug])?)));
+        let checkout = self.exercise.checkout;
+        let begun = start::next(checkout).and_then(|ghost| {
+            let exercise = Exercise::of(checkout, ghost);
+            let lock = lock(&exercise)?;
+            Ok((exercise, lock, judgement::told(checkout, ["start", exercise.slug()])?))
+        });
         match begun {
-            Ok((slug, lock, told)) => {
-                (self.slug, self._lock, self.wire) = (slug, lock, false);
+            Ok((exercise, lock, told)) => {
+                (self.exercise, self._lock, self.wire) = (exercise, lock, false);
                 self.note(&told);
                 self.attach();
                 self.judge()
@@ -250,7 +257,7 @@ impl Watch<'_> {
         let grown = mem::take(&mut self.grown);
         if self.terminal.manner() == Manner::Screen {
             let since = self.running.as_ref().map(|(_, since)| since.elapsed());
-            let frame = self.view.frame(self.slug, self.number, since, terminal::size());
+            let frame = self.view.frame(self.exercise.slug(), self.number, since, terminal::size());
             let same = frame == self.drawn;
             self.drawn = frame;
             same || self.terminal.write(&self.drawn)
@@ -320,15 +327,15 @@ fn folded(line: &str, columns: usize) -> String {
 }
 
 /// Makes sure that no other watch judges this exercise.
-fn lock(root: &Path, slug: &str) -> Result<File, Refusal> {
-    let name = format!("{}/.watch-{slug}", exercise::FOLDER);
+fn lock(exercise: &Exercise<'_>) -> Result<File, Refusal> {
+    let name = format!("{EXERCISES}/.watch-{}", exercise.slug());
     let cannot = |error| Refusal::new(format!("cannot write {name}: {error}; is the clone writable?"));
-    let file = File::create(root.join(&name)).map_err(cannot)?;
+    let file = File::create(exercise.checkout.path(&name)).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Refusal::new(format!(
-            "another watch judges {}/{slug} already; go on there, or end it with q and start again",
-            exercise::FOLDER
+            "another watch judges {} already; go on there, or end it with q and start again",
+            exercise.place()
         ))),
         Err(TryLockError::Error(error)) => Err(cannot(error)),
     }
@@ -364,7 +371,7 @@ async fn signalled() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::building;
+    use crate::learn::building;
 
     fn text(view: &View, since: Option<Duration>, columns: usize) -> String {
         anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, (columns, 24))).to_string()
@@ -411,13 +418,13 @@ mod tests {
     #[test]
     fn two_watches_do_not_judge_one_exercise() {
         let root = std::env::temp_dir().join(format!("ghosts-watch-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("exercises")).expect("a folder of our own");
-        let first = lock(&root, "hidden-flush").expect("nobody watches");
-        let refused = lock(&root, "hidden-flush").expect_err("the first one watches").to_string();
+        std::fs::create_dir_all(checkout.path("exercises")).expect("a folder of our own");
+        let first = lock(&checkout, "hidden-flush").expect("nobody watches");
+        let refused = lock(&checkout, "hidden-flush").expect_err("the first one watches").to_string();
         assert!(refused.starts_with("another watch judges exercises/hidden-flush already"), "{refused}");
-        lock(&root, "swallowed-panic").expect("another exercise");
+        lock(&checkout, "swallowed-panic").expect("another exercise");
         drop(first);
-        lock(&root, "hidden-flush").expect("the first one has ended, and its file is still there");
+        lock(&checkout, "hidden-flush").expect("the first one has ended, and its file is still there");
         std::fs::remove_dir_all(&root).expect("a folder of our own");
     }
 }

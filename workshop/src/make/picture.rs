@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use spec::lab::SceneRecord;
 
+use crate::html::escaped;
+
 const WIDTH: f32 = 360.0;
 /// A letter of the events: of fixed width, so that a text is as wide as reckoned.
 const LETTER: f32 = 7.25;
@@ -491,22 +493,6 @@ fn failed(drawn: &mut Drawn, words: &str) -> f32 {
     }
     drawn.rows.push_str("</g>\n");
     top + height + 2.0
-}
-
-/// The text as XML has it, on one line, and without what mdBook would take for an instruction.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '{' => escaped.push_str("&#123;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.extend(c.escape_debug()),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

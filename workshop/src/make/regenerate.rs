@@ -1,29 +1,23 @@
-//! Everything that is generated and committed: the pages of the book that are not written by hand, and the README's table.
+//! Writes everything that is generated and committed: the pages of the book that are not written by hand, and the README's table.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    fs, io,
-    path::{Path, PathBuf},
-    process,
-};
+use std::{collections::BTreeMap, fmt::Write, fs};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use spec::{Limits, Report, lab::Outcome};
 
+use super::picture;
 use crate::{
     Refusal,
-    case::{self, Case},
-    difference,
-    ghosts::{self, Ghost},
-    picture, print, print_json, wrapped,
+    catalogue::{
+        case::{self, Case},
+        difference,
+        generated::{COMMAND, FOLDER, Rejected, VERDICTS, Verdicts, interleavings},
+        ghosts::{self, Ghost},
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
 };
 
-/// The command that makes it all anew.
-pub const COMMAND: &str = "cargo ghosts regenerate";
-
-const VERDICTS: &str = "verdicts.json";
-const FOLDER: &str = "book/src/generated";
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
 
@@ -34,40 +28,22 @@ struct Written {
     removed: Vec<String>,
 }
 
-/// Which promises the broken twin and the near misses of a ghost break.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Verdicts {
-    schema: u32,
-    /// What the broken twin breaks.
-    pub broken: Vec<String>,
-    /// What each near miss breaks, in the order of `near_misses::ALL`.
-    pub near_misses: Vec<Rejected>,
-}
-
-/// What a near miss breaks.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Rejected {
-    /// Its name.
-    pub name: String,
-    /// The keys of the promises, none where only the model rejects it.
-    pub broken: Vec<String>,
-}
-
 /// Writes every generated file that differs from what the generator makes now.
 ///
 /// # Errors
 /// If a source cannot be read or a file cannot be written.
-pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
-    let files = files(root)?;
+pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
+    let files = files(checkout)?;
     let mut done = Written { schema: 1, written: Vec::new(), removed: Vec::new() };
     for (name, text) in &files {
-        if read(root, name).as_deref() != Some(text) {
-            write(&root.join(name), text).map_err(|error| Refusal::new(format!("cannot write {name}: {error}")))?;
+        if checkout.text(name).ok().as_ref() != Some(text) {
+            checkout.write(name, text).map_err(|error| Refusal::new(format!("cannot write {name}: {error}")))?;
             done.written.push(name.clone());
         }
     }
-    for name in orphans(root, &files)? {
-        fs::remove_file(root.join(&name)).map_err(|error| Refusal::new(format!("cannot remove {name}: {error}")))?;
+    for name in orphans(checkout, &files)? {
+        fs::remove_file(checkout.path(&name))
+            .map_err(|error| Refusal::new(format!("cannot remove {name}: {error}")))?;
         done.removed.push(name);
     }
     if json {
@@ -87,31 +63,33 @@ pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
 ///
 /// # Errors
 /// If a source cannot be read.
-pub fn stale(root: &Path) -> Result<Vec<String>, Refusal> {
-    let files = files(root)?;
-    let differs = files.iter().filter(|(name, text)| read(root, name).as_ref() != Some(text)).map(|(name, _)| name);
+pub fn stale(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
+    let files = files(checkout)?;
+    let differs =
+        files.iter().filter(|(name, text)| checkout.text(name).ok().as_ref() != Some(text)).map(|(name, _)| name);
     let differs = differs.map(|name| format!("{name} is not what the generator makes now: run `{COMMAND}`"));
-    let orphans = orphans(root, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
+    let orphans =
+        orphans(checkout, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
     Ok(differs.chain(orphans).collect())
 }
 
 /// Every generated file with its text, by its name below the root.
-fn files(root: &Path) -> Result<BTreeMap<String, String>, Refusal> {
+fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
     let mut files = BTreeMap::new();
     let mut cases = Vec::new();
     for ghost in ghosts::ALL {
-        let case = case::read(root, ghost.slug)?;
-        for (name, text) in of_ghost(root, ghost, &case)? {
+        let case = case::read(checkout, ghost.slug)?;
+        for (name, text) in of_ghost(checkout, ghost, &case)? {
             files.insert(format!("{FOLDER}/{}/{name}", ghost.slug), text);
         }
         cases.push((ghost.slug, case));
     }
-    let readme = read(root, "README.md").ok_or_else(|| Refusal::new("cannot read README.md"))?;
+    let readme = checkout.text("README.md")?;
     files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
     Ok(files)
 }
 
-fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
+fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
     let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
     let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
     for judged in &broken.promises {
@@ -133,7 +111,7 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
     let mut files = vec![
         ("broken.txt".to_owned(), broken.to_string()),
         ("fixed.txt".to_owned(), fixed.beside(&broken).to_string()),
-        ("difference.diff".to_owned(), difference::unified(root, ghost.slug)?),
+        ("difference.diff".to_owned(), difference::unified(checkout, ghost.slug)?),
         ("promises.md".to_owned(), promises),
         ("near-misses.md".to_owned(), near),
         ("threads.md".to_owned(), threads),
@@ -148,11 +126,11 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
     }
     let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
     files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
-    files.push(("verified-with.md".to_owned(), verified_with(root)?));
+    files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
     if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
-    for interleaving in interleavings(root, ghost.slug)? {
+    for interleaving in interleavings(checkout, ghost.slug)? {
         files.push((format!("{}.txt", interleaving.name), interleaving.text));
     }
     Ok(files)
@@ -160,16 +138,6 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
 
 fn keys(report: &Report) -> Vec<String> {
     report.broken().into_iter().map(str::to_owned).collect()
-}
-
-/// Which promises the broken twin and the near misses of a ghost break, as they were when the book was generated.
-///
-/// # Errors
-/// If the generated file is missing or wrong.
-pub fn verdicts(root: &Path, slug: &str) -> Result<Verdicts, Refusal> {
-    let name = format!("{FOLDER}/{slug}/{VERDICTS}");
-    let text = read(root, &name).ok_or_else(|| Refusal::new(format!("cannot read {name}: run `{COMMAND}`")))?;
-    serde_json::from_str(&text).map_err(|error| Refusal::new(format!("{name}: {error}: run `{COMMAND}`")))
 }
 
 /// The promises that a near miss breaks, each with what was seen.
@@ -184,8 +152,8 @@ fn rejection(report: &Report) -> String {
 }
 
 /// The libraries that the reports were made with, from the lock file.
-fn verified_with(root: &Path) -> Result<String, Refusal> {
-    let lock = read(root, "Cargo.lock").ok_or_else(|| Refusal::new("cannot read Cargo.lock"))?;
+fn verified_with(checkout: &Checkout) -> Result<String, Refusal> {
+    let lock = checkout.text("Cargo.lock")?;
     let version = |library: &str| {
         let entry = lock.split("[[package]]\n").find(|entry| entry.starts_with(&format!("name = \"{library}\"\n")));
         let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
@@ -215,47 +183,6 @@ fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result
     Ok(Some(picture::timelines(slug, scene, failing.observed.as_deref(), same)))
 }
 
-/// The table of a committed interleaving, or the count of a model that holds.
-#[derive(Clone, Debug, Serialize)]
-pub struct Interleaving {
-    /// The name of the snapshot, for instance `interleaving-broken`.
-    pub name: String,
-    /// What it is, for people.
-    pub title: String,
-    /// The snapshot, below the root.
-    pub file: String,
-    /// The table.
-    pub text: String,
-}
-
-/// The interleavings that the tests of a ghost have committed: those of the broken core, of the near misses that only the
-/// model rejects, and the count of the fixed core. None where the ghost has no shared state.
-///
-/// # Errors
-/// If a snapshot cannot be read.
-pub fn interleavings(root: &Path, slug: &str) -> Result<Vec<Interleaving>, Refusal> {
-    let mut found = Vec::new();
-    for (tree, test) in [("cases", "reproduces"), ("fixed", "holds")] {
-        let folder = format!("{tree}/{slug}/tests/snapshots");
-        let prefix = format!("{test}__interleaving");
-        for file in names(&root.join(&folder)).into_iter().filter(|file| file.starts_with(&prefix)) {
-            let name = file.trim_start_matches(&format!("{test}__")).trim_end_matches(".snap").to_owned();
-            let path = format!("{folder}/{file}");
-            let text = read(root, &path).ok_or_else(|| Refusal::new(format!("cannot read {path}")))?;
-            // A snapshot is a header between two lines of dashes, and then what was seen.
-            let text = text.splitn(3, "---\n").nth(2).unwrap_or_default().trim_end();
-            let title = match name.strip_prefix("interleaving-") {
-                Some("broken") => "What loom found in the broken core".to_owned(),
-                Some("fixed") => "What loom found in the fixed core".to_owned(),
-                Some(near_miss) => format!("What loom found in the near miss {near_miss}"),
-                None => "What loom found".to_owned(),
-            };
-            found.push(Interleaving { name, title, file: path, text: format!("{text}\n") });
-        }
-    }
-    Ok(found)
-}
-
 fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
     let marks = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let (before, after) =
@@ -268,10 +195,10 @@ fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
 }
 
 /// The files below the folder of generated files that no generator makes.
-fn orphans(root: &Path, files: &BTreeMap<String, String>) -> Result<Vec<String>, Refusal> {
+fn orphans(checkout: &Checkout, files: &BTreeMap<String, String>) -> Result<Vec<String>, Refusal> {
     let mut orphans = Vec::new();
-    for slug in names(&root.join(FOLDER)) {
-        for file in names(&root.join(FOLDER).join(&slug)) {
+    for slug in checkout.names(FOLDER) {
+        for file in checkout.names(&format!("{FOLDER}/{slug}")) {
             let name = format!("{FOLDER}/{slug}/{file}");
             if !files.contains_key(&name) {
                 orphans.push(name);
@@ -281,39 +208,15 @@ fn orphans(root: &Path, files: &BTreeMap<String, String>) -> Result<Vec<String>,
     Ok(orphans)
 }
 
-/// The names in a folder, sorted; none where there is no such folder.
-pub(crate) fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    names
-}
-
-/// A text file below the root, with line feeds only.
-fn read(root: &Path, name: &str) -> Option<String> {
-    fs::read_to_string(root.join(name)).ok().map(|text| text.replace("\r\n", "\n"))
-}
-
-/// Writes beside the file first, so that a full disk leaves the old one whole; each process at a place of its own.
-pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().map(PathBuf::from).unwrap_or_default();
-    fs::create_dir_all(&folder)?;
-    let beside = path.with_extension(format!("new-{}", process::id()));
-    fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
-        let root = crate::root();
         let ghost = &ghosts::ALL[0];
         let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
-        let mut case = case::read(&root, ghost.slug).unwrap();
+        let mut case = case::read(&checkout, ghost.slug).unwrap();
         for key in broken.broken() {
             case.picture = Some(key.to_owned());
             assert!(timelines(ghost.slug, &case, &broken, &fixed).unwrap().is_some(), "{key}");

@@ -1,25 +1,28 @@
 //! The skeleton of a new ghost in every tree. It is small, but it is whole: it compiles, and its tests pass.
 
-use std::{fs, path::Path};
-
 use serde::Serialize;
 
-use crate::{Refusal, ghosts, print, print_json};
+use crate::{
+    Refusal,
+    catalogue::{generated, ghosts},
+    checkout::Checkout,
+    terminal::{print, print_json},
+};
 
 /// Where each template goes; `{slug}` and `{module}` stand for the two forms of the name.
 const FILES: [(&str, &str); 12] = [
-    ("book/src/{slug}.md", include_str!("../templates/chapter.md")),
-    ("cases/{slug}/Cargo.toml", include_str!("../templates/case.Cargo.toml")),
-    ("cases/{slug}/case.toml", include_str!("../templates/case.toml")),
-    ("cases/{slug}/src/lib.rs", include_str!("../templates/broken.rs")),
-    ("cases/{slug}/src/near_misses.rs", include_str!("../templates/near_misses.rs")),
-    ("cases/{slug}/src/near_misses/still_wrong.rs", include_str!("../templates/near_miss.rs")),
-    ("cases/{slug}/tests/reproduces.rs", include_str!("../templates/reproduces.rs")),
-    ("fixed/{slug}/Cargo.toml", include_str!("../templates/case.Cargo.toml")),
-    ("fixed/{slug}/src/lib.rs", include_str!("../templates/fixed.rs")),
-    ("fixed/{slug}/tests/holds.rs", include_str!("../templates/holds.rs")),
-    ("fixed/{slug}/tests/also_right/by_fallback.rs", include_str!("../templates/also_right.rs")),
-    ("tests/src/{module}.rs", include_str!("../templates/specification.rs")),
+    ("book/src/{slug}.md", include_str!("../../templates/chapter.md")),
+    ("cases/{slug}/Cargo.toml", include_str!("../../templates/case.Cargo.toml")),
+    ("cases/{slug}/case.toml", include_str!("../../templates/case.toml")),
+    ("cases/{slug}/src/lib.rs", include_str!("../../templates/broken.rs")),
+    ("cases/{slug}/src/near_misses.rs", include_str!("../../templates/near_misses.rs")),
+    ("cases/{slug}/src/near_misses/still_wrong.rs", include_str!("../../templates/near_miss.rs")),
+    ("cases/{slug}/tests/reproduces.rs", include_str!("../../templates/reproduces.rs")),
+    ("fixed/{slug}/Cargo.toml", include_str!("../../templates/case.Cargo.toml")),
+    ("fixed/{slug}/src/lib.rs", include_str!("../../templates/fixed.rs")),
+    ("fixed/{slug}/tests/holds.rs", include_str!("../../templates/holds.rs")),
+    ("fixed/{slug}/tests/also_right/by_fallback.rs", include_str!("../../templates/also_right.rs")),
+    ("tests/src/{module}.rs", include_str!("../../templates/specification.rs")),
 ];
 
 #[derive(Serialize)]
@@ -41,19 +44,19 @@ struct ByHand {
 ///
 /// # Errors
 /// If `slug` is no name for a ghost, or any of its files is there already. Nothing is written then.
-pub fn run(root: &Path, slug: &str, json: bool) -> Result<bool, Refusal> {
+pub fn run(checkout: &Checkout, slug: &str, json: bool) -> Result<bool, Refusal> {
     named_well(slug)?;
     let (module, words) = (slug.replace('-', "_"), slug.replace('-', " "));
     let filled = |text: &str| text.replace("{slug}", slug).replace("{module}", &module).replace("{words}", &words);
     let files: Vec<(String, String)> = FILES.iter().map(|(name, text)| (filled(name), filled(text))).collect();
-    if let Some((name, _)) = files.iter().find(|(name, _)| root.join(name).exists()) {
+    if let Some((name, _)) = files.iter().find(|(name, _)| checkout.has(name)) {
         return Err(Refusal::new(format!("{name} is there already; choose another name, or remove it first")));
     }
     for (name, text) in &files {
         // Both twins share one manifest, but for the name.
         let fixed = name.starts_with("fixed/") && name.ends_with("Cargo.toml");
         let text = if fixed { text.replacen(slug, &format!("{slug}-fixed"), 1) } else { text.clone() };
-        write(root, name, &text)?;
+        checkout.write(name, &text).map_err(|error| Refusal::new(format!("cannot write {name}: {error}")))?;
     }
     let skeleton = Skeleton {
         schema: 1,
@@ -83,14 +86,6 @@ fn named_well(slug: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn write(root: &Path, name: &str, text: &str) -> Result<(), Refusal> {
-    let path = root.join(name);
-    let folder = path.parent().unwrap_or(root);
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&path, text))
-        .map_err(|error| Refusal::new(format!("cannot write {name}: {error}")))
-}
-
 fn by_hand(slug: &str, module: &str) -> Vec<ByHand> {
     let dependencies =
         format!("{slug} = {{ path = \"../cases/{slug}\" }}\n{slug}-fixed = {{ path = \"../fixed/{slug}\" }}");
@@ -104,7 +99,7 @@ fn by_hand(slug: &str, module: &str) -> Vec<ByHand> {
         ByHand { file: "tests/src/lib.rs", lines: format!("pub mod {module};") },
         ByHand { file: "book/src/SUMMARY.md", lines: format!("- [The {}]({slug}.md)", slug.replace('-', " ")) },
         ByHand { file: "workshop/Cargo.toml", lines: dependencies },
-        ByHand { file: "workshop/src/ghosts.rs", lines: entry },
+        ByHand { file: "workshop/src/catalogue/ghosts.rs", lines: entry },
     ]
 }
 
@@ -118,7 +113,7 @@ impl Skeleton {
         text.push_str(&format!(
             "\nThen: INSTA_UPDATE=always cargo test -p {slug} -p {slug}-fixed, read the snapshots,\n\
              {}, and cargo test.\n",
-            crate::generated::COMMAND,
+            generated::COMMAND,
             slug = self.slug
         ));
         text

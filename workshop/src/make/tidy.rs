@@ -1,15 +1,19 @@
 //! What must be the same across the trees, and is kept by nobody's memory.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::collections::BTreeSet;
 
 use spec::Limits;
 use toml::{Table, Value};
 
 use crate::{
-    Refusal, book, case, difference,
-    generated::names,
-    ghosts::{self, Ghost},
-    tour::MODEL,
+    Refusal,
+    catalogue::{
+        case::{self, MODEL},
+        difference,
+        ghosts::{self, Ghost},
+    },
+    checkout::Checkout,
+    read::book,
 };
 
 const HEADINGS: [&str; 5] = ["# Symptom", "# Trigger", "# Cause", "# Cost", "# Start here"];
@@ -21,34 +25,34 @@ const CHANGED_LINES: usize = 50;
 ///
 /// # Errors
 /// If a `case.toml` is wrong or a source cannot be read.
-pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
+pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     let mut faults = Vec::new();
-    same_slugs(root, &mut faults);
+    same_slugs(checkout, &mut faults);
     for ghost in ghosts::ALL {
-        let case = case::read(root, ghost.slug)?;
-        twins(root, ghost.slug, &mut faults)?;
-        near_misses(root, ghost, &case, &mut faults);
-        snapshots(root, ghost.slug, &mut faults);
-        every_promise_can_break(root, ghost, &case, &mut faults);
+        let case = case::read(checkout, ghost.slug)?;
+        twins(checkout, ghost.slug, &mut faults)?;
+        near_misses(checkout, ghost, &case, &mut faults);
+        snapshots(checkout, ghost.slug, &mut faults);
+        every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
-    manifests(root, &mut faults);
-    words(root, &mut faults);
-    faults.extend(book::faults(root)?);
+    manifests(checkout, &mut faults);
+    words(checkout, &mut faults);
+    faults.extend(book::faults(checkout)?);
     Ok(faults)
 }
 
 /// Every slug has a folder in both trees, a specification, two dependency lines and an entry.
-fn same_slugs(root: &Path, faults: &mut Vec<String>) {
-    let manifest = text(root, "workshop/Cargo.toml");
-    let specifications = text(root, "tests/src/lib.rs");
+fn same_slugs(checkout: &Checkout, faults: &mut Vec<String>) {
+    let manifest = checkout.text("workshop/Cargo.toml").unwrap_or_default();
+    let specifications = checkout.text("tests/src/lib.rs").unwrap_or_default();
     let entries: BTreeSet<String> = ghosts::ALL.iter().map(|ghost| ghost.slug.to_owned()).collect();
-    let folders = ["cases", "fixed"].map(|tree| names(&root.join(tree)).into_iter().collect::<BTreeSet<_>>());
+    let folders = ["cases", "fixed"].map(|tree| checkout.names(tree).into_iter().collect::<BTreeSet<_>>());
     for slug in folders.iter().flatten().chain(&entries).collect::<BTreeSet<_>>() {
         let module = slug.replace('-', "_");
         let needed = [
             (folders[0].contains(slug), format!("there is no broken twin cases/{slug}")),
             (folders[1].contains(slug), format!("there is no fixed twin fixed/{slug}")),
-            (entries.contains(slug), format!("workshop/src/ghosts.rs has no entry with `slug: \"{slug}\"`")),
+            (entries.contains(slug), format!("workshop/src/catalogue/ghosts.rs has no entry with `slug: \"{slug}\"`")),
             (
                 manifest.contains(&format!("\n{slug} = {{ path = \"../cases/{slug}\" }}")),
                 format!("workshop/Cargo.toml lacks the line `{slug} = {{ path = \"../cases/{slug}\" }}`"),
@@ -61,17 +65,17 @@ fn same_slugs(root: &Path, faults: &mut Vec<String>) {
                 specifications.contains(&format!("pub mod {module};")),
                 format!("tests/src/lib.rs lacks the line `pub mod {module};`"),
             ),
-            (root.join(format!("cases/{slug}/case.toml")).exists(), format!("there is no cases/{slug}/case.toml")),
+            (checkout.has(&format!("cases/{slug}/case.toml")), format!("there is no cases/{slug}/case.toml")),
         ];
         faults.extend(needed.into_iter().filter(|(there, _)| !there).map(|(_, fault)| fault));
     }
 }
 
 /// Headings, anchors and budgets of the twins, and of every whole file beside them.
-fn twins(root: &Path, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusal> {
+fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusal> {
     for (tree, anchor) in [("cases", "defect"), ("fixed", "fix")] {
         let name = format!("{tree}/{slug}/src/lib.rs");
-        let lib = text(root, &name);
+        let lib = checkout.text(&name).unwrap_or_default();
         for heading in HEADINGS {
             let heading = if tree == "fixed" { heading.replace("Cause", "Fix") } else { heading.to_owned() };
             if !lib.lines().any(|line| line == format!("//! {heading}")) {
@@ -79,7 +83,9 @@ fn twins(root: &Path, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusa
             }
         }
         let files = [name.clone(), format!("{tree}/{slug}/src/shared.rs")];
-        let times = |file: &String, mark: &str| text(root, file).lines().filter(|line| line.trim() == mark).count();
+        let times = |file: &String, mark: &str| {
+            checkout.text(file).unwrap_or_default().lines().filter(|line| line.trim() == mark).count()
+        };
         let (begin, end) = (format!("// ANCHOR: {anchor}"), format!("// ANCHOR_END: {anchor}"));
         for file in &files {
             let (begins, ends) = (times(file, &begin), times(file, &end));
@@ -91,30 +97,30 @@ fn twins(root: &Path, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusa
         if files.iter().all(|file| times(file, &begin) == 0) {
             faults.push(format!("neither {name} nor its shared.rs has `{begin}`"));
         }
-        within(root, &name, LIB_LINES, faults);
-        within(root, &format!("{tree}/{slug}/src/shared.rs"), SHARED_LINES, faults);
+        within(checkout, &name, LIB_LINES, faults);
+        within(checkout, &format!("{tree}/{slug}/src/shared.rs"), SHARED_LINES, faults);
     }
     for folder in [format!("cases/{slug}/src/near_misses"), format!("fixed/{slug}/tests/also_right")] {
-        for file in names(&root.join(&folder)) {
-            within(root, &format!("{folder}/{file}"), LIB_LINES, faults);
+        for file in checkout.names(&folder) {
+            within(checkout, &format!("{folder}/{file}"), LIB_LINES, faults);
         }
     }
-    let changed = difference::changed_code_lines(root, slug)?;
+    let changed = difference::changed_code_lines(checkout, slug)?;
     if changed > CHANGED_LINES {
         faults.push(format!("the twins of {slug} differ in {changed} code lines, and may differ in {CHANGED_LINES}"));
     }
     Ok(())
 }
 
-fn within(root: &Path, name: &str, most: usize, faults: &mut Vec<String>) {
-    let lines = text(root, name).lines().count();
+fn within(checkout: &Checkout, name: &str, most: usize, faults: &mut Vec<String>) {
+    let lines = checkout.text(name).unwrap_or_default().lines().count();
     if lines > most {
         faults.push(format!("{name} has {lines} lines, and may have {most}"));
     }
 }
 
 /// Files, `near_misses::ALL`, `case.toml` and snapshots name the same near misses.
-fn near_misses(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
+fn near_misses(checkout: &Checkout, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
     let slug = ghost.slug;
     let all: Vec<&str> = (ghost.near_misses)().iter().map(|near_miss| near_miss.name).collect();
     let told: Vec<&str> = case.near_misses.iter().map(|near_miss| near_miss.name.as_str()).collect();
@@ -122,7 +128,7 @@ fn near_misses(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<S
         faults.push(format!("near_misses::ALL of {slug} has {all:?} and cases/{slug}/case.toml has {told:?}"));
     }
     let folder = format!("cases/{slug}/src/near_misses");
-    let files = names(&root.join(&folder));
+    let files = checkout.names(&folder);
     let files: BTreeSet<String> =
         files.iter().filter_map(|file| file.strip_suffix(".rs")).map(|file| file.replace('_', "-")).collect();
     for name in files.iter().filter(|file| !all.contains(&file.as_str())) {
@@ -135,18 +141,18 @@ fn near_misses(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<S
         // What the model rejects keeps every promise; what is seen of it is its interleaving.
         let prefix = if near_miss.breaks == MODEL { "interleaving-" } else { "" };
         let snapshot = format!("cases/{slug}/tests/snapshots/reproduces__{prefix}{}.snap", near_miss.name);
-        if !root.join(&snapshot).exists() {
+        if !checkout.has(&snapshot) {
             faults.push(format!("no test has made {snapshot}"));
         }
     }
 }
 
 /// Every snapshot is named by a test, and none waits to be looked at.
-fn snapshots(root: &Path, slug: &str, faults: &mut Vec<String>) {
+fn snapshots(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
     for (tree, test) in [("cases", "reproduces"), ("fixed", "holds")] {
-        let source = text(root, &format!("{tree}/{slug}/tests/{test}.rs"));
+        let source = checkout.text(&format!("{tree}/{slug}/tests/{test}.rs")).unwrap_or_default();
         let folder = format!("{tree}/{slug}/tests/snapshots");
-        for file in names(&root.join(&folder)) {
+        for file in checkout.names(&folder) {
             let name = file.strip_prefix(&format!("{test}__")).and_then(|file| file.strip_suffix(".snap"));
             if name.is_none_or(|name| !source.contains(&format!("\"{name}\""))) {
                 faults.push(format!("{folder}/{file} is named by no test in {tree}/{slug}/tests/{test}.rs"));
@@ -156,7 +162,7 @@ fn snapshots(root: &Path, slug: &str, faults: &mut Vec<String>) {
 }
 
 /// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the laboratory's tests.
-fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
+fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
     let broken = (ghost.broken)();
     let mut breakable: BTreeSet<String> = broken.broken().into_iter().map(str::to_owned).collect();
     for near_miss in (ghost.near_misses)() {
@@ -164,9 +170,8 @@ fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults
     }
     let module = ghost.slug.replace('-', "_");
     let folder = "tests/tests/saboteurs/snapshots";
-    let files =
-        names(&root.join(folder)).into_iter().filter(|file| file.starts_with(&format!("saboteurs__{module}__")));
-    let saboteurs: String = files.map(|file| text(root, &format!("{folder}/{file}"))).collect();
+    let files = checkout.names(folder).into_iter().filter(|file| file.starts_with(&format!("saboteurs__{module}__")));
+    let saboteurs: String = files.map(|file| checkout.text(&format!("{folder}/{file}")).unwrap_or_default()).collect();
     for judged in &broken.promises {
         if !breakable.contains(&judged.key) && !saboteurs.contains(&format!("    {}: ", judged.key)) {
             faults.push(format!("nothing breaks the promise `{}` of {}", judged.key, ghost.slug));
@@ -181,17 +186,17 @@ fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults
 }
 
 /// Versions, lints and editions stand in the root manifest only.
-fn manifests(root: &Path, faults: &mut Vec<String>) {
-    let manifest: Table = text(root, "Cargo.toml").parse().unwrap_or_default();
+fn manifests(checkout: &Checkout, faults: &mut Vec<String>) {
+    let manifest: Table = checkout.text("Cargo.toml").unwrap_or_default().parse().unwrap_or_default();
     let members = manifest.get("workspace").and_then(|workspace| workspace.get("members")?.as_array());
     let members = members.into_iter().flatten().filter_map(Value::as_str);
     let folders = members.flat_map(|member| match member.strip_suffix("/*") {
-        Some(tree) => names(&root.join(tree)).into_iter().map(|slug| format!("{tree}/{slug}")).collect(),
+        Some(tree) => checkout.names(tree).into_iter().map(|slug| format!("{tree}/{slug}")).collect(),
         None => vec![member.to_owned()],
     });
     for folder in folders {
         let name = format!("{folder}/Cargo.toml");
-        let manifest = text(root, &name);
+        let manifest = checkout.text(&name).unwrap_or_default();
         for line in [
             "version.workspace = true",
             "edition.workspace = true",
@@ -208,16 +213,16 @@ fn manifests(root: &Path, faults: &mut Vec<String>) {
         for line in manifest.lines().filter(|line| line.contains("version = \"") || line.contains(" = \"^")) {
             faults.push(format!("{name} states a version, which belongs into the root manifest: {line}"));
         }
-        harnesses(root, &folder, &manifest, faults);
+        harnesses(checkout, &folder, &manifest, faults);
     }
 }
 
 /// A library is built as a test if it has tests, and read for examples if it has examples: each empty harness is linked with
 /// everything that the library depends on.
-fn harnesses(root: &Path, folder: &str, manifest: &str, faults: &mut Vec<String>) {
+fn harnesses(checkout: &Checkout, folder: &str, manifest: &str, faults: &mut Vec<String>) {
     let mut sources = Vec::new();
-    rust_sources(root, &format!("{folder}/src"), &mut sources);
-    let sources: Vec<String> = sources.iter().map(|name| text(root, name)).collect();
+    rust_sources(checkout, &format!("{folder}/src"), &mut sources);
+    let sources: Vec<String> = sources.iter().map(|name| checkout.text(name).unwrap_or_default()).collect();
     let lines = || sources.iter().flat_map(|source| source.lines()).map(str::trim_start);
     let tests = lines().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
     let docs = lines().filter_map(|line| line.strip_prefix("//!").or(line.strip_prefix("///")));
@@ -239,16 +244,16 @@ fn harnesses(root: &Path, folder: &str, manifest: &str, faults: &mut Vec<String>
 }
 
 /// Words that switch a test off or leave work undone.
-fn words(root: &Path, faults: &mut Vec<String>) {
+fn words(checkout: &Checkout, faults: &mut Vec<String>) {
     // Put together here, so that this file does not find itself.
     let refused = [["#[ign", "ore"], ["#[should", "_panic"], ["to", "do!("], ["unimple", "mented!("], ["FIX", "ME"]]
         .map(|two| two.concat());
     let mut sources = Vec::new();
     for tree in ["cases", "fixed", "tests", "workshop"] {
-        rust_sources(root, tree, &mut sources);
+        rust_sources(checkout, tree, &mut sources);
     }
     for name in sources {
-        let source = text(root, &name);
+        let source = checkout.text(&name).unwrap_or_default();
         for (number, line) in source.lines().enumerate() {
             for word in refused.iter().filter(|word| line.contains(word.as_str())) {
                 faults.push(format!("{name}:{}: `{word}` has no place here", number + 1));
@@ -257,18 +262,13 @@ fn words(root: &Path, faults: &mut Vec<String>) {
     }
 }
 
-fn rust_sources(root: &Path, folder: &str, sources: &mut Vec<String>) {
-    for name in names(&root.join(folder)) {
+fn rust_sources(checkout: &Checkout, folder: &str, sources: &mut Vec<String>) {
+    for name in checkout.names(folder) {
         let name = format!("{folder}/{name}");
-        if root.join(&name).is_dir() {
-            rust_sources(root, &name, sources);
+        if checkout.path(&name).is_dir() {
+            rust_sources(checkout, &name, sources);
         } else if name.ends_with(".rs") {
             sources.push(name);
         }
     }
-}
-
-/// The text of a file below the root; empty where there is none, which the checks then name.
-fn text(root: &Path, name: &str) -> String {
-    fs::read_to_string(root.join(name)).unwrap_or_default().replace("\r\n", "\n")
 }

@@ -5,15 +5,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Component, Path, PathBuf},
 };
 
 use crate::{
     Refusal,
-    case::{self, Family},
-    generated::names,
-    ghosts,
+    catalogue::{
+        case::{self, Family},
+        ghosts,
+    },
+    checkout::Checkout,
 };
 
 const SOURCE: &str = "book/src";
@@ -23,27 +24,27 @@ const SUMMARY: &str = "book/src/SUMMARY.md";
 ///
 /// # Errors
 /// If a `case.toml` is wrong.
-pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
+pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     let mut faults = Vec::new();
-    let entries = entries(&text(root, SUMMARY));
+    let entries = entries(&checkout.text(SUMMARY).unwrap_or_default());
     let pages: BTreeSet<String> =
-        names(&root.join(SOURCE)).into_iter().filter(|name| name.ends_with(".md") && name != "SUMMARY.md").collect();
+        checkout.names(SOURCE).into_iter().filter(|name| name.ends_with(".md") && name != "SUMMARY.md").collect();
     for entry in entries.iter().filter(|entry| !entry.page.is_empty() && !pages.contains(&entry.page)) {
         faults.push(format!("{SUMMARY}:{}: there is no page {SOURCE}/{}", entry.line, entry.page));
     }
     for page in pages.iter().filter(|page| entries.iter().all(|entry| entry.page != **page)) {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
-    chapters(root, &entries, &mut faults)?;
+    chapters(checkout, &entries, &mut faults)?;
     for ghost in ghosts::ALL {
-        answers(root, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
+        answers(checkout, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
     }
     for page in &pages {
         let name = format!("{SOURCE}/{page}");
-        for (number, line) in text(root, &name).lines().enumerate() {
+        for (number, line) in checkout.text(&name).unwrap_or_default().lines().enumerate() {
             let at = format!("{name}:{}", number + 1);
             for directive in directives(line) {
-                if let Some(fault) = unfulfilled(root, directive) {
+                if let Some(fault) = unfulfilled(checkout, directive) {
                     faults.push(format!("{at}: {fault}"));
                 }
             }
@@ -56,14 +57,14 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
 }
 
 /// The answers of a chapter: each names the test that proves it, as "Proven by `test` in `file`".
-fn answers(root: &Path, name: &str, faults: &mut Vec<String>) {
-    let page = text(root, name);
+fn answers(checkout: &Checkout, name: &str, faults: &mut Vec<String>) {
+    let page = checkout.text(name).unwrap_or_default();
     let mut proven = 0;
     for (number, line) in page.lines().enumerate() {
         let Some((_, rest)) = line.split_once("Proven by `") else { continue };
         let mut words = rest.split('`');
         let (test, file) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
-        if text(root, file).contains(&format!("fn {test}()")) {
+        if checkout.text(file).unwrap_or_default().contains(&format!("fn {test}()")) {
             proven += 1;
         } else {
             faults.push(format!("{name}:{}: there is no test `{test}` in `{file}`", number + 1));
@@ -102,10 +103,10 @@ fn entries(summary: &str) -> Vec<Entry> {
 }
 
 /// Each case has its chapter under the heading of its family, and each chapter there has its case.
-fn chapters(root: &Path, entries: &[Entry], faults: &mut Vec<String>) -> Result<(), Refusal> {
+fn chapters(checkout: &Checkout, entries: &[Entry], faults: &mut Vec<String>) -> Result<(), Refusal> {
     let mut titles = BTreeMap::new();
     for ghost in ghosts::ALL {
-        let case = case::read(root, ghost.slug)?;
+        let case = case::read(checkout, ghost.slug)?;
         let (part, page) = (heading(case.family), format!("{}.md", ghost.slug));
         match entries.iter().find(|entry| entry.title == case.title) {
             None => faults.push(format!("{SUMMARY} lacks the line `- [{}]({page})` under `# {part}`", case.title)),
@@ -151,10 +152,10 @@ fn directives(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Why a directive has nothing to include.
-fn unfulfilled(root: &Path, directive: &str) -> Option<String> {
+fn unfulfilled(checkout: &Checkout, directive: &str) -> Option<String> {
     let mut parts = directive.split_whitespace().next().unwrap_or_default().splitn(2, ':');
     let (file, part) = (parts.next().unwrap_or_default(), parts.next());
-    let Ok(included) = fs::read_to_string(root.join(SOURCE).join(file)) else {
+    let Ok(included) = checkout.text(&below_root(file)) else {
         return Some(format!("there is no file {}", below_root(file)));
     };
     let file = below_root(file);
@@ -209,27 +210,22 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
         .filter(|target| target.ends_with(".md") && !target.contains("://"))
 }
 
-/// The text of a file below the root; empty where there is none, which the checks then name.
-fn text(root: &Path, name: &str) -> String {
-    fs::read_to_string(root.join(name)).unwrap_or_default().replace("\r\n", "\n")
-}
-
 #[cfg(not(feature = "book"))]
 pub use without_mdbook::run;
 
 /// Without the feature: the command starts itself again, with it.
 #[cfg(not(feature = "book"))]
 mod without_mdbook {
-    use std::{env, path::Path, process::Command};
+    use std::process::Command;
 
-    use crate::{Refusal, print};
+    use crate::{Refusal, cargo::program, checkout::Checkout, terminal::print};
 
     /// Says what follows, and becomes `cargo run --features book -- book …`.
     ///
     /// # Errors
     /// If cargo cannot be started.
-    pub fn run(root: &Path, build_only: bool, port: u16) -> Result<bool, Refusal> {
-        let faults = super::faults(root)?;
+    pub fn run(checkout: &Checkout, build_only: bool, port: u16) -> Result<bool, Refusal> {
+        let faults = super::faults(checkout)?;
         if !faults.is_empty() {
             return Err(Refusal::new(format!("the book cannot be built:\n{}", faults.join("\n"))));
         }
@@ -246,8 +242,8 @@ mod without_mdbook {
             return Err(Refusal::new(format!("the book needs mdBook's library; type this: {line}")));
         }
         print(&format!("The book needs mdBook's library, which is built once, in a minute or two: {line}\n"))?;
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(arguments).current_dir(root);
+        let mut cargo = Command::new(program("CARGO", "cargo"));
+        cargo.args(arguments).current_dir(checkout.root());
         Err(Refusal::new(format!("cannot start cargo: {}", become_it(&mut cargo))))
     }
 
@@ -285,15 +281,15 @@ mod with_mdbook {
     use mdbook_driver::MDBook;
     use tokio::{runtime, signal};
 
-    use crate::{Refusal, print, serve};
+    use crate::{Refusal, checkout::Checkout, read::serve, terminal::print};
 
     /// Builds the book, and serves it until Ctrl-C unless it is only to be built.
     ///
     /// # Errors
     /// If a page is not in order, the book cannot be written, or the port is taken.
-    pub fn run(root: &Path, build_only: bool, port: u16) -> Result<bool, Refusal> {
+    pub fn run(checkout: &Checkout, build_only: bool, port: u16) -> Result<bool, Refusal> {
         if build_only {
-            let built = build(root)?;
+            let built = build(checkout)?;
             print(&format!("the book is in {}\n", built.join("index.html").display()))?;
             return Ok(true);
         }
@@ -304,7 +300,7 @@ mod with_mdbook {
         runtime.block_on(async {
             // A port that is taken is said before the book is built.
             let listener = serve::bind(port).await?;
-            let built = build(root)?;
+            let built = build(checkout)?;
             let address =
                 listener.local_addr().map_err(|error| Refusal::new(format!("cannot learn the port: {error}")))?;
             print(&format!("the book is on http://{address} until Ctrl-C\n"))?;
@@ -317,12 +313,12 @@ mod with_mdbook {
     ///
     /// # Errors
     /// If a page is not in order or the book cannot be written.
-    pub fn build(root: &Path) -> Result<PathBuf, Refusal> {
-        let faults = super::faults(root)?;
+    pub fn build(checkout: &Checkout) -> Result<PathBuf, Refusal> {
+        let faults = super::faults(checkout)?;
         if !faults.is_empty() {
             return Err(Refusal::new(format!("the book cannot be built:\n{}", faults.join("\n"))));
         }
-        let book = MDBook::load(root.join("book"))
+        let book = MDBook::load(checkout.path("book"))
             .map_err(|error| Refusal::new(format!("mdBook cannot read the book: {error:#}")))?;
         let built = book.build_dir_for("html");
         writable(&built)
@@ -373,10 +369,10 @@ mod with_mdbook {
 #[cfg(test)]
 mod tests {
     use super::{directives, entries, links, unfulfilled};
-    use crate::root;
+    use crate::checkout::Checkout;
 
     fn fault(directive: &str) -> String {
-        unfulfilled(&root(), directive).unwrap_or_default()
+        unfulfilled(&Checkout::here(), directive).unwrap_or_default()
     }
 
     #[test]

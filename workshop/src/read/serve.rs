@@ -1,6 +1,6 @@
 //! One twin on a real socket.
 
-use std::{future::poll_fn, io, net::SocketAddr, path::Path, task::Poll, time::Duration};
+use std::{future::poll_fn, io, net::SocketAddr, task::Poll, time::Duration};
 
 use axum::Router;
 use serde::Serialize;
@@ -8,9 +8,12 @@ use tokio::{net::TcpListener, runtime, signal, sync::oneshot};
 
 use crate::{
     Refusal,
-    case::{self, Case},
-    ghosts::Ghost,
-    print, print_json, wrapped,
+    catalogue::{
+        case::{self, Case},
+        ghosts::Ghost,
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
 };
 
 /// How long requests in flight may go on after Ctrl-C.
@@ -28,8 +31,8 @@ struct Serving<'a> {
 ///
 /// # Errors
 /// If the port is taken or the address cannot be bound.
-pub fn run(root: &Path, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Result<bool, Refusal> {
-    let case = case::read(root, ghost.slug)?;
+pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Result<bool, Refusal> {
+    let case = case::read(checkout, ghost.slug)?;
     // The app's log goes to standard error, where the supplied parts tell what they do as well.
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
     let runtime = runtime::Builder::new_multi_thread()

@@ -1,6 +1,6 @@
 //! The story of one ghost.
 
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -8,10 +8,13 @@ use spec::{Limits, Report};
 
 use crate::{
     Refusal,
-    case::{self, Case},
-    generated,
-    ghosts::Ghost,
-    print, print_json, wrapped,
+    catalogue::{
+        case::{self, Case},
+        generated,
+        ghosts::Ghost,
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
 };
 
 #[derive(Serialize)]
@@ -29,8 +32,8 @@ struct Story<'a> {
 ///
 /// # Errors
 /// If `case.toml` is wrong or an interleaving cannot be read.
-pub fn run(root: &Path, ghost: &Ghost, near_misses: bool, json: bool) -> Result<bool, Refusal> {
-    let case = case::read(root, ghost.slug)?;
+pub fn run(checkout: &Checkout, ghost: &Ghost, near_misses: bool, json: bool) -> Result<bool, Refusal> {
+    let case = case::read(checkout, ghost.slug)?;
     let near = if near_misses { (ghost.near_misses)() } else { Vec::new() };
     let story = Story {
         schema: 1,
@@ -39,7 +42,7 @@ pub fn run(root: &Path, ghost: &Ghost, near_misses: bool, json: bool) -> Result<
         broken: (ghost.broken)(),
         fixed: (ghost.fixed)(),
         near_misses: near.into_iter().map(|near_miss| (near_miss.name, (near_miss.check)(Limits::default()))).collect(),
-        interleavings: generated::interleavings(root, ghost.slug)?,
+        interleavings: generated::interleavings(checkout, ghost.slug)?,
     };
     if json {
         print_json(&story)?

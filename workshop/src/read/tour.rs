@@ -6,7 +6,6 @@
 use std::{
     collections::VecDeque,
     fmt::Write,
-    path::Path,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -17,13 +16,13 @@ use spec::{Limits, Report};
 
 use crate::{
     Refusal,
-    case::{self, Case},
-    ghosts::{self, Ghost},
-    print, print_json, wrapped,
+    catalogue::{
+        case::{self, Case, MODEL},
+        ghosts::{self, Ghost},
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
 };
-
-/// What `breaks` says in `case.toml` of a near miss that only the model rejects.
-pub const MODEL: &str = "model";
 
 /// The verdicts on every ghost.
 #[derive(Debug, Serialize)]
@@ -61,8 +60,8 @@ struct NearMissVerdict {
 ///
 /// # Errors
 /// If a `case.toml` is wrong.
-pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
-    let tour = judge(root)?;
+pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
+    let tour = judge(checkout)?;
     if json {
         print_json(&tour)?
     } else {
@@ -75,8 +74,8 @@ pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
 ///
 /// # Errors
 /// If a `case.toml` is wrong.
-pub fn judge(root: &Path) -> Result<Tour, Refusal> {
-    let cases = ghosts::ALL.iter().map(|ghost| case::read(root, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
+pub fn judge(checkout: &Checkout) -> Result<Tour, Refusal> {
+    let cases = ghosts::ALL.iter().map(|ghost| case::read(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
     let mut reports = judge_all(ghosts::ALL, &cases).into_iter();
     let rows = ghosts::ALL.iter().zip(cases).map(|(ghost, case)| {
         let count = 2 + (ghost.near_misses)().len();

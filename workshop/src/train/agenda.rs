@@ -1,14 +1,18 @@
 //! A run sheet for a trainer: what to show, what to let them do and when to stop, to the minute.
 
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
     Refusal,
-    case::{self, Case, Family},
-    ghosts, print, print_json, wrapped,
+    catalogue::{
+        case::{self, Case, Family},
+        ghosts,
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
 };
 
 /// Nobody sits for longer than about this without a break.
@@ -87,7 +91,7 @@ struct Candidate {
 /// # Errors
 /// If the minutes are too few or too many for the ghosts of these families.
 pub fn run(
-    root: &Path,
+    checkout: &Checkout,
     minutes: u32,
     people: Option<u32>,
     families: &[Family],
@@ -96,7 +100,7 @@ pub fn run(
 ) -> Result<bool, Refusal> {
     let mut candidates = Vec::new();
     for ghost in ghosts::ALL {
-        candidates.push(Candidate { slug: ghost.slug.to_owned(), case: case::read(root, ghost.slug)? });
+        candidates.push(Candidate { slug: ghost.slug.to_owned(), case: case::read(checkout, ghost.slug)? });
     }
     let agenda = plan(&candidates, minutes, people, families)?;
     match format {
@@ -355,12 +359,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::root;
 
     const FAMILIES: [Family; 5] = [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Load];
 
     fn candidates() -> Vec<Candidate> {
-        let read = |slug: &str| Candidate { slug: slug.to_owned(), case: case::read(&root(), slug).unwrap() };
+        let read = |slug: &str| Candidate { slug: slug.to_owned(), case: case::read(&Checkout::here(), slug).unwrap() };
         ghosts::ALL.iter().map(|ghost| read(ghost.slug)).collect()
     }
 

@@ -15,10 +15,11 @@ use serde::Serialize;
 use textwrap::core::display_width;
 
 use crate::{
-    Refusal, ghosts,
-    picture::escaped,
-    print, print_json,
-    progress::{self, Deed, Event, Model, State, Summary},
+    Refusal,
+    catalogue::ghosts,
+    html::escaped,
+    progress::{self, Deed, Model, Progress, State, Summary},
+    terminal::{print, print_json},
 };
 
 /// A day of work leaves some 100 KB.
@@ -123,7 +124,7 @@ impl Board {
             let events = counted(foreign, "event", "events");
             self.left_out.push(format!("{}: {events} of ghosts that are not in this clone", shown(file)));
         }
-        let cells: Vec<Cell> = self.ghosts.iter().map(|slug| cell(&read.events, slug)).collect();
+        let cells: Vec<Cell> = self.ghosts.iter().map(|slug| cell(&read, slug)).collect();
         self.people.push(Person {
             name: printable(&name(file)),
             solved: cells.iter().filter(|cell| cell.summary.state == State::Solved).count(),
@@ -185,9 +186,9 @@ fn name(file: &Path) -> String {
     folders.map(|folder| folder.to_string_lossy().into_owned()).find(|folder| folder != "exercises").unwrap_or(stem)
 }
 
-fn cell(events: &[Event], slug: &'static str) -> Cell {
-    let summary = progress::summary(events, slug);
-    let model = events.iter().rev().filter(|event| event.slug == slug).find_map(|event| match &event.deed {
+fn cell(progress: &Progress, slug: &'static str) -> Cell {
+    let summary = progress.summary(slug);
+    let model = progress.events.iter().rev().filter(|event| event.slug == slug).find_map(|event| match &event.deed {
         Deed::Checked { model, .. } => Some(*model),
         _ => None,
     });
@@ -444,7 +445,7 @@ mod tests {
     use spec::lab::Outcome;
 
     use super::*;
-    use crate::progress::Verdict;
+    use crate::progress::{Event, Verdict};
 
     const GHOSTS: [&str; 9] = [
         "closure-captured-state",

@@ -1,15 +1,19 @@
 //! A page for each ghost to hand out on paper: what on-call sees and what to type. Nothing on it tells the cause.
 
-use std::{fmt::Write, fs, path::Path};
+use std::fmt::Write;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
-    Refusal, case,
-    ghosts::{self, Ghost},
-    picture::escaped,
-    print, print_json, wrapped,
+    Refusal,
+    catalogue::{
+        case,
+        ghosts::{self, Ghost},
+    },
+    checkout::Checkout,
+    html::escaped,
+    terminal::{print, print_json, wrapped},
 };
 
 const STORY: &str = "## The page at 3 a.m.";
@@ -55,13 +59,13 @@ struct Handout {
 ///
 /// # Errors
 /// If neither or both are asked for, or a chapter or `case.toml` cannot be read.
-pub fn run(root: &Path, slug: Option<&str>, all: bool, format: Format, json: bool) -> Result<bool, Refusal> {
+pub fn run(checkout: &Checkout, slug: Option<&str>, all: bool, format: Format, json: bool) -> Result<bool, Refusal> {
     let chosen: Vec<&'static Ghost> = match (slug, all) {
         (Some(slug), false) => vec![ghosts::find(slug)?],
         (None, true) => ghosts::ALL.iter().collect(),
         _ => return Err(Refusal::new("name one ghost, or say --all for a page of each; `cargo run` lists them")),
     };
-    let handouts = chosen.into_iter().map(|ghost| handout(root, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
+    let handouts = chosen.into_iter().map(|ghost| handout(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
     if json {
         return print_json(&Handouts { schema: 1, handouts }).map(|()| true);
     }
@@ -73,12 +77,10 @@ pub fn run(root: &Path, slug: Option<&str>, all: bool, format: Format, json: boo
     Ok(true)
 }
 
-fn handout(root: &Path, slug: &'static str) -> Result<Handout, Refusal> {
-    let case = case::read(root, slug)?;
+fn handout(checkout: &Checkout, slug: &'static str) -> Result<Handout, Refusal> {
+    let case = case::read(checkout, slug)?;
     let name = format!("book/src/{slug}.md");
-    let chapter = fs::read_to_string(root.join(&name))
-        .map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?
-        .replace("\r\n", "\n");
+    let chapter = checkout.text(&name)?;
     let story = chapter.split_once(&format!("{STORY}\n")).map(|(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
     let story = story.ok_or_else(|| Refusal::new(format!("{name} lacks the heading `{STORY}`")))?;
     let paragraphs = story.split("\n\n").map(|paragraph| paragraph.trim().replace('\n', " "));
@@ -184,7 +186,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::root;
 
     /// The words of a text, without what stands round them.
     fn words(text: &str) -> Vec<String> {
@@ -201,15 +202,15 @@ mod tests {
     #[test]
     fn no_handout_gives_the_cause_away() {
         for ghost in ghosts::ALL {
-            let lib = fs::read_to_string(root().join(format!("cases/{}/src/lib.rs", ghost.slug))).unwrap();
+            let lib = Checkout::here().text(&format!("cases/{}/src/lib.rs", ghost.slug)).unwrap();
             let header: Vec<&str> = lib.lines().map_while(|line| line.strip_prefix("//!")).collect();
             let header = header.join("\n");
             let cause = header.split("# Cause").nth(1).unwrap().split("# Cost").next().unwrap();
-            let case = case::read(&root(), ghost.slug).unwrap();
+            let case = case::read(&Checkout::here(), ghost.slug).unwrap();
             // What the symptom and the curl lines say is no secret, also where the cause says it again.
             let mut known = giveaways(&case.symptom);
             known.extend(case.tries.iter().flat_map(|line| words(&line.curl)));
-            let handout = handout(&root(), ghost.slug).unwrap();
+            let handout = handout(&Checkout::here(), ghost.slug).unwrap();
             for page in [handout.text(), handout.markdown(), handout.section()] {
                 let page = format!(" {} ", words(&page).join(" "));
                 for told in [cause, &case.hints[2], &case.hints[3]] {
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_commands_of_the_symptom_are_there() {
-        let handout = handout(&root(), "hidden-flush").unwrap();
+        let handout = handout(&Checkout::here(), "hidden-flush").unwrap();
         for page in [handout.text(), handout.markdown(), handout.section()] {
             for line in ["cargo ghosts serve hidden-flush", "curl -sN --compressed http://127.0.0.1:3000/builds/7/log"]
             {
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn each_command_is_a_line_of_its_own() {
-        let page = handout(&root(), "hidden-flush").unwrap().section();
+        let page = handout(&Checkout::here(), "hidden-flush").unwrap().section();
         let lines = page.lines().filter(|line| line.trim_start_matches("<pre>").starts_with("$ ")).count();
         assert_eq!(lines, 6, "{page}");
     }

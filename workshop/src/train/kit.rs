@@ -18,8 +18,8 @@ use tar::{Archive, Builder, EntryType, Header};
 use crate::{
     Refusal,
     cargo::{followed, last_cause},
-    generated::names,
-    print, print_json,
+    checkout::{Checkout, names_in},
+    terminal::{print, print_json},
 };
 
 /// The one folder of a kit.
@@ -56,28 +56,28 @@ struct Packed<'a> {
 ///
 /// # Errors
 /// If the file is there, the clone has changes that are in no commit, or git, cargo or the disk fail. Nothing is left then.
-pub fn run(root: &Path, file: &Path, json: bool) -> Result<bool, Refusal> {
+pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal> {
     let shown = file.display();
     if fs::symlink_metadata(file).is_ok() {
         return Err(Refusal::new(format!("{shown} is there already; remove it, or name another file")));
     }
-    let changed = git(root, &["status", "--porcelain", "--untracked-files=no"])?;
+    let changed = git(checkout, &["status", "--porcelain", "--untracked-files=no"])?;
     if let Some(first) = changed.lines().next() {
         let name = first.get(3..).unwrap_or(first);
         return Err(Refusal::new(format!(
             "a kit is made of the last commit, and {name} has changes that are not in it; commit them, or `git stash`"
         )));
     }
-    let commit = git(root, &["rev-parse", "HEAD"])?.trim().to_owned();
-    let time = git(root, &["show", "--no-patch", "--format=%ct", "HEAD"])?;
+    let commit = git(checkout, &["rev-parse", "HEAD"])?.trim().to_owned();
+    let time = git(checkout, &["show", "--no-patch", "--format=%ct", "HEAD"])?;
     let time = time.trim().parse().map_err(|_| Refusal::new("git does not say when the last commit was made"))?;
-    let (beside, gathered) = (beside(file), aside(root));
-    let packed = gather(root, &gathered.join(SOURCES)).and_then(|()| {
-        pack(root, &gathered, &commit, time, &beside)
+    let (beside, gathered) = (beside(file), aside(checkout));
+    let packed = gather(checkout, &gathered.join(SOURCES)).and_then(|()| {
+        pack(checkout, &gathered, &commit, time, &beside)
             .and_then(|()| fs::rename(&beside, file))
             .map_err(|error| Refusal::new(format!("cannot write {shown}: {error}; nothing of it is left behind")))
     });
-    let crates = names(&gathered.join(SOURCES)).len();
+    let crates = names_in(&gathered.join(SOURCES)).len();
     // What is left of them is in the way of nothing.
     let _ = fs::remove_dir_all(&gathered);
     let _ = fs::remove_file(&beside);
@@ -98,8 +98,8 @@ pub fn run(root: &Path, file: &Path, json: bool) -> Result<bool, Refusal> {
 }
 
 /// A folder on the disk of the clone, for what is not yet in its place.
-fn aside(root: &Path) -> PathBuf {
-    root.join(format!(".kit-{}", std::process::id()))
+fn aside(checkout: &Checkout) -> PathBuf {
+    checkout.path(&format!(".kit-{}", std::process::id()))
 }
 
 /// The name under which a file is written until it is whole.
@@ -109,10 +109,10 @@ fn beside(file: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Result<String, Refusal> {
+fn git(checkout: &Checkout, arguments: &[&str]) -> Result<String, Refusal> {
     let output = Command::new("git")
         .args(arguments)
-        .current_dir(root)
+        .current_dir(checkout.root())
         .output()
         .map_err(|error| Refusal::new(format!("a kit is made with git, which cannot be started: {error}")))?;
     if !output.status.success() {
@@ -124,10 +124,10 @@ fn git(root: &Path, arguments: &[&str]) -> Result<String, Refusal> {
 }
 
 /// Every crate of the lock file, for every platform and feature.
-fn gather(root: &Path, into: &Path) -> Result<(), Refusal> {
+fn gather(checkout: &Checkout, into: &Path) -> Result<(), Refusal> {
     let into = into.to_string_lossy();
     let vendor = ["vendor", "--locked", "--versioned-dirs", "--respect-source-config", &into];
-    let (succeeded, said) = followed(root, &vendor, "gathering the sources")?;
+    let (succeeded, said) = followed(checkout.root(), &vendor, "gathering the sources")?;
     if succeeded {
         return Ok(());
     }
@@ -137,11 +137,11 @@ fn gather(root: &Path, into: &Path) -> Result<(), Refusal> {
     )))
 }
 
-fn pack(root: &Path, gathered: &Path, commit: &str, time: u64, file: &Path) -> io::Result<()> {
+fn pack(checkout: &Checkout, gathered: &Path, commit: &str, time: u64, file: &Path) -> io::Result<()> {
     let mut kit = Builder::new(GzEncoder::new(BufWriter::new(File::create(file)?), Compression::default()));
     let mut archive: Child = Command::new("git")
         .args(["archive", "--format=tar", &format!("--prefix={FOLDER}/"), commit])
-        .current_dir(root)
+        .current_dir(checkout.root())
         .stdout(Stdio::piped())
         .spawn()?;
     if let Some(mut tar) = archive.stdout.take() {
@@ -183,7 +183,7 @@ fn header(size: u64, time: u64) -> Header {
 }
 
 fn add_folder(kit: &mut Builder<impl Write>, folder: &Path, path: &Path, time: u64) -> io::Result<()> {
-    for name in names(folder) {
+    for name in names_in(folder) {
         let (from, to) = (folder.join(&name), path.join(&name));
         if from.is_dir() {
             add_folder(kit, &from, &to, time)?;
@@ -201,10 +201,10 @@ fn add_folder(kit: &mut Builder<impl Write>, folder: &Path, path: &Path, time: u
 /// # Errors
 /// If the kit is none, is of another state of the clone, has a path that leads out of it, or cannot be unpacked. The clone is
 /// then as it was.
-pub fn unpack(root: &Path, file: &Path) -> Result<usize, Refusal> {
+pub fn unpack(checkout: &Checkout, file: &Path) -> Result<usize, Refusal> {
     let shown = file.display();
     let lock = looked_through(file)?;
-    let own = fs::read(root.join("Cargo.lock"));
+    let own = fs::read(checkout.path("Cargo.lock"));
     let own = own.map_err(|error| Refusal::new(format!("cannot read Cargo.lock: {error}")))?;
     if own != lock {
         return Err(Refusal::new(format!(
@@ -212,21 +212,21 @@ pub fn unpack(root: &Path, file: &Path) -> Result<usize, Refusal> {
              {FOLDER}/"
         )));
     }
-    let aside = aside(root);
+    let aside = aside(checkout);
     let unpacked = take(file, &aside).and_then(|()| {
-        let sources = root.join(SOURCES);
+        let sources = checkout.path(SOURCES);
         if sources.exists() {
             fs::rename(&sources, aside.join("old"))?;
         }
         fs::rename(aside.join(SOURCES), &sources)?;
-        let config = with_setting(fs::read_to_string(root.join(CONFIG))?);
+        let config = with_setting(fs::read_to_string(checkout.path(CONFIG))?);
         fs::write(aside.join("config"), config)?;
-        fs::rename(aside.join("config"), root.join(CONFIG))
+        fs::rename(aside.join("config"), checkout.path(CONFIG))
     });
     // What is left of it is in the way of nothing.
     let _ = fs::remove_dir_all(&aside);
     unpacked.map_err(|error| Refusal::new(format!("cannot unpack {shown}: {error}")))?;
-    Ok(names(&root.join(SOURCES)).len())
+    Ok(checkout.names(SOURCES).len())
 }
 
 /// A configuration of cargo with the setting, once.
@@ -295,20 +295,21 @@ mod tests {
     const OWN: &str = "[alias]\nghosts = \"run\"\n";
 
     /// A folder that looks like a clone, and is removed with the value.
-    struct Clone(PathBuf);
+    struct Clone(Checkout);
 
     impl Clone {
         fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("ghosts-kit-{}-{name}", std::process::id()));
-            fs::create_dir_all(root.join(".cargo")).unwrap();
-            fs::write(root.join("Cargo.lock"), LOCK).unwrap();
-            fs::write(root.join(CONFIG), OWN).unwrap();
-            Self(root)
+            let folder = std::env::temp_dir().join(format!("ghosts-kit-{}-{name}", std::process::id()));
+            let checkout = Checkout::at(folder);
+            fs::create_dir_all(checkout.path(".cargo")).unwrap();
+            fs::write(checkout.path("Cargo.lock"), LOCK).unwrap();
+            fs::write(checkout.path(CONFIG), OWN).unwrap();
+            Self(checkout)
         }
 
         /// A kit with the lock file and these entries, whatever their paths and kinds.
         fn kit(&self, entries: &[(&str, EntryType, &[u8])]) -> PathBuf {
-            let file = self.0.join("kit.tar.gz");
+            let file = self.0.path("kit.tar.gz");
             let mut kit = Builder::new(GzEncoder::new(File::create(&file).unwrap(), Compression::fast()));
             let lock = ("ghosts-kit/Cargo.lock", EntryType::Regular, LOCK);
             for (path, kind, data) in [lock].iter().chain(entries) {
@@ -325,8 +326,8 @@ mod tests {
 
         fn refused(&self, kit: &Path) -> String {
             let said = unpack(&self.0, kit).unwrap_err().to_string();
-            assert_eq!(fs::read_to_string(self.0.join(CONFIG)).unwrap(), OWN);
-            let mut there = names(&self.0);
+            assert_eq!(fs::read_to_string(self.0.path(CONFIG)).unwrap(), OWN);
+            let mut there = names_in(self.0.root());
             there.retain(|name| name != "kit.tar.gz");
             assert_eq!(there, [".cargo", "Cargo.lock"], "the clone is as it was");
             said
@@ -335,7 +336,7 @@ mod tests {
 
     impl Drop for Clone {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            let _ = fs::remove_dir_all(self.0.root());
         }
     }
 
@@ -347,15 +348,15 @@ mod tests {
             ("ghosts-kit/vendor/", EntryType::Directory, b""),
             ("ghosts-kit/vendor/bytes-1.12.0/src/lib.rs", EntryType::Regular, b"// bytes\n"),
         ]);
-        fs::create_dir_all(clone.0.join("vendor/old-1.0.0")).unwrap();
+        fs::create_dir_all(clone.0.path("vendor/old-1.0.0")).unwrap();
         for _ in 0..2 {
             assert_eq!(unpack(&clone.0, &kit).unwrap(), 1);
-            assert_eq!(names(&clone.0.join(SOURCES)), ["bytes-1.12.0"]);
-            let lib = clone.0.join("vendor/bytes-1.12.0/src/lib.rs");
+            assert_eq!(clone.0.names(SOURCES), ["bytes-1.12.0"]);
+            let lib = clone.0.path("vendor/bytes-1.12.0/src/lib.rs");
             assert_eq!(fs::read_to_string(lib).unwrap(), "// bytes\n");
-            assert_eq!(fs::read_to_string(clone.0.join(CONFIG)).unwrap(), format!("{OWN}{SETTING}"));
+            assert_eq!(fs::read_to_string(clone.0.path(CONFIG)).unwrap(), format!("{OWN}{SETTING}"));
         }
-        assert_eq!(names(&clone.0), [".cargo", "Cargo.lock", "kit.tar.gz", "vendor"]);
+        assert_eq!(names_in(clone.0.root()), [".cargo", "Cargo.lock", "kit.tar.gz", "vendor"]);
     }
 
     #[test]
@@ -379,7 +380,7 @@ mod tests {
     #[test]
     fn a_file_that_unpacks_without_end_is_refused() {
         let clone = Clone::new("bomb");
-        let file = clone.0.join("kit.tar.gz");
+        let file = clone.0.path("kit.tar.gz");
         let mut kit = Builder::new(GzEncoder::new(File::create(&file).unwrap(), Compression::fast()));
         kit.append_data(&mut header(LARGEST + 1, 0), "ghosts-kit/vendor/zeros", io::repeat(0).take(512)).unwrap();
         kit.into_inner().unwrap().finish().unwrap();
@@ -389,7 +390,7 @@ mod tests {
     #[test]
     fn what_is_no_kit_is_refused() {
         let clone = Clone::new("none");
-        let file = clone.0.join("kit.tar.gz");
+        let file = clone.0.path("kit.tar.gz");
         assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
         for bytes in [b"" as &[u8], b"noise", b"\x1f\x8b\x08\0\0\0\0\0"] {
             fs::write(&file, bytes).unwrap();
@@ -404,7 +405,7 @@ mod tests {
     fn a_kit_of_another_commit_is_refused_with_what_to_do() {
         let clone = Clone::new("other");
         let kit = clone.kit(&[]);
-        fs::write(clone.0.join("Cargo.lock"), "version = 5\n").unwrap();
+        fs::write(clone.0.path("Cargo.lock"), "version = 5\n").unwrap();
         let said = clone.refused(&kit);
         assert!(
             said.contains("kit.tar.gz is not of this commit: its Cargo.lock is another; unpack it by itself"),
@@ -418,8 +419,8 @@ mod tests {
         let there = clone.kit(&[]);
         let said = run(&clone.0, &there, false).unwrap_err().to_string();
         assert!(said.ends_with("kit.tar.gz is there already; remove it, or name another file"), "{said}");
-        let said = run(&clone.0, &clone.0.join("new.tar.gz"), false).unwrap_err().to_string();
+        let said = run(&clone.0, &clone.0.path("new.tar.gz"), false).unwrap_err().to_string();
         assert!(said.starts_with("a kit is made of a git clone, and git says here: "), "{said}");
-        assert!(!clone.0.join("new.tar.gz").exists());
+        assert!(!clone.0.path("new.tar.gz").exists());
     }
 }

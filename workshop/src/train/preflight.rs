@@ -15,12 +15,13 @@ use anstyle::AnsiColor;
 use notify::{RecursiveMode, Watcher};
 use serde::Serialize;
 
+use super::kit;
 use crate::{
     Refusal,
     cargo::{cargo, followed, last_cause, program},
-    case,
-    exercise::{self, exercises},
-    ghosts, kit, print, print_json, wrapped,
+    catalogue::{case, exercise_files, ghosts},
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
 };
 
 /// What everything takes when it is built: 1.3 GB after a preflight with nine ghosts, the book and one exercise among it; each
@@ -92,7 +93,7 @@ impl Check {
 ///
 /// # Errors
 /// If the kit cannot be taken.
-pub fn run(root: &Path, kit: Option<&Path>, json: bool) -> Result<bool, Refusal> {
+pub fn run(checkout: &Checkout, kit: Option<&Path>, json: bool) -> Result<bool, Refusal> {
     let mut checks: Vec<Check> = Vec::new();
     let mut told = |check: Check| {
         // As soon as it is known: the build takes minutes.
@@ -103,22 +104,22 @@ pub fn run(root: &Path, kit: Option<&Path>, json: bool) -> Result<bool, Refusal>
         Ok(())
     };
     if let Some(file) = kit {
-        let crates = kit::unpack(root, file)?;
+        let crates = kit::unpack(checkout, file)?;
         told(Check::ok("kit", format!("{crates} crates are in vendor/, and .cargo/config.toml says so to cargo")))?;
     }
-    let target = target(root);
-    let first = [toolchain(root), disk(&target), clone(root, &target)];
+    let target = target(checkout);
+    let first = [toolchain(checkout), disk(&target), clone(checkout, &target)];
     let buildable = first.iter().all(|check| check.level != Level::Red);
     first.into_iter().try_for_each(&mut told)?;
     told(if buildable {
-        build(root)
+        build(checkout)
     } else {
         Check::red("build", "was not tried", "See to what is red above, then run this again.")
     })?;
     told(port("port 3000", 3000, "cargo ghosts serve <slug> --port 0"))?;
     told(port("port 3001", 3001, "cargo run -- book --port 0"))?;
     told(terminal())?;
-    told(file_events(root))?;
+    told(file_events(checkout))?;
     let red = checks.iter().filter(|check| check.level == Level::Red).count();
     if json {
         print_json(&Preflight { schema: 1, ready: red == 0, checks })?;
@@ -133,23 +134,23 @@ pub fn run(root: &Path, kit: Option<&Path>, json: bool) -> Result<bool, Refusal>
 }
 
 /// The folder into which cargo builds.
-fn target(root: &Path) -> PathBuf {
+fn target(checkout: &Checkout) -> PathBuf {
     #[derive(serde::Deserialize)]
     struct Metadata {
         target_directory: PathBuf,
     }
     let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
-    let said = cargo(root).args(arguments).output().map(|output| output.stdout).unwrap_or_default();
+    let said = cargo(checkout.root()).args(arguments).output().map(|output| output.stdout).unwrap_or_default();
     let told = serde_json::from_slice(&said).map(|metadata: Metadata| metadata.target_directory);
-    told.unwrap_or_else(|_| root.join("target"))
+    told.unwrap_or_else(|_| checkout.path("target"))
 }
 
-fn toolchain(root: &Path) -> Check {
+fn toolchain(checkout: &Checkout) -> Check {
     let needed = env!("CARGO_PKG_RUST_VERSION");
     let get = format!("Install Rust {needed} or newer from https://rustup.rs.");
     let mut found = Vec::new();
     for (variable, name) in [("RUSTC", "rustc"), ("CARGO", "cargo")] {
-        let output = Command::new(program(variable, name)).arg("--version").current_dir(root).output();
+        let output = Command::new(program(variable, name)).arg("--version").current_dir(checkout.root()).output();
         let said = match output {
             Err(error) => return Check::red("toolchain", format!("{name} cannot be started: {error}"), get),
             Ok(output) if !output.status.success() => {
@@ -214,8 +215,8 @@ fn size(folder: &Path) -> u64 {
 struct Trial(PathBuf);
 
 impl Trial {
-    fn new(root: &Path) -> io::Result<Self> {
-        let folder = exercises(root).join(format!(".preflight-{}", std::process::id()));
+    fn new(checkout: &Checkout) -> io::Result<Self> {
+        let folder = checkout.exercises().join(format!(".preflight-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         // File events carry the true path.
         Ok(Self(folder.canonicalize()?))
@@ -230,10 +231,10 @@ impl Drop for Trial {
     }
 }
 
-fn clone(root: &Path, target: &Path) -> Check {
+fn clone(checkout: &Checkout, target: &Path) -> Check {
     let todo = "Clone the repository into a folder of your own, and work there. Where only the build must go elsewhere, \
                 CARGO_TARGET_DIR names the folder.";
-    let exercises = Trial::new(root).and_then(|trial| fs::write(trial.0.join("trial"), "ghosts"));
+    let exercises = Trial::new(checkout).and_then(|trial| fs::write(trial.0.join("trial"), "ghosts"));
     let built = fs::create_dir_all(target).and_then(|()| {
         let file = target.join(format!(".preflight-{}", std::process::id()));
         fs::write(&file, "ghosts").and_then(|()| fs::remove_file(file))
@@ -246,31 +247,31 @@ fn clone(root: &Path, target: &Path) -> Check {
 }
 
 /// Fetches what is not there, then builds everything as it will be built without a network.
-fn build(root: &Path) -> Check {
-    match built(root) {
+fn build(checkout: &Checkout) -> Check {
+    match built(checkout) {
         Ok(()) => Check::ok("build", "everything is here and built; no network is needed any more"),
         Err(check) => check,
     }
 }
 
-fn built(root: &Path) -> Result<(), Check> {
+fn built(checkout: &Checkout) -> Result<(), Check> {
     let cannot = |refusal: Refusal| Check::red("build", refusal.to_string(), "See to it, then run this again.");
     let run = |folder: &Path, arguments: &[&str], what: &str| followed(folder, arguments, what).map_err(cannot);
     // What only other systems need need not be here.
-    let host = host(root);
+    let host = host(checkout);
     let fetch = ["fetch", "--locked", "--target", &host];
-    if !run(root, &[&fetch, &["--offline"] as &[&str]].concat(), "looking for the sources")?.0 {
-        let (fetched, said) = run(root, &fetch, "fetching what is not here")?;
+    if !run(checkout.root(), &[&fetch, &["--offline"] as &[&str]].concat(), "looking for the sources")?.0 {
+        let (fetched, said) = run(checkout.root(), &fetch, "fetching what is not here")?;
         if !fetched {
             return Err(unfetched(&said));
         }
     }
     let ghost = &ghosts::ALL[0];
-    let trial = case::read(root, ghost.slug).and_then(|case| {
-        exercise::surroundings(root)?;
+    let trial = case::read(checkout, ghost.slug).and_then(|case| {
+        exercise_files::surroundings(checkout)?;
         let unwritten = |error: io::Error| Refusal::new(format!("an exercise cannot be written: {error}"));
-        let trial = Trial::new(root).map_err(unwritten)?;
-        for (name, text) in exercise::files(root, ghost, &case)? {
+        let trial = Trial::new(checkout).map_err(unwritten)?;
+        for (name, text) in exercise_files::files(checkout, ghost, &case)? {
             let path = trial.0.join(name);
             path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text)).map_err(unwritten)?;
         }
@@ -281,12 +282,12 @@ fn built(root: &Path) -> Result<(), Check> {
     let everything: [(&str, &Path, &[&str]); 3] = [
         (
             "building the workspace, which takes some minutes the first time",
-            root,
+            checkout.root(),
             &["test", "--workspace", "--no-run", "--locked", "--offline"],
         ),
         (
             "building what the book needs",
-            root,
+            checkout.root(),
             &["build", "--package", "ghosts", "--lib", "--features", "book", "--locked", "--offline"],
         ),
         ("building an exercise", &trial.0, &["test", "--no-run", "--offline"]),
@@ -301,8 +302,8 @@ fn built(root: &Path) -> Result<(), Check> {
 }
 
 /// The system for which rustc builds.
-fn host(root: &Path) -> String {
-    let output = Command::new(program("RUSTC", "rustc")).arg("-vV").current_dir(root).output();
+fn host(checkout: &Checkout) -> String {
+    let output = Command::new(program("RUSTC", "rustc")).arg("-vV").current_dir(checkout.root()).output();
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     said.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned()
 }
@@ -360,8 +361,8 @@ fn terminal() -> Check {
     }
 }
 
-fn file_events(root: &Path) -> Check {
-    match saved(root) {
+fn file_events(checkout: &Checkout) -> Check {
+    match saved(checkout) {
         Ok(true) => Check::ok("file events", "arrive"),
         Ok(false) => no_events("none arrived"),
         Err(error) => no_events(&format!("cannot be had: {error}")),
@@ -373,8 +374,8 @@ fn no_events(found: &str) -> Check {
 }
 
 /// Whether the event of a save arrives.
-fn saved(root: &Path) -> notify::Result<bool> {
-    let trial = Trial::new(root)?;
+fn saved(checkout: &Checkout) -> notify::Result<bool> {
+    let trial = Trial::new(checkout)?;
     let (tell, told) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| event.kind.is_create() || event.kind.is_modify()) {
@@ -423,24 +424,24 @@ mod tests {
     fn a_clone_that_cannot_be_written_is_red() {
         let root = env::temp_dir().join(format!("ghosts-preflight-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
-        let (file, target) = (root.join("file"), root.join("target"));
+        let (file, target) = (checkout.path("file"), checkout.path("target"));
         fs::write(&file, "").unwrap();
-        assert_eq!(clone(&root, &target).level, Level::Ok);
-        assert!(!root.join("exercises").exists(), "the trial is gone");
+        assert_eq!(clone(&checkout, &target).level, Level::Ok);
+        assert!(!checkout.has("exercises"), "the trial is gone");
         assert_eq!(fs::read_dir(&target).unwrap().count(), 0, "the trial is gone");
-        let check = clone(&file, &target);
+        let check = clone(&Checkout::at(&file), &target);
         assert_eq!(check.level, Level::Red);
         assert!(check.found.starts_with("exercises/ cannot be written: "), "{check:?}");
-        assert!(clone(&root, &file.join("target")).found.contains("target cannot be written: "));
-        fs::remove_dir_all(root).unwrap();
+        assert!(clone(&checkout, &file.join("target")).found.contains("target cannot be written: "));
+        fs::remove_dir_all(checkout).unwrap();
     }
 
     #[test]
     fn the_event_of_a_save_arrives() {
-        let root = env::temp_dir().join(format!("ghosts-preflight-events-{}", std::process::id()));
-        assert!(saved(&root).unwrap());
-        assert!(saved(Path::new("/dev/null")).is_err());
-        fs::remove_dir_all(root).unwrap();
+        let checkout = Checkout::at(env::temp_dir().join(format!("ghosts-preflight-events-{}", std::process::id())));
+        assert!(saved(&checkout).unwrap());
+        assert!(saved(&Checkout::at("/dev/null")).is_err());
+        fs::remove_dir_all(checkout).unwrap();
     }
 
     #[test]

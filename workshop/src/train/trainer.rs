@@ -1,13 +1,11 @@
 //! The commands of the trainer's side.
 
-use std::{
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-};
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Subcommand;
 
-use crate::{Refusal, agenda, board, case::Family, handout, kit, preflight};
+use super::{agenda, board, handout, kit, preflight};
+use crate::{Refusal, catalogue::case::Family, checkout::Checkout};
 
 /// The commands for whoever runs a workshop, and for those who prepare for one.
 #[derive(Debug, Subcommand)]
@@ -84,14 +82,14 @@ pub enum Command {
 ///
 /// # Errors
 /// As the command says.
-pub fn run(root: &Path, command: Command, json: bool) -> Result<bool, Refusal> {
+pub fn run(checkout: &Checkout, command: Command, json: bool) -> Result<bool, Refusal> {
     match command {
         Command::Agenda { minutes, people, families, format } => {
-            agenda::run(root, minutes, people.map(NonZeroU32::get), &families, format, json)
+            agenda::run(checkout, minutes, people.map(NonZeroU32::get), &families, format, json)
         }
-        Command::Handout { slug, all, format } => handout::run(root, slug.as_deref(), all, format, json),
+        Command::Handout { slug, all, format } => handout::run(checkout, slug.as_deref(), all, format, json),
         Command::Board { paths, html } => board::run(&paths, html.as_deref(), json),
-        Command::Preflight { kit } => preflight::run(root, kit.as_deref(), json),
-        Command::Kit { file } => kit::run(root, &file, json),
+        Command::Preflight { kit } => preflight::run(checkout, kit.as_deref(), json),
+        Command::Kit { file } => kit::run(checkout, &file, json),
     }
 }

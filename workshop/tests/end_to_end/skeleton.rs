@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use ghosts::skeleton;
+use ghosts::make::skeleton;
 
 use crate::copy;
 

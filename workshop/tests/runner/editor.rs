@@ -4,11 +4,11 @@
 use std::fs;
 
 use clap::Parser;
-use ghosts::{cli::Cli, root};
+use ghosts::{checkout::Checkout, cli::Cli};
 use serde_json::Value;
 
 fn json(name: &str) -> Value {
-    let text = fs::read_to_string(root().join(name)).expect("it is part of the repository");
+    let text = Checkout::here().text(name).expect("it is part of the repository");
     serde_json::from_str(&text).expect("plain JSON")
 }
 

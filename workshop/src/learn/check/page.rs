@@ -1,26 +1,30 @@
 //! What came of a check as a page for the terminal.
 
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use spec::{Report, lab::Outcome as Verdict};
 
-use super::{Interleavings, Judged, Outcome};
-use crate::{
-    exercise::{self, FOLDER},
-    progress, wrapped,
+use super::super::{
+    exercise::Exercise,
+    judged::{Interleavings, Judged, Outcome},
+    start,
 };
+use crate::terminal::wrapped;
 
 /// A page for the terminal: with `wire`, also what crossed the wire where a promise is broken.
-pub fn render(root: &Path, judged: &Judged, wire: bool) -> String {
+pub fn render(exercise: &Exercise<'_>, judged: &Judged, wire: bool) -> String {
     let slug = judged.slug;
     let (bold, red) = (Style::new().bold(), AnsiColor::Red.on_default().bold());
     let mut text = String::new();
     // Writing to a String cannot fail.
     match &judged.outcome {
         Outcome::DoesNotCompile { errors } => {
-            let _ =
-                writeln!(text, "{errors}\n{red}{slug} does not compile{red:#} (the paths are below {FOLDER}/{slug})");
+            let _ = writeln!(
+                text,
+                "{errors}\n{red}{slug} does not compile{red:#} (the paths are below {})",
+                exercise.place()
+            );
         }
         Outcome::EndedWithoutVerdict { how, said } => {
             let _ = writeln!(text, "{red}{slug} {how}{red:#}");
@@ -45,7 +49,7 @@ pub fn render(root: &Path, judged: &Judged, wire: bool) -> String {
                 let _ = writeln!(text, "  {}", near_miss.page);
             }
             if judged.laid_to_rest() {
-                rest(root, slug, interleavings.as_ref(), &mut text);
+                rest(exercise, interleavings.as_ref(), &mut text);
             }
         }
     }
@@ -95,10 +99,9 @@ fn model_of(text: &mut String, interleavings: &Interleavings) {
 }
 
 /// The ghost is gone: what it cost, and what comes next.
-fn rest(root: &Path, slug: &str, interleavings: Option<&Interleavings>, text: &mut String) {
+fn rest(exercise: &Exercise<'_>, interleavings: Option<&Interleavings>, text: &mut String) {
     let green = AnsiColor::Green.on_default().bold();
-    let progress = progress::read(&exercise::exercises(root).join(progress::FILE)).unwrap_or_default();
-    let summary = progress::summary(&progress.events, slug);
+    let (slug, summary) = (exercise.slug(), exercise.progress().unwrap_or_default());
     let _ = write!(text, "\n{green}Laid to rest{green:#}");
     if matches!(interleavings, Some(Interleavings::NotApplicable { .. })) {
         text.push_str(", as far as the promises go");
@@ -111,6 +114,6 @@ fn rest(root: &Path, slug: &str, interleavings: Option<&Interleavings>, text: &m
     }
     let _ =
         writeln!(text, ".\n\n  how we laid it   cargo ghosts solution {slug}\n  the chapter      book/src/{slug}.md");
-    let next = exercise::next(root).map_or("list".to_owned(), |next| format!("start {}", next.slug));
+    let next = start::next(exercise.checkout).map_or("list".to_owned(), |next| format!("start {}", next.slug));
     let _ = writeln!(text, "  the next one     cargo ghosts {next}");
 }

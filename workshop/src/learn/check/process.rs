@@ -1,8 +1,6 @@
 //! The processes of a check: cargo, which builds an exercise, and the tests that it has built.
 
 use std::{
-    env,
-    ffi::OsString,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -12,8 +10,8 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use spec::Ended;
 
-use super::Meanwhile;
-use crate::{Refusal, exercise::FOLDER};
+use super::super::{building::Meanwhile, exercise::Exercise};
+use crate::{Refusal, cargo::cargo};
 
 /// A test that cargo has built.
 pub(super) enum Test {
@@ -61,20 +59,19 @@ struct Message {
 
 /// Each test is handed to `judge` as soon as it is there, before cargo has tidied up.
 pub(super) fn build(
-    folder: &Path,
-    slug: &str,
+    exercise: &Exercise<'_>,
     explore: bool,
     tell: &(dyn Fn(Meanwhile<'_>) + Sync),
     mut judge: impl FnMut(Test),
 ) -> Result<Built, Refusal> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    let (place, slug) = (exercise.place(), exercise.slug());
+    let mut cargo = cargo(&exercise.folder());
     // `--keep-going`: the promises are judged even where the model does not compile.
     cargo.args(["build", "--tests", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
     if explore {
         cargo.arg("--workspace");
     }
-    cargo.current_dir(folder).env("CARGO_TERM_COLOR", "never");
-    let cannot = |error| Refusal::new(format!("cannot run cargo in {FOLDER}/{slug}: {error}"));
+    let cannot = |error| Refusal::new(format!("cannot run cargo in {place}: {error}"));
     let mut cargo = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(cannot)?;
     let (out, err) = (cargo.stdout.take().expect("it is piped"), cargo.stderr.take().expect("it is piped"));
     let told = |line: &str| {
@@ -116,13 +113,13 @@ pub(super) fn build(
         let anew = format!("or begin anew with `cargo ghosts reset {slug}`");
         if status.success() {
             return Err(Refusal::new(format!(
-                "{FOLDER}/{slug}/Cargo.toml lets cargo build no test of the library, as `test = false` in `[lib]` does; take \
+                "{place}/Cargo.toml lets cargo build no test of the library, as `test = false` in `[lib]` does; take \
                  that out, {anew}"
             )));
         }
         let said = String::from_utf8_lossy(&said);
         return Err(Refusal::new(format!(
-            "cargo cannot build {FOLDER}/{slug}; mend what it names, {anew}:\n\n{}",
+            "cargo cannot build {place}; mend what it names, {anew}:\n\n{}",
             said.trim_end()
         )));
     }

@@ -4,15 +4,21 @@ use std::{
     env,
     ffi::OsStr,
     io::{self, BufRead, BufReader, Read},
-    path::Path,
     process::{Child, Command, Stdio},
     thread,
 };
 
 use anstream::ColorChoice;
 
-use super::terminal;
-use crate::{COLUMNS, Refusal, building, columns};
+use super::{
+    super::{building, exercise::Exercise},
+    terminal,
+};
+use crate::{
+    Refusal,
+    checkout::Checkout,
+    terminal::{COLUMNS, columns},
+};
 
 /// What a judgement says while it runs, and at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +39,11 @@ impl Judgement {
     /// # Errors
     /// If the runner cannot be started again.
     pub(super) fn begin(
-        root: &Path,
-        slug: &str,
+        exercise: &Exercise<'_>,
         wire: bool,
         tell: impl Fn(Said) + Send + Clone + 'static,
     ) -> Result<Self, Refusal> {
-        let mut command = runner(root, ["check", slug])?;
+        let mut command = runner(exercise.checkout, ["check", exercise.slug()])?;
         if wire {
             command.arg("--wire");
         }
@@ -87,15 +92,15 @@ impl Drop for Judgement {
 ///
 /// # Errors
 /// If the runner cannot be started again.
-pub(super) fn told<const N: usize>(root: &Path, words: [&str; N]) -> Result<String, Refusal> {
-    let output = runner(root, words)?.output().map_err(cannot_start)?;
+pub(super) fn told<const N: usize>(checkout: &Checkout, words: [&str; N]) -> Result<String, Refusal> {
+    let output = runner(checkout, words)?.output().map_err(cannot_start)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }
 
 /// This program once more, as our own terminal wants it.
-fn runner<const N: usize>(root: &Path, words: [&str; N]) -> Result<Command, Refusal> {
+fn runner<const N: usize>(checkout: &Checkout, words: [&str; N]) -> Result<Command, Refusal> {
     let mut command = Command::new(env::current_exe().map_err(cannot_start)?);
-    command.args(words.map(OsStr::new)).current_dir(root).env(COLUMNS, columns().to_string());
+    command.args(words.map(OsStr::new)).current_dir(checkout.root()).env(COLUMNS, columns().to_string());
     if terminal::colour() != ColorChoice::Never {
         command.env("CLICOLOR_FORCE", "1");
     }

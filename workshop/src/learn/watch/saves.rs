@@ -11,7 +11,7 @@ use notify::{
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind},
 };
 
-use crate::exercise;
+use super::super::exercise::Exercise;
 
 /// An editor writes, renames and removes several files for one save; after such a pause it is done.
 const PAUSE: Duration = Duration::from_millis(80);
@@ -27,24 +27,23 @@ pub(super) enum Change {
     Folder,
 }
 
-/// Watches the exercise in `exercises/<slug>` below `root`, whether it is there or not, until it is dropped.
+/// Watches an exercise, whether it is there or not, until it is dropped.
 ///
 /// A folder that has come back is another one for the system: after a [`Change::Folder`] a new watcher is needed.
 pub(super) fn watcher(
-    root: &Path,
-    slug: &str,
+    exercise: &Exercise<'_>,
     tell: impl Fn(Change) + Send + 'static,
 ) -> notify::Result<RecommendedWatcher> {
-    let (exercises, exercise) = (exercise::exercises(root), exercise::folder(root, slug));
-    let (all, one) = (exercises.clone(), exercise.clone());
+    let (exercises, folder) = (exercise.checkout.exercises(), exercise.folder());
+    let (all, one) = (exercises.clone(), folder.clone());
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error is one of a folder that has just gone, and its parent tells of that.
         if let Some(change) = event.ok().and_then(|event| change(&event, &all, &one)) {
             tell(change);
         }
     })?;
-    watcher.watch(root, RecursiveMode::NonRecursive)?;
-    for (folder, mode) in [(&exercises, RecursiveMode::NonRecursive), (&exercise, RecursiveMode::Recursive)] {
+    watcher.watch(exercise.checkout.root(), RecursiveMode::NonRecursive)?;
+    for (folder, mode) in [(&exercises, RecursiveMode::NonRecursive), (&folder, RecursiveMode::Recursive)] {
         if folder.exists() {
             watcher.watch(folder, mode)?;
         }
@@ -215,11 +214,11 @@ mod tests {
     #[test]
     fn the_watcher_tells_of_a_save_by_renaming_and_of_a_folder_that_went() {
         let root = std::env::temp_dir().join(format!("ghosts-watcher-{}", std::process::id()));
-        let source = root.join("exercises/hidden-flush/src");
+        let source = checkout.path("exercises/hidden-flush/src");
         fs::create_dir_all(&source).expect("a folder of our own");
         let root = root.canonicalize().expect("it is there");
         let (tell, told) = mpsc::channel();
-        let _watcher = watcher(&root, "hidden-flush", move |change| {
+        let _watcher = watcher(&checkout, "hidden-flush", move |change| {
             // The test may have seen enough.
             let _ = tell.send(change);
         })
@@ -227,7 +226,8 @@ mod tests {
         fs::write(source.join("lib.rs.new"), "// saved").expect("a file of our own");
         fs::rename(source.join("lib.rs.new"), source.join("lib.rs")).expect("a file of our own");
         assert_eq!(told.recv(), Ok(Change::Saved));
-        fs::rename(root.join("exercises/hidden-flush"), root.join("exercises/moved")).expect("a folder of our own");
+        fs::rename(checkout.path("exercises/hidden-flush"), checkout.path("exercises/moved"))
+            .expect("a folder of our own");
         assert!(told.iter().any(|change| change == Change::Folder));
         fs::remove_dir_all(&root).expect("a folder of our own");
     }
