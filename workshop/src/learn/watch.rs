@@ -371,7 +371,7 @@ async fn signalled() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::building;
+    use crate::{catalogue::ghosts, learn::building};
 
     fn text(view: &View, since: Option<Duration>, columns: usize) -> String {
         anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, (columns, 24))).to_string()
@@ -417,14 +417,16 @@ mod tests {
 
     #[test]
     fn two_watches_do_not_judge_one_exercise() {
-        let root = std::env::temp_dir().join(format!("ghosts-watch-{}", std::process::id()));
-        std::fs::create_dir_all(checkout.path("exercises")).expect("a folder of our own");
-        let first = lock(&checkout, "hidden-flush").expect("nobody watches");
-        let refused = lock(&checkout, "hidden-flush").expect_err("the first one watches").to_string();
+        let checkout = Checkout::at(std::env::temp_dir().join(format!("ghosts-watch-{}", std::process::id())));
+        let [one, other] = ["hidden-flush", "swallowed-panic"]
+            .map(|slug| Exercise::of(&checkout, ghosts::find(slug).expect("a ghost")));
+        std::fs::create_dir_all(checkout.exercises()).expect("a folder of our own");
+        let first = lock(&one).expect("nobody watches");
+        let refused = lock(&one).expect_err("the first one watches").to_string();
         assert!(refused.starts_with("another watch judges exercises/hidden-flush already"), "{refused}");
-        lock(&checkout, "swallowed-panic").expect("another exercise");
+        lock(&other).expect("another exercise");
         drop(first);
-        lock(&checkout, "hidden-flush").expect("the first one has ended, and its file is still there");
-        std::fs::remove_dir_all(&root).expect("a folder of our own");
+        lock(&one).expect("the first one has ended, and its file is still there");
+        std::fs::remove_dir_all(checkout.root()).expect("a folder of our own");
     }
 }

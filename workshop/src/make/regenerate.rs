@@ -216,7 +216,7 @@ mod tests {
     fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
         let ghost = &ghosts::ALL[0];
         let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
-        let mut case = case::read(&checkout, ghost.slug).unwrap();
+        let mut case = case::read(&Checkout::here(), ghost.slug).unwrap();
         for key in broken.broken() {
             case.picture = Some(key.to_owned());
             assert!(timelines(ghost.slug, &case, &broken, &fixed).unwrap().is_some(), "{key}");

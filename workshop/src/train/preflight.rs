@@ -422,8 +422,8 @@ mod tests {
 
     #[test]
     fn a_clone_that_cannot_be_written_is_red() {
-        let root = env::temp_dir().join(format!("ghosts-preflight-{}", std::process::id()));
-        fs::create_dir_all(&root).unwrap();
+        let checkout = Checkout::at(env::temp_dir().join(format!("ghosts-preflight-{}", std::process::id())));
+        fs::create_dir_all(checkout.root()).unwrap();
         let (file, target) = (checkout.path("file"), checkout.path("target"));
         fs::write(&file, "").unwrap();
         assert_eq!(clone(&checkout, &target).level, Level::Ok);
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(check.level, Level::Red);
         assert!(check.found.starts_with("exercises/ cannot be written: "), "{check:?}");
         assert!(clone(&checkout, &file.join("target")).found.contains("target cannot be written: "));
-        fs::remove_dir_all(checkout).unwrap();
+        fs::remove_dir_all(checkout.root()).unwrap();
     }
 
     #[test]
@@ -441,7 +441,7 @@ mod tests {
         let checkout = Checkout::at(env::temp_dir().join(format!("ghosts-preflight-events-{}", std::process::id())));
         assert!(saved(&checkout).unwrap());
         assert!(saved(&Checkout::at("/dev/null")).is_err());
-        fs::remove_dir_all(checkout).unwrap();
+        fs::remove_dir_all(checkout.root()).unwrap();
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::{fs, process::Command};
 
-use ghosts::make::skeleton;
+use ghosts::{checkout::Checkout, make::skeleton};
 
 use crate::copy;
 
 #[test]
 fn a_new_ghost_compiles_and_passes() {
     let copy = copy::of_the_workspace("skeleton");
-    skeleton::run(&copy, "silver-lining", true).expect("a skeleton");
+    skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect("a skeleton");
     let library = copy.join("tests/src/lib.rs");
     let text = fs::read_to_string(&library).expect("the specifications");
     fs::write(&library, format!("{text}pub mod silver_lining;\n")).expect("a copy of our own");
@@ -28,7 +28,7 @@ fn a_new_ghost_compiles_and_passes() {
             .expect("cargo starts");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let again = skeleton::run(&copy, "silver-lining", true).expect_err("it is there");
+    let again = skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect_err("it is there");
     assert!(again.to_string().starts_with("book/src/silver-lining.md is there already"), "{again}");
     fs::remove_dir_all(&copy).expect("a copy of our own");
 }

@@ -1,8 +1,6 @@
 //! What an editor finds in the clone says what is so: the tasks of VS Code are commands of the runner, and the container for
 //! development has the toolchain and the ports that they need.
 
-use std::fs;
-
 use clap::Parser;
 use ghosts::{checkout::Checkout, cli::Cli};
 use serde_json::Value;

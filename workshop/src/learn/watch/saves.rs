@@ -122,6 +122,7 @@ mod tests {
     use notify::event::{DataChange, MetadataKind, RenameMode};
 
     use super::*;
+    use crate::{catalogue::ghosts, checkout::Checkout};
 
     const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
     const RENAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::Any));
@@ -214,11 +215,12 @@ mod tests {
     #[test]
     fn the_watcher_tells_of_a_save_by_renaming_and_of_a_folder_that_went() {
         let root = std::env::temp_dir().join(format!("ghosts-watcher-{}", std::process::id()));
-        let source = checkout.path("exercises/hidden-flush/src");
+        let source = root.join("exercises/hidden-flush/src");
         fs::create_dir_all(&source).expect("a folder of our own");
-        let root = root.canonicalize().expect("it is there");
+        let checkout = Checkout::at(root.canonicalize().expect("it is there"));
+        let exercise = Exercise::of(&checkout, ghosts::find("hidden-flush").expect("a ghost"));
         let (tell, told) = mpsc::channel();
-        let _watcher = watcher(&checkout, "hidden-flush", move |change| {
+        let _watcher = watcher(&exercise, move |change| {
             // The test may have seen enough.
             let _ = tell.send(change);
         })
@@ -226,8 +228,7 @@ mod tests {
         fs::write(source.join("lib.rs.new"), "// saved").expect("a file of our own");
         fs::rename(source.join("lib.rs.new"), source.join("lib.rs")).expect("a file of our own");
         assert_eq!(told.recv(), Ok(Change::Saved));
-        fs::rename(checkout.path("exercises/hidden-flush"), checkout.path("exercises/moved"))
-            .expect("a folder of our own");
+        fs::rename(exercise.folder(), checkout.path("exercises/moved")).expect("a folder of our own");
         assert!(told.iter().any(|change| change == Change::Folder));
         fs::remove_dir_all(&root).expect("a folder of our own");
     }
