@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use spec::Report;
+use lab::Report;
 
 use self::process::Test;
 use super::{

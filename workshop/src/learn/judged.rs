@@ -1,7 +1,7 @@
 //! What came of a check, as plain data.
 
+use lab::Report;
 use serde::Serialize;
-use spec::Report;
 
 /// What came of one check.
 #[derive(Clone, Debug, Serialize)]

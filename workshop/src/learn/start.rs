@@ -81,7 +81,7 @@ fn not_there(exercise: &Exercise<'_>) -> Result<(), Refusal> {
 pub fn next(checkout: &Checkout) -> Result<&'static Ghost, Refusal> {
     let progress = progress::read(checkout)?;
     let mut open = Vec::new();
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         let solved = progress.summary(ghost.slug).state == State::Solved;
         if !solved && !Exercise::of(checkout, ghost).folder().exists() {
             open.push((case::read(checkout, ghost.slug)?.difficulty, ghost));

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use spec::lab::SceneRecord;
+use lab::SceneRecord;
 
 use crate::html::escaped;
 
@@ -499,8 +499,8 @@ fn failed(drawn: &mut Drawn, words: &str) -> f32 {
 mod tests {
     use std::collections::HashSet;
 
+    use lab::Event;
     use roxmltree::{Document, Node};
-    use spec::lab::Event;
 
     use super::*;
 

@@ -36,7 +36,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
     chapters(checkout, &entries, &mut faults)?;
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         answers(checkout, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
     }
     for page in &pages {
@@ -105,7 +105,7 @@ fn entries(summary: &str) -> Vec<Entry> {
 /// Each case has its chapter under the heading of its family, and each chapter there has its case.
 fn chapters(checkout: &Checkout, entries: &[Entry], faults: &mut Vec<String>) -> Result<(), Refusal> {
     let mut titles = BTreeMap::new();
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         let case = case::read(checkout, ghost.slug)?;
         let (part, page) = (heading(case.family), format!("{}.md", ghost.slug));
         match entries.iter().find(|entry| entry.title == case.title) {

@@ -52,7 +52,7 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: boo
         } else {
             print(&invitation(ghost, &case, fixed, &base))?;
         }
-        until(listener, (ghost.serve)(fixed), async { drop(interrupted.await) }).await
+        until(listener, ghost.serve(fixed), async { drop(interrupted.await) }).await
     });
     runtime.shutdown_background();
     served?;
