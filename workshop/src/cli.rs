@@ -49,7 +49,7 @@ enum Command {
     Show {
         /// The ghost
         slug: String,
-        /// The reports of the near misses too
+        /// The near misses too: how each differs from the broken twin, and its report
         #[arg(long)]
         near_misses: bool,
     },

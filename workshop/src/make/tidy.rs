@@ -108,7 +108,7 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
         within(checkout, &name, LIB_LINES, faults);
         within(checkout, &format!("{tree}/{slug}/src/shared.rs"), SHARED_LINES, faults);
     }
-    for folder in [format!("cases/{slug}/src/near_misses"), format!("fixed/{slug}/tests/also_right")] {
+    for folder in [difference::near_misses(slug), format!("fixed/{slug}/tests/also_right")] {
         for file in checkout.names(&folder) {
             within(checkout, &format!("{folder}/{file}"), LIB_LINES, faults);
         }
@@ -135,7 +135,7 @@ fn near_misses(checkout: &Checkout, ghost: &Ghost, case: &case::Case, faults: &m
     if all != told {
         faults.push(format!("near_misses::ALL of {slug} has {all:?} and cases/{slug}/case.toml has {told:?}"));
     }
-    let folder = format!("cases/{slug}/src/near_misses");
+    let folder = difference::near_misses(slug);
     let files = checkout.names(&folder);
     let files: BTreeSet<String> =
         files.iter().filter_map(|file| file.strip_suffix(".rs")).map(|file| file.replace('_', "-")).collect();

@@ -5,16 +5,17 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use lab::{Limits, Report};
 use serde::Serialize;
+use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 
 use crate::{
     Refusal,
     catalogue::{
         case::{self, Case},
-        generated,
+        difference, generated,
         ghosts::{Ghost, NearMiss},
     },
     checkout::Checkout,
-    terminal::{print, print_json, wrapped},
+    terminal::{self, columns, print, print_json, wrapped},
 };
 
 #[derive(Serialize)]
@@ -25,6 +26,8 @@ struct Story<'a> {
     broken: Report,
     fixed: Report,
     near_misses: Vec<(&'static str, Report)>,
+    /// How each near miss differs from the broken twin, in the same order.
+    near_miss_differences: Vec<(&'static str, String)>,
     interleavings: Vec<generated::Interleaving>,
 }
 
@@ -35,6 +38,8 @@ struct Story<'a> {
 pub fn run(checkout: &Checkout, ghost: &Ghost, near_misses: bool, json: bool) -> Result<bool, Refusal> {
     let case = case::read(checkout, ghost.slug)?;
     let near: &[NearMiss] = if near_misses { &ghost.near_misses } else { &[] };
+    let difference =
+        |near_miss: &NearMiss| Ok((near_miss.name, difference::near_miss(checkout, ghost.slug, near_miss.name)?));
     let story = Story {
         schema: 1,
         slug: ghost.slug,
@@ -42,6 +47,7 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, near_misses: bool, json: bool) ->
         broken: ghost.broken(),
         fixed: ghost.fixed(),
         near_misses: near.iter().map(|near_miss| (near_miss.name, near_miss.judge(Limits::default()))).collect(),
+        near_miss_differences: near.iter().map(difference).collect::<Result<_, Refusal>>()?,
         interleavings: generated::interleavings(checkout, ghost.slug)?,
     };
     if json {
@@ -65,10 +71,13 @@ impl Story<'_> {
             heading(&mut text, &interleaving.title, &interleaving.file);
             text.push_str(&interleaving.text);
         }
-        for ((name, report), told) in self.near_misses.iter().zip(&self.case.near_misses) {
-            let file = format!("cases/{slug}/src/near_misses/{}.rs", name.replace('-', "_"));
+        let near_misses = self.near_misses.iter().zip(&self.near_miss_differences).zip(&self.case.near_misses);
+        for (((name, report), (_, difference)), told) in near_misses {
+            let file = format!("{}/{}.rs", difference::near_misses(slug), name.replace('-', "_"));
             heading(&mut text, &format!("Near miss: {name}"), &file);
             text.push_str(&wrapped(&format!("It tempts: {}", told.tempts), "  "));
+            text.push('\n');
+            text.push_str(&terminal::difference(&folded(difference), "  "));
             text.push('\n');
             text.push_str(&coloured(&report.verdicts().to_string()));
         }
@@ -92,6 +101,21 @@ fn heading(text: &mut String, title: &str, file: &str) {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     // Writing to a String cannot fail.
     let _ = writeln!(text, "\n{bold}{title}{bold:#}\n{dim}{file}{dim:#}\n");
+}
+
+/// A difference whose lines are at most as wide as other text is, after two spaces: what goes on begins with the same sign.
+fn folded(unified: &str) -> String {
+    let width = columns().clamp(40, 80) - 2;
+    let fold = |line: &str| {
+        let code = line.trim_start_matches(['+', '-', ' ']);
+        let sign = line.get(..1).unwrap_or_default();
+        let rest = format!("{sign}{:1$}", "", line.len() - code.len() + 3);
+        let options = textwrap::Options::new(width).subsequent_indent(&rest);
+        // A line of code breaks at its spaces, and first where it is full.
+        let options = options.word_separator(WordSeparator::AsciiSpace).word_splitter(WordSplitter::NoHyphenation);
+        textwrap::fill(line, options.wrap_algorithm(WrapAlgorithm::FirstFit)) + "\n"
+    };
+    unified.lines().map(fold).collect()
 }
 
 /// The report with its words of verdict coloured.
