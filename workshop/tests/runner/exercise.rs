@@ -133,7 +133,7 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     // A dynamic library it tells apart by name only.
     let version = version(&copy.read("exercises/hidden-flush/Cargo.toml")).expect("a version");
     let (_, place) = version.split_once('+').expect("the place");
-    assert!(copy.read("exercises/.dylib/Cargo.toml").contains(&format!("name = \"spec_{place}")));
+    assert!(copy.read("exercises/.dylib/Cargo.toml").contains(&format!("name = \"lab_{place}")));
     // The slug is that of the folder, from any depth.
     let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
     assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
