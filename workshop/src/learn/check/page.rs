@@ -5,12 +5,14 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use lab::{Outcome as Verdict, Report};
 
-use super::super::{
-    exercise::Exercise,
-    judged::{Interleavings, Judged, Outcome},
-    start,
+use crate::{
+    learn::{
+        exercise::Exercise,
+        judged::{Interleavings, Judged, Outcome},
+        start,
+    },
+    terminal::wrapped,
 };
-use crate::terminal::wrapped;
 
 /// A page for the terminal: with `wire`, also what crossed the wire where a promise is broken.
 pub fn render(exercise: &Exercise<'_>, judged: &Judged, wire: bool) -> String {

@@ -10,8 +10,11 @@ use std::{
 use lab::Ended;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::super::{building::Meanwhile, exercise::Exercise};
-use crate::{Refusal, cargo::cargo};
+use crate::{
+    Refusal,
+    cargo::cargo,
+    learn::{building::Meanwhile, exercise::Exercise},
+};
 
 /// A test that cargo has built.
 pub(super) enum Test {

@@ -10,13 +10,11 @@ use std::{
 
 use anstream::ColorChoice;
 
-use super::{
-    super::{building, exercise::Exercise},
-    terminal,
-};
+use super::terminal;
 use crate::{
     Refusal,
     checkout::Checkout,
+    learn::{building, exercise::Exercise},
     terminal::{COLUMNS, columns},
 };
 

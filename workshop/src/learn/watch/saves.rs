@@ -11,7 +11,7 @@ use notify::{
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind},
 };
 
-use super::super::exercise::Exercise;
+use crate::learn::exercise::Exercise;
 
 /// An editor writes, renames and removes several files for one save; after such a pause it is done.
 const PAUSE: Duration = Duration::from_millis(80);
