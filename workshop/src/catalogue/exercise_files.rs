@@ -30,6 +30,9 @@ const DYLIB: &str = include_str!("../../templates/exercise/dylib.rs");
 const DYLIB_MANIFEST: &str = include_str!("../../templates/exercise/dylib.toml");
 const SERVE: &str = include_str!("../../templates/exercise/serve.rs");
 
+/// The number of the form that exercises have; it changes when one of the old form cannot be judged any more.
+pub const FORMAT: i64 = 2;
+
 /// The end of every `src/lib.rs`: what the promises are judged by.
 pub const JUDGED: &str = "
 // The promises: leave these lines here.
@@ -141,6 +144,7 @@ fn package(checkout: &Checkout, shared: bool) -> Result<String, Refusal> {
     }
     Ok(placed(checkout, &workspace, MANIFEST)?
         .replace("{dependencies}", &dependencies)
+        .replace("{format}", &FORMAT.to_string())
         .replace("{tracing_subscriber}", &stated("tracing-subscriber")?.to_string())
         .replace("{interleavings}\n", if shared { "members = [\"tests\"]\n" } else { "" }))
 }

@@ -2,9 +2,14 @@
 
 use std::{env, fs, path::PathBuf};
 
+use toml::{Table, Value};
+
 use crate::{
     Refusal,
-    catalogue::ghosts::{self, Ghost},
+    catalogue::{
+        exercise_files::FORMAT,
+        ghosts::{self, Ghost},
+    },
     checkout::{Checkout, EXERCISES},
     progress::{self, Deed, Event, Summary},
 };
@@ -95,7 +100,31 @@ impl<'a> Exercise<'a> {
                 "{place}/{gone} is gone; `cargo ghosts reset {slug}` begins anew, and keeps aside what you have"
             )));
         }
+        self.of_this_clone()?;
         Ok(folder)
+    }
+
+    /// Cargo's own sentence would name a path that the clone had once.
+    fn of_this_clone(&self) -> Result<(), Refusal> {
+        // A manifest that is no TOML is named by cargo.
+        let manifest: Table = self.checkout.text(&format!("{}/Cargo.toml", self.place()))?.parse().unwrap_or_default();
+        let stated = manifest.get("package").and_then(|package| package.get("metadata")?.get("ghosts")?.get("format"));
+        // The first exercises stated no number, and depended on one package for all specifications.
+        let first = manifest.get("dev-dependencies").is_some_and(|tests| tests.get("spec").is_some());
+        let format = stated.and_then(Value::as_integer).unwrap_or(if first { 1 } else { FORMAT });
+        let (place, slug) = (self.place(), self.slug());
+        if format < FORMAT {
+            return Err(Refusal::new(format!(
+                "{place} was started in an older clone; `cargo ghosts reset {slug}` makes it anew and keeps aside what you \
+                 have, whose src/ can then be copied back"
+            )));
+        }
+        if format > FORMAT {
+            return Err(Refusal::new(format!(
+                "{place} was started in a newer clone; `git pull` brings this one up to date"
+            )));
+        }
+        Ok(())
     }
 
     /// How far its learner has come.

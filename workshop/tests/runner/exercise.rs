@@ -243,6 +243,32 @@ fn what_cannot_be_judged_is_one_clear_sentence() {
 }
 
 #[test]
+fn an_exercise_of_an_older_or_newer_clone_is_told_and_can_be_made_anew() {
+    let copy = Learner::with_a_clone("formats");
+    let manifest = "exercises/hidden-flush/Cargo.toml";
+    done(&copy.ghosts(&["start", "hidden-flush"]));
+    let now = copy.read(manifest);
+    let stated = format!("format = {}\n", exercise_files::FORMAT);
+    assert!(now.contains(&stated), "{now}");
+    let first = now
+        .replace(&format!("[package.metadata.ghosts]\n{stated}"), "")
+        .replace("lab = { path = \"../../tests/lab\" }", "spec = { path = \"../../tests\" }");
+    for (older, sentence) in [
+        (
+            first,
+            "exercises/hidden-flush was started in an older clone; `cargo ghosts reset hidden-flush` makes it anew",
+        ),
+        (now.replace(&stated, "format = 1000\n"), "exercises/hidden-flush was started in a newer clone; `git pull`"),
+    ] {
+        copy.write(manifest, &older);
+        let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
+        assert!(said.contains(sentence), "{said}");
+    }
+    done(&copy.ghosts(&["reset", "hidden-flush"]));
+    assert_eq!(copy.read(manifest), now);
+}
+
+#[test]
 fn a_manifest_that_is_nonsense_stops_cargo_in_its_own_exercise_only() {
     let copy = Learner::with_a_clone("manifest");
     for slug in ["hidden-flush", "swallowed-panic"] {
