@@ -64,7 +64,9 @@ impl<A: Clone + Send + 'static> Specification<A> {
     }
 
     /// No other specification is judged in this process meanwhile. For apps that change something process-wide, such as the
-    /// panic hook, which is the laboratory's again for the next promise.
+    /// panic hook. A hook that the app sets once, in whatever promise, is there in all that come after; one that the app
+    /// sets each time it is made takes the place of the one before. It hears each panic once, and the laboratory does too,
+    /// whether or not it goes on to the hook that it found. When the specification has been judged it is gone.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self
@@ -92,16 +94,16 @@ impl<A: Clone + Send + 'static> Specification<A> {
     pub fn judge(mut self, limits: Limits<'_>) -> Report {
         self.promises.retain(|promise| limits.only.is_none_or(|only| only == promise.key));
         let _turn = panics::take_turn(self.alone);
-        Report::new(self.ghost, prove_all(self.promises, limits))
+        Report::new(self.ghost, prove_all(self.promises, self.alone, limits))
     }
 }
 
-fn prove_all(promises: Vec<Promise>, limits: Limits<'_>) -> Vec<Judged> {
+fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Judged> {
     let mut judged: Vec<Judged> = Vec::new();
     let mut given_up = None;
     for Promise { key, sentence, proof } in promises {
         let (proof, scenes) =
-            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, limits) };
+            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, alone, limits) };
         let (outcome, observed) = match (proof, given_up) {
             (Some(Ok(())), _) => (Outcome::Kept, None),
             (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),
@@ -117,14 +119,23 @@ fn prove_all(promises: Vec<Promise>, limits: Limits<'_>) -> Vec<Judged> {
 }
 
 /// No proof if the thread did not come to an end in time. It is then left behind.
-fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits<'_>) -> (Option<Proof>, Vec<SceneRecord>) {
-    panics::own_the_hook();
+fn prove_on_a_thread(
+    key: &'static str,
+    proof: Run,
+    alone: bool,
+    limits: Limits<'_>,
+) -> (Option<Proof>, Vec<SceneRecord>) {
+    if alone {
+        panics::adopt_the_apps_hook();
+    } else {
+        panics::own_the_hook();
+    }
     let (done, ended) = mpsc::channel();
     let stage = Arc::new(OnceLock::<Stage>::new());
     let its_stage = stage.clone();
     let work = move || {
         // The caller may have given this promise up.
-        let _ = done.send(prove(proof, &its_stage));
+        let _ = done.send(prove(proof, alone, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
     match receive_within(&ended, limits.unresponsive) {
@@ -149,7 +160,7 @@ pub fn receive_within<T>(from: &Receiver<T>, limit: Duration) -> Result<T, RecvT
     told.unwrap_or(Err(RecvTimeoutError::Timeout))
 }
 
-fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
+fn prove(proof: Run, alone: bool, slot: &Arc<OnceLock<Stage>>) -> Proof {
     let lent = slot.clone();
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
@@ -159,7 +170,7 @@ fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
         .on_thread_stop(attendance::dismiss)
         .build()
         .expect("a runtime for the promise");
-    let stage = slot.get_or_init(|| Stage::open(runtime.handle()));
+    let stage = slot.get_or_init(|| Stage::open(runtime.handle(), alone));
     let attended = attendance::attend(stage.clone());
     let lab = Lab { stage: stage.clone() };
     let run = async {

@@ -114,7 +114,7 @@
 //!
 //! A panic whose place is in the source of `lab` or `spec` is the specification's own, and not counted against the app; one that
 //! is arranged elsewhere says so with [`arranged_panic`]. An app that sets the panic hook or changes something else that is
-//! the process's is judged [`alone`](Specification::alone); what panics under a hook of its own is not heard.
+//! the process's is judged [`alone`](Specification::alone): its hook and the laboratory's then both hear each panic, once.
 
 mod attendance;
 mod feed;

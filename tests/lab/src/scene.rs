@@ -22,7 +22,7 @@ use super::{
     guard::Proof,
     locked,
     logs::LogLine,
-    panics::Site,
+    panics::{self, Site},
     transcript::{Event, SceneRecord},
     wire::{Closed, Server},
 };
@@ -85,6 +85,7 @@ impl Lab {
     /// # Panics
     /// Outside the runtime of the promise.
     pub fn scene(&self, title: impl Into<String>) -> Scene {
+        self.stage.hear_the_apps_hook();
         let runtime = Handle::current();
         let began = Instant::now();
         let mut state = self.stage.state();
@@ -119,6 +120,7 @@ pub struct Scene {
 impl Scene {
     /// Serves `app` on an in-memory wire.
     pub fn serve(&self, app: Router) -> Server {
+        self.stage.hear_the_apps_hook();
         Server::new(self.clone(), app)
     }
 
@@ -242,6 +244,8 @@ struct Shared {
     state: Mutex<State>,
     own_tasks: AtomicUsize,
     patience_changed: Notify,
+    /// Whether no other specification is judged meanwhile.
+    alone: bool,
 }
 
 pub(super) type Step = Box<dyn FnOnce() -> Proof + Send>;
@@ -272,7 +276,7 @@ enum Clock {
 
 impl Stage {
     /// Opens the stage; its time begins. The runtime is the promise's own.
-    pub(super) fn open(runtime: &Handle) -> Self {
+    pub(super) fn open(runtime: &Handle, alone: bool) -> Self {
         let _clock = runtime.enter();
         let state = State {
             number: 0,
@@ -292,7 +296,15 @@ impl Stage {
             state: Mutex::new(state),
             own_tasks: AtomicUsize::new(0),
             patience_changed: Notify::new(),
+            alone,
         }))
+    }
+
+    /// The app's hook, if it has one, is heard as the laboratory's is.
+    fn hear_the_apps_hook(&self) {
+        if self.0.alone {
+            panics::adopt_the_apps_hook();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
