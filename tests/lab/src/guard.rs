@@ -18,6 +18,7 @@ use super::{
     attendance, panics,
     report::{Judged, Outcome, Report},
     scene::{Broken, Lab, Stage},
+    stillness::Holding,
     transcript::SceneRecord,
 };
 
@@ -28,7 +29,8 @@ pub type Proof = Result<(), Broken>;
 /// [scene's own](super::Scene::patience).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'a> {
-    /// How long one promise may take by the wall clock before the app is given up as spinning or blocked.
+    /// How long one promise may take by the wall clock before the app is given up as spinning or blocked. For a sixth of it
+    /// a [held clock](super::Scene::hold_the_clock) waits for the app.
     pub unresponsive: Duration,
     /// The key of the one promise to judge. The report has no line for the others, and is empty if it is the key of none.
     pub only: Option<&'a str>,
@@ -47,6 +49,16 @@ struct Promise {
     key: &'static str,
     sentence: &'static str,
     proof: Run,
+}
+
+/// On what terms the promises of one judgement are proven.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// Whether no other specification is judged meanwhile.
+    pub(super) alone: bool,
+    /// [`Limits::unresponsive`].
+    limit: Duration,
+    pub(super) holding: Holding,
 }
 
 /// The promises of one ghost, about to be held against one app.
@@ -99,11 +111,13 @@ impl<A: Clone + Send + 'static> Specification<A> {
 }
 
 fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Judged> {
+    let holding = Holding { limit: limits.unresponsive / 6, in_vain: Arc::default() };
+    let terms = Terms { alone, limit: limits.unresponsive, holding };
     let mut judged: Vec<Judged> = Vec::new();
     let mut given_up = None;
     for Promise { key, sentence, proof } in promises {
         let (proof, scenes) =
-            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, alone, limits) };
+            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, &terms) };
         let (outcome, observed) = match (proof, given_up) {
             (Some(Ok(())), _) => (Outcome::Kept, None),
             (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),
@@ -119,26 +133,21 @@ fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Jud
 }
 
 /// No proof if the thread did not come to an end in time. It is then left behind.
-fn prove_on_a_thread(
-    key: &'static str,
-    proof: Run,
-    alone: bool,
-    limits: Limits<'_>,
-) -> (Option<Proof>, Vec<SceneRecord>) {
-    if alone {
+fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Proof>, Vec<SceneRecord>) {
+    if terms.alone {
         panics::adopt_the_apps_hook();
     } else {
         panics::own_the_hook();
     }
     let (done, ended) = mpsc::channel();
     let stage = Arc::new(OnceLock::<Stage>::new());
-    let its_stage = stage.clone();
+    let (its_stage, its_terms) = (stage.clone(), terms.clone());
     let work = move || {
         // The caller may have given this promise up.
-        let _ = done.send(prove(proof, alone, &its_stage));
+        let _ = done.send(prove(proof, &its_terms, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
-    match receive_within(&ended, limits.unresponsive) {
+    match receive_within(&ended, terms.limit) {
         Ok(proof) => (Some(proof), stage.get().map(Stage::take_scenes).unwrap_or_default()),
         Err(RecvTimeoutError::Timeout) => (None, stage.get().map(Stage::take_beginnings).unwrap_or_default()),
         Err(RecvTimeoutError::Disconnected) => {
@@ -160,7 +169,7 @@ pub fn receive_within<T>(from: &Receiver<T>, limit: Duration) -> Result<T, RecvT
     told.unwrap_or(Err(RecvTimeoutError::Timeout))
 }
 
-fn prove(proof: Run, alone: bool, slot: &Arc<OnceLock<Stage>>) -> Proof {
+fn prove(proof: Run, terms: &Terms, slot: &Arc<OnceLock<Stage>>) -> Proof {
     let lent = slot.clone();
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
@@ -170,7 +179,7 @@ fn prove(proof: Run, alone: bool, slot: &Arc<OnceLock<Stage>>) -> Proof {
         .on_thread_stop(attendance::dismiss)
         .build()
         .expect("a runtime for the promise");
-    let stage = slot.get_or_init(|| Stage::open(runtime.handle(), alone));
+    let stage = slot.get_or_init(|| Stage::open(runtime.handle(), terms));
     let attended = attendance::attend(stage.clone());
     let lab = Lab { stage: stage.clone() };
     let run = async {

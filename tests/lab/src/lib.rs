@@ -103,6 +103,10 @@
 //! and judge what it did in [`Lab::afterwards`]. A request that must change threads is polled by hand with
 //! [`Scene::poll_elsewhere`].
 //!
+//! An app may call what the specification supplies from a thread of its own, a `std::thread` or a pool's, of which the clock
+//! knows nothing. Where it may, [hold the clock](Scene::hold_the_clock) from what sets the app going until the part is
+//! entered or the answer is there, and again from when the part returns until its thread [has left](Visit::left).
+//!
 //! # What the guard makes of an app that misbehaves
 //!
 //! | the app | the line in the report |
@@ -124,6 +128,7 @@ mod panics;
 mod raw;
 mod report;
 mod scene;
+mod stillness;
 mod transcript;
 pub mod wire;
 
@@ -136,6 +141,7 @@ pub use panics::arranged_panic;
 pub use raw::RawConnection;
 pub use report::{Beside, Judged, Outcome, Report, Verdicts};
 pub use scene::{Broken, Lab, Scene, control, require};
+pub use stillness::{HeldClock, Visit};
 pub use transcript::{Event, SceneRecord, escaped};
 pub use wire::{
     Answer, Closed, Connection, ConnectionWatch, End, EndedBy, Listener, Pending, Protocol, Received, Segment, Server,

@@ -19,10 +19,11 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
 use super::{
     attendance,
     feed::{self, Feed},
-    guard::Proof,
+    guard::{Proof, Terms},
     locked,
     logs::LogLine,
     panics::{self, Site},
+    stillness::{self, HeldClock, Holding},
     transcript::{Event, SceneRecord},
     wire::{Closed, Server},
 };
@@ -155,6 +156,40 @@ impl Scene {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
+    /// Holds the clock, until what is returned is dropped: time passes by `tokio::time::advance` only, also while nothing can
+    /// run. For the time in which the app may be at work on a thread of its own, a `std::thread` or a pool's, for which the
+    /// clock would not wait.
+    ///
+    /// An app that does nothing for a sixth of [`Limits::unresponsive`](super::Limits::unresponsive) by the wall clock waits
+    /// for time to pass, or for ever. The clock then goes on by itself, in this promise and those after it.
+    ///
+    /// ```
+    /// # use std::{thread, time::Duration};
+    /// # use lab::{Lab, Limits, Proof, Specification, require};
+    /// # use tokio::{sync::oneshot, time::timeout};
+    /// # async fn proof(lab: Lab, _: ()) -> Proof {
+    /// let scene = lab.scene("a thread of its own");
+    /// let held = scene.hold_the_clock();
+    /// let (tell, told) = oneshot::channel();
+    /// thread::spawn(move || tell.send("sealed"));
+    /// let in_time = timeout(Duration::from_secs(1), told).await;
+    /// require(in_time == Ok(Ok("sealed")), "the clock did not wait")?;
+    /// drop(held);
+    /// # Ok(())
+    /// # }
+    /// # let report = Specification::of("doc", ()).promise("a", "A.", proof).judge(Limits::default());
+    /// # assert!(report.all_kept(), "{report}");
+    /// ```
+    pub fn hold_the_clock(&self) -> HeldClock {
+        self.stage.0.holding.hold(&self.runtime)
+    }
+
+    /// Gives threads that nobody can wait for many turns to do what they have left to do. Time does not pass meanwhile. It
+    /// is no proof that they are done: what is judged afterwards must not be held against an app that is merely slow.
+    pub async fn let_threads_run(&self) {
+        stillness::let_threads_run(&self.runtime).await;
+    }
+
     /// How long this scene may last, in virtual time, before the guard calls it an endless wait. 60 s unless said.
     pub fn patience(&self, patience: Duration) {
         let mut state = self.stage.state();
@@ -246,6 +281,7 @@ struct Shared {
     patience_changed: Notify,
     /// Whether no other specification is judged meanwhile.
     alone: bool,
+    holding: Holding,
 }
 
 pub(super) type Step = Box<dyn FnOnce() -> Proof + Send>;
@@ -276,7 +312,7 @@ enum Clock {
 
 impl Stage {
     /// Opens the stage; its time begins. The runtime is the promise's own.
-    pub(super) fn open(runtime: &Handle, alone: bool) -> Self {
+    pub(super) fn open(runtime: &Handle, terms: &Terms) -> Self {
         let _clock = runtime.enter();
         let state = State {
             number: 0,
@@ -296,7 +332,8 @@ impl Stage {
             state: Mutex::new(state),
             own_tasks: AtomicUsize::new(0),
             patience_changed: Notify::new(),
-            alone,
+            alone: terms.alone,
+            holding: terms.holding.clone(),
         }))
     }
 

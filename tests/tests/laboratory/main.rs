@@ -6,6 +6,7 @@ mod hook;
 mod logs;
 mod misbehaving;
 mod reports;
+mod stillness;
 mod tasks;
 mod threads;
 mod time;
