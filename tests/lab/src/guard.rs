@@ -124,7 +124,9 @@ fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Jud
             (None, Some(earlier)) => (Outcome::NotJudged, Some(format!("the app was given up at `{earlier}`"))),
             (None, None) => {
                 given_up = Some(key);
-                (Outcome::Broken, Some("the app did not yield: it spins, or it blocks its thread".to_owned()))
+                let spins = Broken::because("the app did not yield: it spins, or it blocks its thread");
+                let scene = scenes.last().map(|scene| scene.title.as_str());
+                (Outcome::Broken, Some(spins.seen_in(scene).to_string()))
             }
         };
         judged.push(Judged { key: key.to_owned(), promise: sentence.to_owned(), outcome, observed, scenes });
@@ -187,13 +189,11 @@ fn prove(proof: Run, terms: &Terms, slot: &Arc<OnceLock<Stage>>) -> Proof {
         tokio::select! {
             biased;
             proof = proof => proof,
-            patience = stage.impatience() => Err(Broken::because(format!(
-                "still waiting after {} of virtual time",
-                spelled(patience)
-            ))),
+            (patience, waits) = stage.impatience() => Err(Broken::because(still_waiting(patience, &waits))),
         }
     };
     let proof = unless_panicked(stage, || runtime.block_on(run));
+    let proof = proof.map_err(|broken| broken.seen_in(stage.title().as_deref()));
     stage.close();
     let dropped = unless_panicked(stage, || {
         drop(runtime);
@@ -202,10 +202,15 @@ fn prove(proof: Run, terms: &Terms, slot: &Arc<OnceLock<Stage>>) -> Proof {
     let afterwards = stage.take_afterwards().into_iter().try_for_each(|step| unless_panicked(stage, step));
     drop(attended);
     let verdict = proof.and(dropped).and(afterwards);
-    let Some(place) = stage.panic_site() else { return verdict };
+    let verdict = match (verdict, stage.take_breach()) {
+        (verdict, None) => verdict,
+        (Ok(()), Some(breach)) => Err(breach),
+        (Err(broken), Some(breach)) => Err(Broken::because(format!("{broken}; {breach}"))),
+    };
+    let Some((place, scene)) = stage.panic_site() else { return verdict };
     let panicked = format!("the app panicked at {place}");
     Err(match verdict {
-        Ok(()) => Broken::because(panicked),
+        Ok(()) => Broken::because(panicked).seen_in(scene.as_deref()),
         Err(broken) if broken.to_string().contains(&panicked) => broken,
         // Seldom a coincidence.
         Err(broken) => Broken::because(format!("{broken}; {panicked}")),
@@ -217,7 +222,9 @@ fn unless_panicked(stage: &Stage, work: impl FnOnce() -> Proof) -> Proof {
         // The app chose it, and it may panic when it is dropped.
         mem::forget(payload);
         let told = match (stage.panic_site(), stage.arranged_site()) {
-            (Some(place), _) => format!("the app panicked at {place}"),
+            (Some((place, scene)), _) => {
+                return Err(Broken::because(format!("the app panicked at {place}")).seen_in(scene.as_deref()));
+            }
             (None, Some(place)) => {
                 format!("a panic of the specification's own came through to the guard, from {place}")
             }
@@ -225,6 +232,13 @@ fn unless_panicked(stage: &Stage, work: impl FnOnce() -> Proof) -> Proof {
         };
         Err(Broken::because(told))
     })
+}
+
+/// A wait without an end, and whose it is.
+fn still_waiting(patience: Duration, waits: &[String]) -> String {
+    let waiting =
+        format!("still waiting after {} of virtual time, which only tokio's timers follow", spelled(patience));
+    if waits.is_empty() { waiting } else { format!("{waiting}: {}", waits.join(", ")) }
 }
 
 fn spelled(time: Duration) -> String {

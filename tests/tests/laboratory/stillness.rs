@@ -107,7 +107,9 @@ async fn in_time_and_too_late(lab: Lab, callers: Vec<(&'static str, Caller)>) ->
 
         let held = scene.hold_the_clock();
         let asked = client.begin(get("/"));
+        let waits = scene.waits("scene", "the seal to be entered");
         let visit = visits.recv().await;
+        drop(waits);
         control(visit.is_some(), "the seal was not entered")?;
         advance(Duration::from_millis(999)).await;
         let _ = open.send(());
@@ -180,7 +182,7 @@ fn a_held_clock_goes_on_when_the_app_waits_for_time_to_pass() {
         told
     }
     let report = judged(&[("nobody", never), ("nobody again", never)], Duration::from_secs(6));
-    assert!(observed(&report).starts_with("still waiting after 60 s of virtual time"), "{report}");
+    insta::assert_snapshot!(observed(&report), @"in nobody: still waiting after 60 s of virtual time, which only tokio's timers follow: scene for the seal to be entered");
 }
 
 #[test]
