@@ -34,9 +34,9 @@ impl Leaving {
 impl fmt::Display for Leaving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = match self.instant {
-            Instant::During => "while",
+            Instant::During => "in the midst of",
             Instant::AtRest => "at rest after",
         };
-        write!(f, "the client leaves {when} step {}, \"{}\"", self.step + 1, self.what)
+        write!(f, "the client leaves {when} step {}: {}", self.step + 1, self.what)
     }
 }
