@@ -15,7 +15,7 @@ use std::{
 use tokio::runtime;
 
 use super::{
-    attendance, panics,
+    attendance, child, panics,
     report::{Judged, Outcome, Report},
     scene::{Broken, Lab, Stage},
     stillness::Holding,
@@ -98,8 +98,9 @@ impl<A: Clone + Send + 'static> Specification<A> {
 
     /// Holds the app against each promise, on a thread and a runtime of its own. Blocks the caller, also one inside a runtime.
     ///
-    /// An app that spins or blocks its thread is given up with that thread, which stays behind; the promises after it are not
-    /// judged.
+    /// An app that spins or blocks its thread is given up with that thread, which stays behind. Where the judgement is the
+    /// first of a child that [`in_child`](super::in_child) has started, the promises after it are judged in a further process,
+    /// which is ended, and those after a second spin are not judged. Elsewhere those after the first are not.
     ///
     /// # Panics
     /// If the system gives no thread.
@@ -115,7 +116,16 @@ fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Jud
     let terms = Terms { alone, limit: limits.unresponsive, holding };
     let mut judged: Vec<Judged> = Vec::new();
     let mut given_up = None;
+    // In a process that is there for the rest: the promises up to this one were judged elsewhere.
+    let after = child::judges_after();
+    let mut skipped = after.clone();
     for Promise { key, sentence, proof } in promises {
+        if let Some(last) = &skipped {
+            let done = last == key;
+            judged.push(Judged::not_judged(key, sentence, "it was judged elsewhere".to_owned()));
+            skipped = skipped.filter(|_| !done);
+            continue;
+        }
         let (proof, scenes) =
             if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, &terms) };
         let (outcome, observed) = match (proof, given_up) {
@@ -130,6 +140,17 @@ fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Jud
             }
         };
         judged.push(Judged { key: key.to_owned(), promise: sentence.to_owned(), outcome, observed, scenes });
+        if given_up == Some(key)
+            && let Some(mut rest) = child::judge_the_rest(key)
+            // Of the same specification.
+            && rest.iter().zip(&judged).all(|(there, here)| there.key == here.key)
+        {
+            judged.extend(rest.drain(judged.len().min(rest.len())..));
+            break;
+        }
+    }
+    if after.is_some() {
+        child::hand_over(&judged);
     }
     judged
 }
@@ -149,7 +170,18 @@ fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Pr
         let _ = done.send(prove(proof, &its_terms, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
-    match receive_within(&ended, terms.limit) {
+    let mut parts = 0;
+    let so_far = || {
+        parts += 1;
+        // A sixth of the limit, 5 s as a rule.
+        if parts == PARTS / 6 {
+            child::tell(&format!(
+                "`{key}`: the app does not yield so far; it is given up after {}",
+                spelled(terms.limit)
+            ));
+        }
+    };
+    match receive_in_parts(&ended, terms.limit, so_far) {
         Ok(proof) => (Some(proof), stage.get().map(Stage::take_scenes).unwrap_or_default()),
         Err(RecvTimeoutError::Timeout) => (None, stage.get().map(Stage::take_beginnings).unwrap_or_default()),
         Err(RecvTimeoutError::Disconnected) => {
@@ -159,16 +191,32 @@ fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Pr
     }
 }
 
+/// How many parts a wait by the wall clock has.
+const PARTS: u32 = 100;
+
+/// Waits for a message as [`receive_within`], and does something between two parts.
+pub(super) fn receive_in_parts<T>(
+    from: &Receiver<T>,
+    limit: Duration,
+    mut between: impl FnMut(),
+) -> Result<T, RecvTimeoutError> {
+    for _ in 0..PARTS {
+        let part = from.recv_timeout(limit / PARTS);
+        if !matches!(part, Err(RecvTimeoutError::Timeout)) {
+            return part;
+        }
+        between();
+    }
+    Err(RecvTimeoutError::Timeout)
+}
+
 /// Waits for a message, for `limit` in all, in parts: a process that is stopped meanwhile (Ctrl-Z, a laptop that sleeps) loses
 /// one of them, and not its whole time.
 ///
 /// # Errors
 /// If none came in time, or none can come any more.
 pub fn receive_within<T>(from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
-    const PARTS: u32 = 100;
-    let mut parts = (0..PARTS).map(|_| from.recv_timeout(limit / PARTS));
-    let told = parts.find(|part| !matches!(part, Err(RecvTimeoutError::Timeout)));
-    told.unwrap_or(Err(RecvTimeoutError::Timeout))
+    receive_in_parts(from, limit, || ())
 }
 
 fn prove(proof: Run, terms: &Terms, slot: &Arc<OnceLock<Stage>>) -> Proof {

@@ -126,7 +126,7 @@
 //! |---|---|
 //! | panics, wherever, caught or not | *the app panicked at src/lib.rs:7* |
 //! | waits for ever | *still waiting after 60 s of virtual time*, with who waits and for what ([`Scene::patience`]) |
-//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock |
+//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock; a sixth of it and a child tells |
 //! | exits, aborts, overflows its stack | the process ends: judge it with [`in_child`] |
 //!
 //! Each line begins with the scene in which it was seen: *in HTTP/2: the app panicked at src/lib.rs:7*. Time is virtual, and an
@@ -158,7 +158,7 @@ pub mod wire;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use arrival::{Arrival, Course};
-pub use child::{Ended, child_of, in_child, in_child_within, in_exercise};
+pub use child::{Ended, child_of, child_of_telling, in_child, in_child_within, in_exercise};
 pub use feed::{Feed, SourceError};
 pub use ghost::Ghost;
 pub use guard::{Limits, Proof, Specification, receive_within};
