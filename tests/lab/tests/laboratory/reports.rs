@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request, middleware, routing};
-use lab::{Lab, Limits, Outcome, Proof, Protocol, Report, Specification, escaped, require};
+use axum::{Router, extract::Request, http::HeaderValue, middleware, routing};
+use lab::{Asked, Lab, Limits, Outcome, Proof, Protocol, Report, Specification, escaped, require};
 use tokio::time::sleep;
 
-use crate::{get, judged, misbehaving, transcript};
+use crate::{get, judged, misbehaving, observed, transcript};
 
 /// Tasks, timers, logs, two clients, both protocols, a panic, a client that leaves: whatever could differ from run to run.
 async fn wild_in_both(lab: Lab, answer: &'static str) -> Proof {
@@ -62,13 +62,10 @@ async fn wild(lab: Lab, protocol: Protocol, answer: &'static str) -> Proof {
 
 fn report() -> Report {
     Specification::of("a-wild-one", "two\n")
-        .promise("is-kept", "A wild scene in which everything goes well is kept.", |lab, _| {
+        .promise(Asked::new("is-kept", "A wild scene in which everything goes well is kept."), |lab, _| {
             wild_in_both(lab, "one\ntwo\n")
         })
-        .promise(
-            "is-broken",
-            "A promise may be told in a sentence that is longer than a line of a narrow terminal, and is then wrapped.",
-            wild_in_both,
+        .promise(Asked::new("is-broken", "A promise may be told in a sentence that is longer than a line of a narrow terminal, and is then wrapped."), wild_in_both,
         )
         .judge(Limits::default())
 }
@@ -90,11 +87,11 @@ fn the_verdicts_leave_the_transcripts_out() {
 fn beside_a_broken_report_a_kept_one_shows_the_same_scenes() {
     let report = |answer: &'static str| {
         Specification::of("a-wild-one", answer)
-            .promise("other", "A promise that both keep has no transcript.", async |lab: Lab, _| {
+            .promise(Asked::new("other", "A promise that both keep has no transcript."), async |lab: Lab, _| {
                 lab.scene("not shown").note("ghost", "sleeps");
                 Ok(())
             })
-            .promise("wild", "A wild scene goes well.", wild_in_both)
+            .promise(Asked::new("wild", "A wild scene goes well."), wild_in_both)
             .judge(Limits::default())
     };
     let (kept, broken) = (report("one\ntwo\n"), report("two\n"));
@@ -106,7 +103,7 @@ fn beside_a_broken_report_a_kept_one_shows_the_same_scenes() {
 fn a_thousand_reports_are_one() {
     let report = || {
         Specification::of("a-wild-one", "two\n")
-            .promise("is-broken", "It is broken.", |lab, answer| wild(lab, Protocol::Http2, answer))
+            .promise(Asked::new("is-broken", "It is broken."), |lab, answer| wild(lab, Protocol::Http2, answer))
             .judge(Limits::default())
     };
     // Two threads, so that each half meets the other's load.
@@ -185,6 +182,24 @@ fn ids_that_the_app_chose_are_numbered_as_they_were_seen() {
 }
 
 #[test]
+fn an_id_that_the_client_sent_keeps_its_value() {
+    let report = judged(async |lab, ()| {
+        let scene = lab.scene("ids");
+        let echo = async || ([("x-request-id", "made-by-app")], "boo");
+        let client = scene.serve(Router::new().route("/", routing::get(echo))).connect("client", Protocol::Http1).await;
+        for id in ["of-the-client", "made-by-app"] {
+            let mut request = get("/");
+            request.headers_mut().insert("x-request-id", HeaderValue::from_static(id));
+            client.send(request).await?.read().await;
+            scene.note("client", format!("calls it {}", scene.id(id)));
+        }
+        require(false, format!("{} and {}", scene.id("of-the-client"), scene.id("made-by-app")))
+    });
+    assert_eq!(observed(&report), "in ids: of-the-client and id 1");
+    insta::assert_snapshot!(transcript(&report));
+}
+
+#[test]
 fn counts_agree_with_the_promises() {
     let report = report();
     assert_eq!((report.kept(), report.all_kept()), (1, false));
@@ -204,7 +219,7 @@ fn quoted_bytes_are_cut_between_characters() {
 fn a_promise_costs_little() {
     // Not a verdict: hundreds of promises must fit into seconds, on the slowest machine.
     let many = (0..400).fold(Specification::of("many", ()), |many, _| {
-        many.promise("cheap", "It costs little.", async |lab: Lab, ()| {
+        many.promise(Asked::new("cheap", "It costs little."), async |lab: Lab, ()| {
             let client =
                 lab.scene("one request").serve(misbehaving::healthy()).connect("client", Protocol::Http2).await;
             require(client.send(get("/")).await?.read().await.text() == "boo", "it did not answer")
