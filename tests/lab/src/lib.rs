@@ -143,6 +143,7 @@ mod child;
 mod feed;
 mod ghost;
 mod guard;
+pub mod hammer;
 pub mod hostile;
 mod leaving;
 mod logs;

@@ -21,8 +21,13 @@ use tower::{
 
 use lab::{
     Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Specification, control,
+    hammer::{Force, Hammered},
     require,
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// A connection to the database: `stock {item}` fetches the first rows of an item and `more` the next, until there are none.
 pub type Dialled = BoxService<String, Vec<String>, BoxError>;
@@ -99,6 +104,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Two places, a wait of two seconds, and a database in memory that says on stderr what it is asked: a page of rows takes it
