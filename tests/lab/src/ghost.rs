@@ -3,7 +3,7 @@
 use axum::Router;
 
 use crate::{
-    Limits, Report,
+    Asked, Limits, Report,
     hammer::{Force, Hammered},
 };
 
@@ -15,6 +15,9 @@ pub trait Ghost {
     type App: Copy + Send + Sync + 'static;
     /// The believable surroundings in which the app is served.
     type StandIns;
+    /// Every status, order, header, unit and limit that is demanded beside the promises' own sentences: *What is asked* on
+    /// the exercise's page.
+    const ASKED: &'static [Asked] = &[];
 
     /// Holds the app against every promise.
     fn judge(app: Self::App, limits: Limits<'_>) -> Report;

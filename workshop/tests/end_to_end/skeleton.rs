@@ -2,21 +2,35 @@
 
 use std::{fs, process::Command};
 
-use ghosts::skeleton;
+use ghosts::{checkout::Checkout, make::skeleton};
 
 use crate::copy;
 
 #[test]
 fn a_new_ghost_compiles_and_passes() {
     let copy = copy::of_the_workspace("skeleton");
-    skeleton::run(&copy, "silver-lining", true).expect("a skeleton");
-    let library = copy.join("tests/src/lib.rs");
-    let text = fs::read_to_string(&library).expect("the specifications");
-    fs::write(&library, format!("{text}pub mod silver_lining;\n")).expect("a copy of our own");
+    skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect("a skeleton");
+    let list = copy.join("workshop/src/catalogue/ghosts.rs");
+    let text = fs::read_to_string(&list).expect("the list of the ghosts");
+    let line = "Ghost::of::<silver_lining_spec::Spec>(silver_lining::app, silver_lining_fixed::app, silver_lining::near_misses::ALL),";
+    let text = text.replace("    vec![\n", &format!("    vec![\n        {line}\n"));
+    fs::write(&list, text).expect("a copy of our own");
     for arguments in [
-        &["test", "-p", "silver-lining", "-p", "silver-lining-fixed"] as &[&str],
-        &["clippy", "-p", "silver-lining", "-p", "silver-lining-fixed", "--all-targets", "--", "-D", "warnings"],
-        &["fmt", "--check", "-p", "silver-lining", "-p", "silver-lining-fixed"],
+        &["test", "-p", "silver-lining", "-p", "silver-lining-fixed", "-p", "silver-lining-spec"] as &[&str],
+        &[
+            "clippy",
+            "-p",
+            "silver-lining",
+            "-p",
+            "silver-lining-fixed",
+            "-p",
+            "silver-lining-spec",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &["fmt", "--check", "-p", "silver-lining", "-p", "silver-lining-fixed", "-p", "silver-lining-spec"],
     ] {
         let output = Command::new(env!("CARGO"))
             .args(arguments)
@@ -28,7 +42,7 @@ fn a_new_ghost_compiles_and_passes() {
             .expect("cargo starts");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let again = skeleton::run(&copy, "silver-lining", true).expect_err("it is there");
+    let again = skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect_err("it is there");
     assert!(again.to_string().starts_with("book/src/silver-lining.md is there already"), "{again}");
     fs::remove_dir_all(&copy).expect("a copy of our own");
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use ghosts::{ghosts::ALL, root};
+use ghosts::{catalogue::ghosts::ALL, checkout::Checkout};
 
 use crate::learner::Learner;
 
@@ -12,7 +12,7 @@ const TESTED: &str = "normal,build,dev";
 
 /// Each library from outside with its features, as cargo would build it to test the given packages.
 fn libraries(packages: &[&str]) -> BTreeSet<String> {
-    libraries_in(&root(), TESTED, &[&["--locked"], packages].concat())
+    libraries_in(Checkout::here().root(), TESTED, &[&["--locked"], packages].concat())
 }
 
 fn libraries_in(folder: &Path, edges: &str, arguments: &[&str]) -> BTreeSet<String> {
@@ -33,9 +33,9 @@ fn libraries_in(folder: &Path, edges: &str, arguments: &[&str]) -> BTreeSet<Stri
 fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
     for ghost in ALL.iter() {
-        for package in [ghost.slug.to_owned(), format!("{}-fixed", ghost.slug)] {
+        for package in [ghost.slug.to_owned(), format!("{}-fixed", ghost.slug), format!("{}-spec", ghost.slug)] {
             let other: Vec<String> = libraries(&["--package", &package]).difference(&all).cloned().collect();
-            assert_eq!(other, [""; 0], "{package}: let `spec` turn on what is missing (tests/Cargo.toml)");
+            assert_eq!(other, [""; 0], "{package}: let `features` turn on what is missing (tests/features/Cargo.toml)");
         }
     }
 }
@@ -43,7 +43,7 @@ fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
 #[test]
 fn the_runner_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
-    let run = libraries_in(&root(), "normal,build", &["--locked", "--package", "ghosts"]);
+    let run = libraries_in(Checkout::here().root(), "normal,build", &["--locked", "--package", "ghosts"]);
     let other: Vec<String> = run.difference(&all).cloned().collect();
     assert_eq!(
         other, [""; 0],
@@ -62,7 +62,11 @@ fn an_exercise_is_built_from_the_same_libraries_as_the_workspace() {
         for packages in [&["--offline", "--workspace"] as &[&str], &["--offline"]] {
             let other = libraries_in(&exercise, TESTED, packages);
             let other: Vec<String> = other.difference(&all).cloned().collect();
-            assert_eq!(other, [""; 0], "{}: let `spec` turn on what is missing (tests/Cargo.toml)", ghost.slug);
+            assert_eq!(
+                other, [""; 0],
+                "{}: let `features` turn on what is missing (tests/features/Cargo.toml)",
+                ghost.slug
+            );
         }
     }
 }
