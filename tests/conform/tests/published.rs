@@ -203,7 +203,7 @@ fn a_touched_header_excuses_nothing_else() {
     let report = conform::check(two(), &one);
     assert_eq!(report.findings(), ["response-head-kept"]);
     let observed = report.clause("response-head-kept").and_then(|judged| judged.observed.clone());
-    assert_eq!(observed.as_deref(), Some("response header x-runtime was added"));
+    assert_eq!(observed.as_deref(), Some("in an answer 200: response header x-runtime was added"));
     let report = conform::check(two(), &one.touches("response header x-runtime"));
     assert!(report.conforms(), "{report}");
     assert!(report.stale().is_empty(), "{report}");
