@@ -659,7 +659,7 @@ impl Stage {
         names.iter().for_each(|name| self.open_gate(name));
         for request in requests {
             let whole = request.await.is_ok_and(|whole| whole);
-            require(whole, format!("afterwards a request does not get its rows"))?;
+            require(whole, "afterwards a request does not get its rows")?;
         }
         Ok(())
     }
