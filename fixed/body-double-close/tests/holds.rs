@@ -2,8 +2,14 @@
 
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
+use std::time::Duration;
+
 use axum::Router;
-use body_double_close_spec::check;
+use body_double_close_spec::{Spec, check};
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
 use model::{body_double_close as model_of, sync};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -63,4 +69,19 @@ type App = fn(usize, Router, UnboundedSender<(usize, u64, String)>) -> Router;
 fn right(app: App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: <Spec as Ghost>::App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(body_double_close_fixed::app);
+    stands(guard_in_the_body::app);
+    stands(once::app);
+    stands(owned_permit::app);
+    stands(swap::app);
 }

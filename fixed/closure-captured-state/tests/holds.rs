@@ -1,8 +1,14 @@
 //! The ghost is laid to rest: each request has a context of its own.
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
+use std::time::Duration;
+
 use axum::Router;
-use closure_captured_state_spec::{Entry, check};
+use closure_captured_state_spec::{Entry, Spec, check};
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
 use model::{closure_captured_state as model_of, sync};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -58,4 +64,19 @@ fn a_service_whose_future_keeps_it_all_is_right() {
 fn right(app: fn(Router, UnboundedSender<Entry>) -> Router) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: <Spec as Ghost>::App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(closure_captured_state_fixed::app);
+    stands(guarded_map::app);
+    stands(local_in_the_service::app);
+    stands(own_header::app);
+    stands(task_local::app);
 }

@@ -3,8 +3,13 @@
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 #![expect(clippy::duplicate_mod, reason = "the core of a fix is compiled for std and for the model")]
 
-use ignored_deadline_spec::check;
-use lab::Report;
+use std::time::Duration;
+
+use ignored_deadline_spec::{Spec, check};
+use lab::{
+    Ghost, Report,
+    hammer::{Force, Hammered},
+};
 use model::{ignored_deadline as model_of, sync};
 
 #[path = "also_right/abort_on_drop.rs"]
@@ -73,4 +78,21 @@ fn a_thread_of_its_own_may_seal() {
 
 fn all_kept(report: &Report) {
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: <Spec as Ghost>::App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(ignored_deadline_fixed::app);
+    stands(abort_on_drop::app);
+    stands(cancellation_token::app);
+    stands(join_set::app);
+    stands(no_task::app);
+    stands(one_lock::app);
+    stands(own_thread::app);
 }

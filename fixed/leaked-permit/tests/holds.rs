@@ -9,7 +9,11 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
-use leaked_permit_spec::{Connect, check};
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
+use leaked_permit_spec::{Connect, Spec, check};
 use model::{leaked_permit as model_of, sync};
 use tokio::time::sleep;
 use tower::{
@@ -94,4 +98,19 @@ type App = fn(usize, Duration, Connect) -> Router;
 fn right(app: App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: <Spec as Ghost>::App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(leaked_permit_fixed::app);
+    stands(channel_of_connections::app);
+    stands(deadpool::app);
+    stands(owned_permit::app);
+    stands(owner_in_the_channel::app);
 }

@@ -35,9 +35,15 @@ use tokio::{
 use tower::ServiceExt;
 
 use lab::{
-    Asked, Broken, Feed, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
+    Asked, Broken, Feed, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control,
+    hammer::{Force, Hammered},
+    locked, require,
     wire::{Connection, Pending, Server},
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// Makes the app under test from the number of its slots, its handlers and its audit.
 pub type App = Arc<dyn Fn(usize, Router, UnboundedSender<Line>) -> Router + Send + Sync>;
@@ -103,6 +109,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Three slots, an audit that is printed, and three handlers for POST: `/uploads` reads the upload, `/slow` reads it and

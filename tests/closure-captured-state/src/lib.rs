@@ -23,9 +23,15 @@ use tokio::{
 use tower::ServiceExt;
 
 use lab::{
-    Asked, Broken, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
+    Asked, Broken, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control,
+    hammer::{Force, Hammered},
+    locked, require,
     wire::{Answer, Connection, Pending, Server},
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// Makes the app under test from its warehouse and its access log.
 pub type App = Arc<dyn Fn(Router, UnboundedSender<Entry>) -> Router + Send + Sync>;
@@ -106,6 +112,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// A warehouse that takes a second and a half for each list, and an access log that is printed. Call it inside a runtime.

@@ -29,8 +29,14 @@ use tower::ServiceExt;
 
 use lab::{
     Asked, Broken, Connection, End, Ghost, HeldClock, Lab, Limits, Proof, Protocol, Report, Scene, Specification,
-    Visit, control, locked, require,
+    Visit, control,
+    hammer::{Force, Hammered},
+    locked, require,
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// Seals a receipt: work for the CPU, done off the threads that serve requests.
 pub type Seal = Arc<dyn Fn(&str) -> String + Send + Sync>;
@@ -113,6 +119,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// A bank, a seal, a ledger and a limit to try the app with on a real socket: the bank takes three seconds for the order

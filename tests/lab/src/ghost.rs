@@ -2,7 +2,10 @@
 
 use axum::Router;
 
-use crate::{Asked, Limits, Report};
+use crate::{
+    Asked, Limits, Report,
+    hammer::{Force, Hammered},
+};
 
 /// One ghost, as its specification knows it.
 pub trait Ghost {
@@ -18,6 +21,11 @@ pub trait Ghost {
 
     /// Holds the app against every promise.
     fn judge(app: Self::App, limits: Limits<'_>) -> Report;
+
+    /// Tries the app's races on real threads, where the ghost has any that no promise judges. It can reject, and never accept.
+    fn hammer(_: Self::App, _: Force) -> Hammered {
+        Hammered::NotTried { why: "the specification judges all that this ghost is about".to_owned() }
+    }
 
     /// The surroundings. Called inside a runtime.
     fn stand_ins() -> Self::StandIns;

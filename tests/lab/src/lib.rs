@@ -144,6 +144,7 @@ mod child;
 mod feed;
 mod ghost;
 mod guard;
+pub mod hammer;
 pub mod hostile;
 mod leaving;
 mod logs;

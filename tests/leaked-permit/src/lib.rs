@@ -21,8 +21,14 @@ use tower::{
 
 use lab::{
     Asked, Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Specification,
-    control, require,
+    control,
+    hammer::{Force, Hammered},
+    require,
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// A connection to the database: `stock {item}` fetches the first rows of an item and `more` the next, until there are none.
 pub type Dialled = BoxService<String, Vec<String>, BoxError>;
@@ -92,6 +98,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Two places, a wait of two seconds, and a database in memory that says on stderr what it is asked: a page of rows takes it
@@ -649,7 +659,7 @@ impl Stage {
         names.iter().for_each(|name| self.open_gate(name));
         for request in requests {
             let whole = request.await.is_ok_and(|whole| whole);
-            require(whole, format!("afterwards a request does not get its rows"))?;
+            require(whole, "afterwards a request does not get its rows")?;
         }
         Ok(())
     }
