@@ -1,0 +1,240 @@
+//! The field, measured: published layers, and those of this book, held against the conformance suite.
+
+mod ours;
+mod page;
+mod rows;
+mod verdicts;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use conform::Outcome;
+use matrix::{Judged, Rows};
+use serde::{Deserialize, Serialize};
+
+use crate::{Refusal, generated, print, print_json, wrapped};
+
+/// The command that judges the layers of other crates anew.
+pub const FIELD_COMMAND: &str = "cargo ghosts conform --field";
+/// What that command keeps.
+pub const FIELD: &str = "book/src/generated/conform/field.json";
+/// The page of the book that is made from all rows.
+pub const PAGE: &str = "book/src/generated/conform/matrix.md";
+
+const FIELD_MANIFEST: &str = "tests/conform/field/Cargo.toml";
+/// What judges, and what is judged: the rows of the field are those of these files, or are to be judged anew.
+const SUITE: &[&str] = &["tests/conform/src", "tests/conform/matrix/src", "tests/lab/src"];
+const FIELD_SOURCES: &[&str] = &["tests/conform/field/src", "tests/conform/field/Cargo.lock"];
+
+/// The rows of the field, with what they were made from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Field {
+    schema: u32,
+    /// The digest of the suite that judged them.
+    suite: String,
+    /// The digest of their own sources and lock file.
+    field: String,
+    rows: Vec<Judged>,
+}
+
+/// Judges layers and tells what came of it: those of this workspace, or with `field` those of other crates, which are kept.
+/// `part` is a part of the names of the rows to judge.
+///
+/// # Errors
+/// If the rows cannot be judged, or the field's cannot be built or kept.
+pub fn run(root: &Path, part: Option<&str>, field: bool, json: bool) -> Result<bool, Refusal> {
+    let rows = if field { judge_field(root, part)? } else { judge_workspace(root, part)? };
+    if rows.is_empty() {
+        let part = part.unwrap_or_default();
+        return Err(Refusal::new(format!("no row is called anything with \"{part}\" in it")));
+    }
+    let mut wrong = wrong(root, &rows)?;
+    if part.is_none() {
+        let other = if field { workspace(root)?.to_vec() } else { kept(root)?.rows };
+        wrong.extend(verdicts::idle(root, &[rows.as_slice(), &other].concat())?);
+    }
+    if json {
+        print_json(&Rows { schema: 1, rows })?;
+    } else {
+        print(&told(&rows, &wrong))?;
+    }
+    Ok(wrong.is_empty())
+}
+
+/// The rows of this workspace, judged once in this process.
+fn workspace(root: &Path) -> Result<&'static [Judged], Refusal> {
+    static JUDGED: OnceLock<Result<Vec<Judged>, Refusal>> = OnceLock::new();
+    match JUDGED.get_or_init(|| judge_workspace(root, None)) {
+        Ok(rows) => Ok(rows),
+        Err(refusal) => Err(refusal.clone()),
+    }
+}
+
+fn judge_workspace(root: &Path, part: Option<&str>) -> Result<Vec<Judged>, Refusal> {
+    let lock = read(root, "Cargo.lock")?;
+    let all = [rows::all(), ours::all()].into_iter().flatten().collect();
+    Ok(matrix::judge_all(all, part, &lock).map_err(Refusal::new)?.rows)
+}
+
+/// Builds and runs the field's own workspace; keeps the rows where all of them were judged.
+fn judge_field(root: &Path, part: Option<&str>) -> Result<Vec<Judged>, Refusal> {
+    let cannot = |why: &str| Refusal::new(format!("cannot judge the field: {why}"));
+    // Its target directory is the root's: whoever has built the ghosts keeps one folder and not two.
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| root.join("target").into_os_string());
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--quiet", "--locked", "--manifest-path", FIELD_MANIFEST, "--"]).args(part);
+    cargo.current_dir(root).env("CARGO_TARGET_DIR", target).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let ran = cargo.output().map_err(|error| cannot(&error.to_string()))?;
+    if !ran.status.success() {
+        return Err(cannot("its program did not end well"));
+    }
+    let rows: Rows = serde_json::from_slice(&ran.stdout).map_err(|error| cannot(&error.to_string()))?;
+    if part.is_none() {
+        let (suite, field) = (digest(root, SUITE)?, digest(root, FIELD_SOURCES)?);
+        let field = Field { schema: 1, suite, field, rows: rows.rows.clone() };
+        let text = serde_json::to_string_pretty(&field).map_err(|error| cannot(&error.to_string()))?;
+        generated::write(&root.join(FIELD), &format!("{text}\n")).map_err(|error| cannot(&error.to_string()))?;
+    }
+    Ok(rows.rows)
+}
+
+fn kept(root: &Path) -> Result<Field, Refusal> {
+    let text = read(root, FIELD)?;
+    serde_json::from_str(&text).map_err(|error| Refusal::new(format!("{FIELD}: {error}: run `{FIELD_COMMAND}`")))
+}
+
+/// The generated files of the matrix, by name.
+pub(crate) fn files(root: &Path) -> Result<BTreeMap<String, String>, Refusal> {
+    let (workspace, field) = (workspace(root)?, kept(root)?.rows);
+    let page = page::page(root, workspace, &field)?;
+    Ok(BTreeMap::from([(PAGE.to_owned(), page), (FIELD.to_owned(), read(root, FIELD)?)]))
+}
+
+/// What is not as it should be with the matrix, a sentence each: rows that were judged by another suite or from another lock
+/// file, and verdicts that are missing or idle.
+///
+/// # Errors
+/// If a source cannot be read.
+pub fn stale(root: &Path) -> Result<Vec<String>, Refusal> {
+    let field = kept(root)?;
+    let mut stale = Vec::new();
+    if field.suite != digest(root, SUITE)? {
+        stale.push(format!("{FIELD} was judged by another state of the suite: run `{FIELD_COMMAND}`"));
+    }
+    if field.field != digest(root, FIELD_SOURCES)? {
+        stale.push(format!("{FIELD} was judged with other rows or another lock file: run `{FIELD_COMMAND}`"));
+    }
+    let rows = [workspace(root)?, &field.rows].concat();
+    stale.extend(wrong(root, &rows)?);
+    stale.extend(verdicts::idle(root, &rows)?);
+    Ok(stale)
+}
+
+/// What is not as it should be with these rows, a sentence each.
+fn wrong(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
+    let mut wrong = verdicts::missing(root, rows)?;
+    for row in rows {
+        let title = title(row);
+        wrong.extend(row.faults.iter().map(|fault| format!("{title}: {fault}")));
+        for cell in &row.cells {
+            match cell.outcome {
+                Outcome::Stale => wrong.push(format!("{title}: declares {} as changed, and it is kept", cell.key)),
+                Outcome::NotJudged => wrong.push(format!("{title}: {} was not judged", cell.key)),
+                _ => {}
+            }
+        }
+        if row.name == ours::BROKEN && is_ours(row) && findings(row).is_empty() {
+            wrong.push(format!("{title}: breaks no clause"));
+        }
+    }
+    Ok(wrong)
+}
+
+/// The library with its version, and the layer.
+fn title(row: &Judged) -> String {
+    if is_ours(row) { format!("{} {}", row.library, row.name) } else { format!("{} {} {}", row.library, row.version, row.name) }
+}
+
+fn is_ours(row: &Judged) -> bool {
+    crate::ghosts::ALL.iter().any(|ghost| ghost.slug == row.library)
+}
+
+/// The keys of what a row breaks and follows from nothing else.
+fn findings(row: &Judged) -> Vec<&str> {
+    let found = row.cells.iter().filter(|cell| cell.outcome == Outcome::Broken && cell.cause.is_none());
+    found.map(|cell| cell.key.as_str()).collect()
+}
+
+fn keys(row: &Judged, outcome: Outcome) -> Vec<&str> {
+    row.cells.iter().filter(|cell| cell.outcome == outcome).map(|cell| cell.key.as_str()).collect()
+}
+
+/// How many cells of these rows have which verdict.
+fn counts(rows: &[Judged]) -> String {
+    let count = |outcome| rows.iter().map(|row| keys(row, outcome).len()).sum::<usize>();
+    let kept: usize = rows.iter().map(|row| row.kept).sum();
+    let cells = kept + rows.iter().map(|row| row.cells.len()).sum::<usize>();
+    format!(
+        "{} rows, {cells} cells: {kept} kept, {} broken, {} changed as declared, {} not applicable",
+        rows.len(),
+        count(Outcome::Broken),
+        count(Outcome::Changed),
+        count(Outcome::NotApplicable),
+    )
+}
+
+fn told(rows: &[Judged], wrong: &[String]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let _ = writeln!(text, "{}", title(row));
+        for (outcome, word) in [(Outcome::Broken, "broken"), (Outcome::Changed, "changed")] {
+            let keys = keys(row, outcome);
+            if !keys.is_empty() {
+                text.push_str(&wrapped(&format!("{word}: {}", keys.join(", ")), "    "));
+            }
+        }
+    }
+    let _ = writeln!(text, "\n{}", counts(rows));
+    for sentence in wrong {
+        text.push_str(&wrapped(sentence, ""));
+    }
+    text
+}
+
+/// A number that changes with the text of these files and folders, whatever the ends of their lines. Not meant against malice.
+fn digest(root: &Path, names: &[&str]) -> Result<String, Refusal> {
+    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+    let mut eat = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for name in names {
+        for file in files_below(root, name) {
+            eat(&file);
+            eat(&read(root, &file)?);
+        }
+    }
+    Ok(format!("{digest:016x}"))
+}
+
+/// The files at or below `name`, sorted, with `/` between their parts.
+fn files_below(root: &Path, name: &str) -> Vec<String> {
+    if root.join(name).is_dir() {
+        let inside = generated::names(&root.join(name));
+        inside.iter().flat_map(|inside| files_below(root, &format!("{name}/{inside}"))).collect()
+    } else {
+        vec![name.to_owned()]
+    }
+}
+
+fn read(root: &Path, name: &str) -> Result<String, Refusal> {
+    let text = fs::read_to_string(root.join(name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
+    Ok(text.replace("\r\n", "\n"))
+}
