@@ -87,7 +87,7 @@ fn renamed(text: &str, places: &HashMap<&str, usize>) -> String {
 
 impl SceneRecord {
     /// What a report prints: for each line the stamp with the lane, and what was done.
-    pub(super) fn lines(&self) -> Vec<(String, String)> {
+    pub fn lines(&self) -> Vec<(String, String)> {
         let width = self.events.iter().map(|event| event.lane.chars().count()).max().unwrap_or(0);
         let line = |event: &Event| (format!("{:>7} ms  {:width$}  ", event.at_ms, event.lane), one_line(&event.what));
         // The beginning says what was asked and the end what came of it; a long middle is the same line again and again.
