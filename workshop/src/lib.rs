@@ -12,6 +12,7 @@ pub mod case;
 pub mod check;
 pub mod cli;
 pub mod completions;
+pub mod conform;
 pub mod difference;
 pub mod exercise;
 pub mod generated;

@@ -167,7 +167,7 @@ fn of_axum() -> Vec<Row> {
             "AuthManagerLayer",
             "AuthManagerLayerBuilder::new(backend, sessions).build()",
             Subject::infallible(|| {
-                let sessions = SessionManagerLayer::new(MemoryStore::default());
+                let sessions = tower_sessions_014::SessionManagerLayer::new(tower_sessions_014::MemoryStore::default());
                 axum_login::AuthManagerLayerBuilder::new(Backend, sessions).build()
             }),
         ),
@@ -177,13 +177,13 @@ fn of_axum() -> Vec<Row> {
             "in a SessionManagerLayer",
             Subject::infallible(|| {
                 ServiceBuilder::new()
-                    .layer(SessionManagerLayer::new(MemoryStore::default()))
+                    .layer(tower_sessions_014::SessionManagerLayer::new(tower_sessions_014::MemoryStore::default()))
                     .layer(axum_messages::MessagesManagerLayer)
             }),
         ),
         Row::new("tower-cookies", "CookieManagerLayer", "new()", Subject::layer(tower_cookies::CookieManagerLayer::new)),
         Row::new(
-            "tower-sessions",
+            "tower-sessions 0.15",
             "SessionManagerLayer",
             "new(MemoryStore::default())",
             Subject::layer(|| SessionManagerLayer::new(MemoryStore::default())),
