@@ -5,7 +5,7 @@ use std::{
     error::Error,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -100,11 +100,11 @@ impl Script {
         self
     }
 
-    /// So much noise, in KiB, and then silence: whoever takes all of it comes to a stop.
-    pub(crate) fn endless(kib: usize) -> Self {
-        let mut noise = Noise::default();
-        let frames: Vec<_> = (0..kib).map(|_| Frame::data(noise.next(1024))).collect();
-        Self { ends: false, ..Self::new(frames) }
+    /// Noise, and no end: after 256 KiB it is silent, so that whoever takes all of it comes to a stop.
+    pub(crate) fn endless() -> Self {
+        static NOISE: LazyLock<Bytes> = LazyLock::new(|| Noise::default().next(256 * 1024));
+        let frame = |at: usize| Frame::data(NOISE.slice(at * 1024..(at + 1) * 1024));
+        Self { ends: false, ..Self::new((0..256).map(frame)) }
     }
 
     /// Fails after the frames.
@@ -226,7 +226,7 @@ impl Seen {
     }
 }
 
-/// Reads a body to its end as a server does: one that says that it is at its end is not asked again.
+/// Reads a body until it says `None` or fails, and holds each of its hints against what follows.
 pub(crate) async fn read(scene: &Scene, mut body: Body) -> Seen {
     let mut seen = Seen::default();
     let mut hints = vec![(0, body.size_hint())];

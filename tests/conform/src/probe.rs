@@ -82,6 +82,9 @@ pub(crate) struct State {
     /// How many calls there were, and how many have not ended.
     pub(crate) calls: usize,
     pub(crate) running: usize,
+    /// How many instances have a place that they were not called for yet, and the most that there were.
+    reserved: usize,
+    pub(crate) reserved_at_once: usize,
     /// The first call that was made where nothing was reserved.
     pub(crate) unready: Option<String>,
     /// Whether the service is out of order for good.
@@ -184,6 +187,14 @@ impl<E> Clone for Probe<E> {
     }
 }
 
+impl<E> Drop for Probe<E> {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            self.back.state().reserved -= 1;
+        }
+    }
+}
+
 impl<E> fmt::Debug for Probe<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Probe").field("number", &self.number).finish_non_exhaustive()
@@ -206,6 +217,10 @@ where
         }
         if self.place.is_none() {
             self.place = ready!(self.waiting.poll_acquire(cx));
+            let mut state = self.back.state();
+            state.reserved += 1;
+            state.reserved_at_once = state.reserved_at_once.max(state.reserved);
+            drop(state);
             self.back.scene.note("service", format!("instance {number} reserves a place"));
         }
         Poll::Ready(Ok(()))
@@ -215,6 +230,7 @@ where
         let (number, place) = (self.number(), self.place.take());
         let asked = format!("{} {}", request.method(), request.uri());
         if place.is_some() {
+            self.back.state().reserved -= 1;
             self.back.scene.note("service", format!("instance {number} is called: {asked}"));
         } else {
             self.back.scene.note("service", format!("instance {number} is called, and has no place: {asked}"));

@@ -175,7 +175,8 @@ impl Conformance {
             }
         }
         for reason in reasons {
-            let keys = these().filter(|judged| judged.observed.as_deref() == Some(reason)).map(|judged| judged.key.as_str());
+            let keys =
+                these().filter(|judged| judged.observed.as_deref() == Some(reason)).map(|judged| judged.key.as_str());
             let keys: Vec<&str> = keys.collect();
             writeln!(f)?;
             entry(f, word, &keys.join(", "))?;

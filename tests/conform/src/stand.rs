@@ -11,8 +11,8 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, Response};
-use lab::{Closed, Lab, Scene, locked};
-use tokio::time::timeout;
+use lab::{Closed, Lab, Scene, SourceError, locked};
+use tokio::{task::JoinHandle, time::timeout};
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::{
@@ -154,10 +154,13 @@ impl Stand {
 
 pub(crate) fn same_bytes(who: &str, got: &[u8], sent: &[u8]) -> Proof {
     let other = got.iter().zip(sent).position(|(got, sent)| got != sent);
-    require(got == sent, match other {
-        Some(at) => format!("{who} got another byte at {at} of {}", sent.len()),
-        None => format!("{who} got {} bytes, and {} were sent", got.len(), sent.len()),
-    })
+    require(
+        got == sent,
+        match other {
+            Some(at) => format!("{who} got another byte at {at} of {}", sent.len()),
+            None => format!("{who} got {} bytes, and {} were sent", got.len(), sent.len()),
+        },
+    )
 }
 
 /// The subject in one scene.
@@ -246,6 +249,11 @@ impl From<Failed> for Fall {
     }
 }
 
+/// What came of a task of the scene's.
+pub(crate) async fn joined<T>(task: JoinHandle<T>) -> Result<T, Fall> {
+    task.await.map_err(|_| Fall::because("a call ended in a panic"))
+}
+
 // ===== What an inner service does =====
 
 /// Answers at once with this.
@@ -267,6 +275,14 @@ pub(crate) fn by_path(_: Scene, request: Request<Body>) -> Answering {
         Ok(Response::new(Body::from("done")))
     })
 }
+
+/// Fails with the suite's error.
+pub(crate) fn fails(_: Scene, _: Request<Body>) -> Answering {
+    Box::pin(async { Err(SourceError(OUT_OF_PAPER.to_owned())) })
+}
+
+/// What a service says that [`fails`].
+pub(crate) const OUT_OF_PAPER: &str = "out of paper";
 
 /// What one side of a scene puts down and the other takes.
 pub(crate) struct Slot<T>(Arc<Mutex<Option<T>>>);

@@ -92,8 +92,9 @@ impl Subject {
     pub fn unclonable<L, B>(make: impl Fn() -> L + Send + Sync + 'static) -> Self
     where
         L: Layer<Probe<SourceError>>,
-        L::Service:
-            Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static> + Send + 'static,
+        L::Service: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
+            + Send
+            + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         Self::of::<SourceError>(false, move |back| Wrapped::single(make().layer(Probe::<SourceError>::new(back))))
@@ -216,7 +217,9 @@ impl Wrapped {
 
     fn single<S, B>(service: S) -> Self
     where
-        S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static> + Send + 'static,
+        S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
+            + Send
+            + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         Self(Box::new(Typed { service, twin: |_| None }))

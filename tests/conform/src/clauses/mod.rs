@@ -1,7 +1,17 @@
 //! What the suite holds a layer to. Each clause stands beside its proof.
 
-mod readiness;
+mod cancel;
+mod coded;
+mod concurrency;
+mod content;
+mod error;
+mod head;
 mod reached;
+mod readiness;
+mod reserved;
+mod streaming;
+mod upgrade;
+mod wire;
 
 use std::{pin::Pin, sync::LazyLock};
 
@@ -41,6 +51,22 @@ pub enum Level {
 
 /// All clauses, in the order in which they are judged.
 pub fn clauses() -> &'static [Clause] {
-    static ALL: LazyLock<Vec<Clause>> = LazyLock::new(|| [reached::ALL, readiness::ALL].concat());
+    static ALL: LazyLock<Vec<Clause>> = LazyLock::new(|| {
+        [
+            reached::ALL,
+            readiness::ALL,
+            reserved::ALL,
+            concurrency::ALL,
+            cancel::ALL,
+            streaming::ALL,
+            content::ALL,
+            coded::ALL,
+            head::ALL,
+            error::ALL,
+            wire::ALL,
+            upgrade::ALL,
+        ]
+        .concat()
+    });
     &ALL
 }

@@ -1,0 +1,135 @@
+//! Places of the inner service that nobody needs any more are free again.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use super::{Clause, Level};
+use crate::stand::{Bench, Failed, Fall, Proof, SOON, Stand, by_path, fails, require};
+
+pub(super) const ALL: &[Clause] = &[NOTHING_LEFT_RESERVED, UNPOLLED_FUTURE_RELEASES, READY_SERVICE_RELEASES];
+
+/// More often than a layer's own limit is likely to allow.
+const ROUNDS: usize = 100;
+const SOURCE: &str = "tower-service 0.3, Service::poll_ready: resources are released if the service is dropped before call, \
+                      or the future before it is polled";
+
+const NOTHING_LEFT_RESERVED: Clause = Clause {
+    key: "nothing-left-reserved",
+    sentence: "No place of the inner service stays reserved when a call was answered, has failed, or was given up half-way, \
+               and the next call is answered.",
+    level: Level::Must,
+    source: SOURCE,
+    ghost: Some("leaked-permit"),
+    prove: |stand| Box::pin(nothing_left_reserved(stand)),
+};
+
+async fn nothing_left_reserved(stand: Stand) -> Proof {
+    let mut bench = open(&stand, "a call was answered");
+    let _kept = bench.twin();
+    bench.send(bench.get("/probe/10")).await?;
+    all_free(&mut bench, "a call was answered").await?;
+
+    if stand.subject.fallible {
+        let mut bench = stand.open("two places: a call has failed", 2, fails);
+        let _kept = bench.twin();
+        // What becomes of the error is another clause's.
+        let _ = bench.send(bench.get("/probe/10")).await;
+        free(&bench, "a call has failed").await?;
+    }
+
+    let mut bench = open(&stand, "calls were given up half-way");
+    let _kept = bench.twin();
+    for round in 0..ROUNDS {
+        let call = bench.call(bench.get(&format!("/probe/{round}/10"))).await?;
+        let _ = timeout(Duration::from_millis(5), call).await;
+        bench.scene.settle().await;
+        free(&bench, "a call was given up half-way").await?;
+    }
+    all_free(&mut bench, "calls were given up half-way").await
+}
+
+fn open(stand: &Stand, since: &str) -> Bench {
+    let bench = stand.open(format!("two places: {since}"), 2, by_path);
+    // A layer may have a rate of its own.
+    bench.scene.patience(Duration::from_secs(3600));
+    bench
+}
+
+async fn free(bench: &Bench, since: &str) -> Proof {
+    let taken = bench.taken(2).await;
+    let proof = require(taken == 0, format!("{since}, and afterwards {taken} of 2 places were still reserved"));
+    // Of one caller's calls, one after the other, no other instance has to be ready.
+    let elsewhere = bench.back.state().reserved_at_once > 1;
+    proof.map_err(|fall| if elsewhere { fall.or_follows("ready-is-kept") } else { fall })
+}
+
+/// All places are free, those of the layer's own too.
+async fn all_free(bench: &mut Bench, since: &str) -> Proof {
+    free(bench, since).await?;
+    let next = async {
+        let request = bench.get("/probe/next/10");
+        bench.send(request).await
+    };
+    match timeout(SOON, next).await {
+        Ok(answer) => answer.map(drop).map_err(Fall::from),
+        Err(_) => Err(Fall::because(format!("{since}, and the next call waited 10 s"))),
+    }
+}
+
+const UNPOLLED_FUTURE_RELEASES: Clause = Clause {
+    key: "unpolled-future-releases",
+    sentence: "A response future that is dropped before its first poll leaves no place reserved, and the next call is \
+               answered.",
+    level: Level::Must,
+    source: SOURCE,
+    ghost: Some("leaked-permit"),
+    prove: |stand| Box::pin(unpolled_future_releases(stand)),
+};
+
+async fn unpolled_future_releases(stand: Stand) -> Proof {
+    let since = "a future was dropped before it was polled";
+    let mut bench = open(&stand, since);
+    let _kept = bench.twin();
+    for round in 0..ROUNDS {
+        let ready = timeout(SOON, bench.call(bench.get(&format!("/probe/{round}/10")))).await;
+        drop(ready.map_err(|_| Fall::because(format!("{since}, and the layer was not ready again in 10 s")))??);
+        if round == 0 {
+            free(&bench, since).await?;
+        }
+    }
+    all_free(&mut bench, since).await
+}
+
+const READY_SERVICE_RELEASES: Clause = Clause {
+    key: "ready-service-releases",
+    sentence: "A service that is dropped when it is ready leaves no place reserved, and the next call is answered.",
+    level: Level::Must,
+    source: SOURCE,
+    ghost: Some("leaked-permit"),
+    prove: |stand| Box::pin(ready_service_releases(stand)),
+};
+
+async fn ready_service_releases(stand: Stand) -> Proof {
+    let since = "a service was dropped when it was ready";
+    let mut bench = open(&stand, since);
+    let Some(next) = bench.twin() else {
+        bench.outer.ready().await.map_err(Failed)?;
+        let Bench { scene, back, outer, .. } = bench;
+        drop(outer);
+        scene.settle().await;
+        let free = back.places.available_permits();
+        return require(free == 2, format!("{since}, and afterwards {free} of 2 places were free"));
+    };
+    for round in 0..ROUNDS {
+        let mut twin = next.twin().unwrap_or_else(|| unreachable!("it could be cloned before"));
+        let ready = timeout(SOON, twin.ready()).await;
+        ready.map_err(|_| Fall::because(format!("{since}, and another was not ready in 10 s")))?.map_err(Failed)?;
+        drop(twin);
+        if round == 0 {
+            free(&bench, since).await?;
+        }
+    }
+    all_free(&mut bench, since).await
+}
