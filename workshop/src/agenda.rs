@@ -95,7 +95,7 @@ pub fn run(
     json: bool,
 ) -> Result<bool, Refusal> {
     let mut candidates = Vec::new();
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         candidates.push(Candidate { slug: ghost.slug.to_owned(), case: case::read(root, ghost.slug)? });
     }
     let agenda = plan(&candidates, minutes, people, families)?;

@@ -441,7 +441,7 @@ fn write(file: &Path, html: &str) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use spec::lab::Outcome;
+    use lab::Outcome;
 
     use super::*;
     use crate::progress::Verdict;

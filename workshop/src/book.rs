@@ -35,7 +35,7 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
     chapters(root, &entries, &mut faults)?;
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         answers(root, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
     }
     for page in &pages {
@@ -104,7 +104,7 @@ fn entries(summary: &str) -> Vec<Entry> {
 /// Each case has its chapter under the heading of its family, and each chapter there has its case.
 fn chapters(root: &Path, entries: &[Entry], faults: &mut Vec<String>) -> Result<(), Refusal> {
     let mut titles = BTreeMap::new();
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         let case = case::read(root, ghost.slug)?;
         let (part, page) = (heading(case.family), format!("{}.md", ghost.slug));
         match entries.iter().find(|entry| entry.title == case.title) {

@@ -8,8 +8,8 @@ use std::{
     thread,
 };
 
+use lab::Report;
 use serde::Serialize;
-use spec::Report;
 
 use self::process::Test;
 use crate::{

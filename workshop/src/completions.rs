@@ -67,7 +67,7 @@ mod tests {
     fn bash_and_zsh_complete_the_slugs() {
         for shell in [Shell::Bash, Shell::Zsh] {
             let script = script(shell);
-            for ghost in ghosts::ALL {
+            for ghost in ghosts::ALL.iter() {
                 assert!(script.contains(ghost.slug), "{shell}: {}", ghost.slug);
             }
         }

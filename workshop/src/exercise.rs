@@ -31,7 +31,7 @@ pub const FOLDER: &str = "exercises";
 /// Where `reset` keeps what was there, below the folder of the exercises.
 const KEPT: &str = ".kept";
 /// What the twins' tests need and no app does.
-const TESTS_ONLY: [&str; 4] = ["insta", "model", "spec", "tracing-test"];
+const TESTS_ONLY: [&str; 4] = ["insta", "lab", "model", "tracing-test"];
 
 const MANIFEST: &str = include_str!("../templates/exercise/Cargo.toml");
 const README: &str = include_str!("../templates/exercise/README.md");
@@ -41,8 +41,6 @@ const MODEL_MANIFEST: &str = include_str!("../templates/exercise/interleavings.t
 const DYLIB: &str = include_str!("../templates/exercise/dylib.rs");
 const DYLIB_MANIFEST: &str = include_str!("../templates/exercise/dylib.toml");
 const SERVE: &str = include_str!("../templates/exercise/serve.rs");
-/// The entries of the ghosts: each knows how its app is put into believable surroundings.
-const GHOSTS: &str = include_str!("ghosts.rs");
 
 /// The end of every `src/lib.rs`: what the promises are judged by.
 pub const JUDGED: &str = "
@@ -183,7 +181,7 @@ pub(crate) fn recorded(root: &Path, slug: &str, deed: Deed) {
 pub fn next(root: &Path) -> Result<&'static Ghost, Refusal> {
     let progress = progress::read(&exercises(root).join(progress::FILE))?;
     let mut open = Vec::new();
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         let solved = progress::summary(&progress.events, ghost.slug).state == progress::State::Solved;
         if !solved && !folder(root, ghost.slug).exists() {
             open.push((case::read(root, ghost.slug)?.difficulty, ghost));
@@ -322,17 +320,24 @@ pub fn files(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Str
     let slug = ghost.slug;
     let module = slug.replace('-', "_");
     let lib = text(root, &format!("cases/{slug}/src/lib.rs"))?;
-    let item = if lib.contains("\npub fn layer") { "layer" } else { "app" };
+    let (item, app) = if lib.contains("\npub fn layer") {
+        ("layer", "|| {module}_spec::BoxedLayer::new({module}_exercise::layer())")
+    } else {
+        ("app", "{module}_exercise::app")
+    };
     let shared = format!("cases/{slug}/src/shared.rs");
     let shared = root.join(&shared).exists().then(|| text(root, &shared)).transpose()?;
-    let filled = |template: &str| template.replace("{slug}", slug).replace("{module}", &module).replace("{item}", item);
+    let filled = |template: &str| {
+        let template = template.replace("{app}", app).replace("{item}", item);
+        template.replace("{slug}", slug).replace("{module}", &module)
+    };
     let mut files = vec![
         ("Cargo.toml".to_owned(), filled(&package(root, shared.is_some())?)),
         ("Cargo.lock".to_owned(), text(root, "Cargo.lock")?),
         ("README.md".to_owned(), filled(&page(case, &lib, shared.is_some()))),
         ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
         ("tests/promises.rs".to_owned(), filled(PROMISES)),
-        ("examples/serve.rs".to_owned(), filled(&SERVE.replace("{stand_in}\n", &stand_in(slug)?))),
+        ("examples/serve.rs".to_owned(), filled(SERVE)),
         (".vscode/settings.json".to_owned(), "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n".to_owned()),
     ];
     if let Some(shared) = shared {
@@ -370,7 +375,8 @@ fn package(root: &Path, shared: bool) -> Result<String, Refusal> {
         stated.ok_or_else(|| Refusal::new(format!("Cargo.toml has no `{name}` for the exercises")))
     };
     let mut dependencies = String::new();
-    for name in used.iter().filter(|name| !TESTS_ONLY.contains(&name.as_str())) {
+    let tests_only = |name: &str| TESTS_ONLY.contains(&name) || name.ends_with("-spec");
+    for name in used.iter().filter(|name| !tests_only(name)) {
         dependencies.push_str(&format!("{name} = {}\n", stated(name)?));
     }
     Ok(placed(root, &workspace, MANIFEST)?
@@ -414,28 +420,6 @@ fn page(case: &Case, lib: &str, shared: bool) -> String {
         .replace("{tries}", &tries)
         .replace("{interleavings}", if shared { interleavings } else { "" })
         .replace("{shared}", if shared { told } else { "" })
-}
-
-/// How the runner puts the app into its surroundings, from its own source.
-fn stand_in(slug: &str) -> Result<String, Refusal> {
-    let entry = GHOSTS.split_once(&format!("slug: \"{slug}\"")).map_or("", |(_, entry)| entry);
-    let body = between(entry, "serve: |fixed| {\n", "\n        },\n").unwrap_or_default();
-    // What comes before chooses between the twins.
-    let chosen = body.find("::stand_ins()").and_then(|call| body[..call].rfind("let "));
-    let begin = chosen.ok_or_else(|| {
-        Refusal::new(format!("workshop/src/ghosts.rs: `serve` of {slug} does not call `stand_ins()`"))
-    })?;
-    let (mut lines, mut optional) = (String::new(), false);
-    for line in format!("{:12}{}", "", &body[begin..]).lines() {
-        let line = line.strip_prefix("        ").unwrap_or(line);
-        // A feature of the runner's is none of an exercise's; what depends on it ends with its statement.
-        optional |= line.starts_with("    #[cfg(feature");
-        if !optional {
-            lines.push_str(&format!("{line}\n"));
-        }
-        optional &= line.starts_with("     ") || !line.ends_with(';');
-    }
-    Ok(lines)
 }
 
 /// A source of the twins without what gives the cause away: the header from `# Cause` on, marks, lints that were expected,

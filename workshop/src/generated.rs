@@ -8,8 +8,8 @@ use std::{
     process,
 };
 
+use lab::{Limits, Outcome, Report};
 use serde::{Deserialize, Serialize};
-use spec::{Limits, Report, lab::Outcome};
 
 use crate::{
     Refusal,
@@ -99,7 +99,7 @@ pub fn stale(root: &Path) -> Result<Vec<String>, Refusal> {
 fn files(root: &Path) -> Result<BTreeMap<String, String>, Refusal> {
     let mut files = BTreeMap::new();
     let mut cases = Vec::new();
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         let case = case::read(root, ghost.slug)?;
         for (name, text) in of_ghost(root, ghost, &case)? {
             files.insert(format!("{FOLDER}/{}/{name}", ghost.slug), text);
@@ -112,7 +112,7 @@ fn files(root: &Path) -> Result<BTreeMap<String, String>, Refusal> {
 }
 
 fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
-    let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
+    let (broken, fixed) = (ghost.broken(), ghost.fixed());
     let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
     for judged in &broken.promises {
         let _ = writeln!(promises, "| `{}` | {} |", judged.key, judged.promise);
@@ -141,8 +141,8 @@ fn of_ghost(root: &Path, ghost: &Ghost, case: &Case) -> Result<Vec<(String, Stri
         ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
     ];
     let mut verdicts = Verdicts { schema: 1, broken: keys(&broken), near_misses: Vec::new() };
-    for near_miss in (ghost.near_misses)() {
-        let report = (near_miss.check)(Limits::default());
+    for near_miss in &ghost.near_misses {
+        let report = near_miss.judge(Limits::default());
         files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&report)));
         verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(&report) });
     }
@@ -312,7 +312,7 @@ mod tests {
     fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
         let root = crate::root();
         let ghost = &ghosts::ALL[0];
-        let (broken, fixed) = ((ghost.broken)(), (ghost.fixed)());
+        let (broken, fixed) = (ghost.broken(), ghost.fixed());
         let mut case = case::read(&root, ghost.slug).unwrap();
         for key in broken.broken() {
             case.picture = Some(key.to_owned());

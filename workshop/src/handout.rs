@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn no_handout_gives_the_cause_away() {
-        for ghost in ghosts::ALL {
+        for ghost in ghosts::ALL.iter() {
             let lib = fs::read_to_string(root().join(format!("cases/{}/src/lib.rs", ghost.slug))).unwrap();
             let header: Vec<&str> = lib.lines().map_while(|line| line.strip_prefix("//!")).collect();
             let header = header.join("\n");

@@ -2,11 +2,11 @@
 
 use std::io;
 
+use lab::Outcome as Verdict;
 use quick_xml::{
     Writer,
     events::{BytesDecl, BytesText, Event},
 };
-use spec::lab::Outcome as Verdict;
 
 use crate::check::{Interleavings, Judged, Outcome};
 

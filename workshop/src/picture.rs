@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use spec::lab::SceneRecord;
+use lab::SceneRecord;
 
 const WIDTH: f32 = 360.0;
 /// A letter of the events: of fixed width, so that a text is as wide as reckoned.
@@ -513,8 +513,8 @@ pub(crate) fn escaped(text: &str) -> String {
 mod tests {
     use std::collections::HashSet;
 
+    use lab::Event;
     use roxmltree::{Document, Node};
-    use spec::lab::Event;
 
     use super::*;
 

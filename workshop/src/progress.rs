@@ -11,8 +11,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use lab::{Outcome, Report};
 use serde::{Deserialize, Serialize};
-use spec::{Report, lab::Outcome};
 
 use crate::{
     Refusal,

@@ -49,7 +49,7 @@ pub fn run(root: &Path, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Re
         } else {
             print(&invitation(ghost, &case, fixed, &base))?;
         }
-        until(listener, (ghost.serve)(fixed), async { drop(interrupted.await) }).await
+        until(listener, ghost.serve(fixed), async { drop(interrupted.await) }).await
     });
     runtime.shutdown_background();
     served?;

@@ -3,14 +3,14 @@
 use std::{fmt::Write, path::Path};
 
 use anstyle::{AnsiColor, Style};
+use lab::{Limits, Report};
 use serde::Serialize;
-use spec::{Limits, Report};
 
 use crate::{
     Refusal,
     case::{self, Case},
     generated,
-    ghosts::Ghost,
+    ghosts::{Ghost, NearMiss},
     print, print_json, wrapped,
 };
 
@@ -31,14 +31,14 @@ struct Story<'a> {
 /// If `case.toml` is wrong or an interleaving cannot be read.
 pub fn run(root: &Path, ghost: &Ghost, near_misses: bool, json: bool) -> Result<bool, Refusal> {
     let case = case::read(root, ghost.slug)?;
-    let near = if near_misses { (ghost.near_misses)() } else { Vec::new() };
+    let near: &[NearMiss] = if near_misses { &ghost.near_misses } else { &[] };
     let story = Story {
         schema: 1,
         slug: ghost.slug,
         case: &case,
-        broken: (ghost.broken)(),
-        fixed: (ghost.fixed)(),
-        near_misses: near.into_iter().map(|near_miss| (near_miss.name, (near_miss.check)(Limits::default()))).collect(),
+        broken: ghost.broken(),
+        fixed: ghost.fixed(),
+        near_misses: near.iter().map(|near_miss| (near_miss.name, near_miss.judge(Limits::default()))).collect(),
         interleavings: generated::interleavings(root, ghost.slug)?,
     };
     if json {
@@ -73,7 +73,7 @@ impl Story<'_> {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  what laid it to rest   cargo ghosts diff {slug}");
         let _ = writeln!(text, "  in a second terminal   cargo ghosts serve {slug}");
-        let _ = writeln!(text, "  the promises           tests/src/{}.rs", slug.replace('-', "_"));
+        let _ = writeln!(text, "  the promises           tests/{slug}/src/lib.rs");
         if self.near_misses.is_empty() {
             let _ = writeln!(text, "  the tempting fixes     cargo ghosts show {slug} --near-misses");
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{Refusal, ghosts, print, print_json};
 
 /// Where each template goes; `{slug}` and `{module}` stand for the two forms of the name.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 14] = [
     ("book/src/{slug}.md", include_str!("../templates/chapter.md")),
     ("cases/{slug}/Cargo.toml", include_str!("../templates/case.Cargo.toml")),
     ("cases/{slug}/case.toml", include_str!("../templates/case.toml")),
@@ -19,25 +19,34 @@ const FILES: [(&str, &str); 12] = [
     ("fixed/{slug}/src/lib.rs", include_str!("../templates/fixed.rs")),
     ("fixed/{slug}/tests/holds.rs", include_str!("../templates/holds.rs")),
     ("fixed/{slug}/tests/also_right/by_fallback.rs", include_str!("../templates/also_right.rs")),
-    ("tests/src/{module}.rs", include_str!("../templates/specification.rs")),
+    ("tests/{slug}/Cargo.toml", include_str!("../templates/specification.Cargo.toml")),
+    ("tests/{slug}/src/lib.rs", include_str!("../templates/specification.rs")),
+    ("tests/{slug}/tests/hostile.rs", include_str!("../templates/hostile.rs")),
 ];
+
+/// The list of chapters, and the heading under which the skeleton's stands: its `case.toml` says `family = "state"`.
+const SUMMARY: &str = "book/src/SUMMARY.md";
+const FAMILY: &str = "# State\n\n";
+/// The runner's manifest, and where its lines for the ghosts begin.
+const MANIFEST: &str = "workshop/Cargo.toml";
+const TWINS: &str = "# The twins and the specification: three lines for each ghost.\n";
 
 #[derive(Serialize)]
 struct Skeleton {
     schema: u32,
     slug: String,
     written: Vec<String>,
-    by_hand: Vec<ByHand>,
+    by_hand: ByHand,
 }
 
-/// Lines that a person adds to a file that is kept by hand.
+/// The line that a person adds to a file that is kept by hand.
 #[derive(Serialize)]
 struct ByHand {
     file: &'static str,
-    lines: String,
+    line: String,
 }
 
-/// Writes the skeleton of `slug` and prints the lines to add by hand.
+/// Writes the skeleton of `slug` and prints the line to add by hand.
 ///
 /// # Errors
 /// If `slug` is no name for a ghost, or any of its files is there already. Nothing is written then.
@@ -49,17 +58,32 @@ pub fn run(root: &Path, slug: &str, json: bool) -> Result<bool, Refusal> {
     if let Some((name, _)) = files.iter().find(|(name, _)| root.join(name).exists()) {
         return Err(Refusal::new(format!("{name} is there already; choose another name, or remove it first")));
     }
+    let chapter = format!("- [The {words}]({slug}.md)\n");
+    let dependencies = format!(
+        "{slug} = {{ path = \"../cases/{slug}\" }}\n{slug}-fixed = {{ path = \"../fixed/{slug}\" }}\n\
+         {slug}-spec = {{ path = \"../tests/{slug}\" }}\n"
+    );
+    let added = [added(root, SUMMARY, FAMILY, &chapter)?, added(root, MANIFEST, TWINS, &dependencies)?];
     for (name, text) in &files {
         // Both twins share one manifest, but for the name.
         let fixed = name.starts_with("fixed/") && name.ends_with("Cargo.toml");
         let text = if fixed { text.replacen(slug, &format!("{slug}-fixed"), 1) } else { text.clone() };
         write(root, name, &text)?;
     }
+    for (name, text) in &added {
+        write(root, name, text)?;
+    }
+    let names = files.into_iter().map(|(name, _)| name);
     let skeleton = Skeleton {
-        schema: 1,
+        schema: 2,
         slug: slug.to_owned(),
-        written: files.into_iter().map(|(name, _)| name).collect(),
-        by_hand: by_hand(slug, &module),
+        written: names.chain(added.map(|(name, _)| name.to_owned())).collect(),
+        by_hand: ByHand {
+            file: "workshop/src/ghosts.rs",
+            line: format!(
+                "Ghost::of::<{module}_spec::Spec>({module}::app, {module}_fixed::app, {module}::near_misses::ALL),"
+            ),
+        },
     };
     if json {
         print_json(&skeleton)?
@@ -91,32 +115,22 @@ fn write(root: &Path, name: &str, text: &str) -> Result<(), Refusal> {
         .map_err(|error| Refusal::new(format!("cannot write {name}: {error}")))
 }
 
-fn by_hand(slug: &str, module: &str) -> Vec<ByHand> {
-    let dependencies =
-        format!("{slug} = {{ path = \"../cases/{slug}\" }}\n{slug}-fixed = {{ path = \"../fixed/{slug}\" }}");
-    let entry = format!(
-        "Ghost {{\n    slug: \"{slug}\",\n    broken: || spec::{module}::check({module}::app),\n    \
-         fixed: || spec::{module}::check({module}_fixed::app),\n    \
-         near_misses: || near_misses({module}::near_misses::ALL, |app, limits| spec::{module}::judge(Arc::new(app), limits)),\n    \
-         serve: |fixed| if fixed {{ {module}_fixed::app() }} else {{ {module}::app() }},\n}},"
-    );
-    vec![
-        ByHand { file: "tests/src/lib.rs", lines: format!("pub mod {module};") },
-        ByHand { file: "book/src/SUMMARY.md", lines: format!("- [The {}]({slug}.md)", slug.replace('-', " ")) },
-        ByHand { file: "workshop/Cargo.toml", lines: dependencies },
-        ByHand { file: "workshop/src/ghosts.rs", lines: entry },
-    ]
+/// The text of a file with lines behind the first `mark`.
+fn added(root: &Path, name: &'static str, mark: &str, lines: &str) -> Result<(&'static str, String), Refusal> {
+    let text =
+        fs::read_to_string(root.join(name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
+    let (before, after) = text
+        .split_once(mark)
+        .ok_or_else(|| Refusal::new(format!("{name} has lost its line `{}`; put it back", mark.trim_end())))?;
+    Ok((name, format!("{before}{mark}{lines}{after}")))
 }
 
 impl Skeleton {
     fn text(&self) -> String {
         let mut text: String = self.written.iter().map(|name| format!("wrote {name}\n")).collect();
-        for by_hand in &self.by_hand {
-            text.push_str(&format!("\nAdd to {}:\n", by_hand.file));
-            text.extend(by_hand.lines.lines().map(|line| format!("  {line}\n")));
-        }
+        text.push_str(&format!("\nAdd to {}, in the order of the tour:\n  {}\n", self.by_hand.file, self.by_hand.line));
         text.push_str(&format!(
-            "\nThen: INSTA_UPDATE=always cargo test -p {slug} -p {slug}-fixed, read the snapshots,\n\
+            "\nThen: INSTA_UPDATE=always cargo test -p {slug} -p {slug}-fixed -p {slug}-spec, read the snapshots,\n\
              {}, and cargo test.\n",
             crate::generated::COMMAND,
             slug = self.slug

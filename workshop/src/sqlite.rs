@@ -15,8 +15,8 @@ use std::{
 };
 
 use axum::BoxError;
+use leaked_permit_spec::{Connect, Dialled};
 use rusqlite::{Connection, OpenFlags};
-use spec::leaked_permit::{Connect, Dialled};
 use tokio::{task::block_in_place, time::sleep};
 use tower::{
     service_fn,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use spec::Limits;
+use lab::Limits;
 use toml::{Table, Value};
 
 use crate::{
@@ -24,7 +24,7 @@ const CHANGED_LINES: usize = 50;
 pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
     let mut faults = Vec::new();
     same_slugs(root, &mut faults);
-    for ghost in ghosts::ALL {
+    for ghost in ghosts::ALL.iter() {
         let case = case::read(root, ghost.slug)?;
         twins(root, ghost.slug, &mut faults)?;
         near_misses(root, ghost, &case, &mut faults);
@@ -40,15 +40,19 @@ pub fn faults(root: &Path) -> Result<Vec<String>, Refusal> {
 /// Every slug has a folder in both trees, a specification, two dependency lines and an entry.
 fn same_slugs(root: &Path, faults: &mut Vec<String>) {
     let manifest = text(root, "workshop/Cargo.toml");
-    let specifications = text(root, "tests/src/lib.rs");
     let entries: BTreeSet<String> = ghosts::ALL.iter().map(|ghost| ghost.slug.to_owned()).collect();
     let folders = ["cases", "fixed"].map(|tree| names(&root.join(tree)).into_iter().collect::<BTreeSet<_>>());
     for slug in folders.iter().flatten().chain(&entries).collect::<BTreeSet<_>>() {
-        let module = slug.replace('-', "_");
         let needed = [
             (folders[0].contains(slug), format!("there is no broken twin cases/{slug}")),
             (folders[1].contains(slug), format!("there is no fixed twin fixed/{slug}")),
-            (entries.contains(slug), format!("workshop/src/ghosts.rs has no entry with `slug: \"{slug}\"`")),
+            (
+                entries.contains(slug),
+                format!(
+                    "workshop/src/ghosts.rs has no line that begins with `Ghost::of::<{}_spec::Spec>`",
+                    slug.replace('-', "_")
+                ),
+            ),
             (
                 manifest.contains(&format!("\n{slug} = {{ path = \"../cases/{slug}\" }}")),
                 format!("workshop/Cargo.toml lacks the line `{slug} = {{ path = \"../cases/{slug}\" }}`"),
@@ -58,8 +62,12 @@ fn same_slugs(root: &Path, faults: &mut Vec<String>) {
                 format!("workshop/Cargo.toml lacks the line `{slug}-fixed = {{ path = \"../fixed/{slug}\" }}`"),
             ),
             (
-                specifications.contains(&format!("pub mod {module};")),
-                format!("tests/src/lib.rs lacks the line `pub mod {module};`"),
+                manifest.contains(&format!("\n{slug}-spec = {{ path = \"../tests/{slug}\" }}")),
+                format!("workshop/Cargo.toml lacks the line `{slug}-spec = {{ path = \"../tests/{slug}\" }}`"),
+            ),
+            (
+                root.join(format!("tests/{slug}/src/lib.rs")).exists(),
+                format!("there is no specification tests/{slug}/src/lib.rs"),
             ),
             (root.join(format!("cases/{slug}/case.toml")).exists(), format!("there is no cases/{slug}/case.toml")),
         ];
@@ -116,7 +124,7 @@ fn within(root: &Path, name: &str, most: usize, faults: &mut Vec<String>) {
 /// Files, `near_misses::ALL`, `case.toml` and snapshots name the same near misses.
 fn near_misses(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
     let slug = ghost.slug;
-    let all: Vec<&str> = (ghost.near_misses)().iter().map(|near_miss| near_miss.name).collect();
+    let all: Vec<&str> = ghost.near_misses.iter().map(|near_miss| near_miss.name).collect();
     let told: Vec<&str> = case.near_misses.iter().map(|near_miss| near_miss.name.as_str()).collect();
     if all != told {
         faults.push(format!("near_misses::ALL of {slug} has {all:?} and cases/{slug}/case.toml has {told:?}"));
@@ -155,17 +163,15 @@ fn snapshots(root: &Path, slug: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the laboratory's tests.
+/// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the specification's tests.
 fn every_promise_can_break(root: &Path, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
-    let broken = (ghost.broken)();
+    let broken = ghost.broken();
     let mut breakable: BTreeSet<String> = broken.broken().into_iter().map(str::to_owned).collect();
-    for near_miss in (ghost.near_misses)() {
-        breakable.extend((near_miss.check)(Limits::default()).broken().into_iter().map(str::to_owned));
+    for near_miss in &ghost.near_misses {
+        breakable.extend(near_miss.judge(Limits::default()).broken().into_iter().map(str::to_owned));
     }
-    let module = ghost.slug.replace('-', "_");
-    let folder = "tests/tests/saboteurs/snapshots";
-    let files =
-        names(&root.join(folder)).into_iter().filter(|file| file.starts_with(&format!("saboteurs__{module}__")));
+    let folder = format!("tests/{}/tests/snapshots", ghost.slug);
+    let files = names(&root.join(&folder)).into_iter().filter(|file| file.starts_with("saboteurs__"));
     let saboteurs: String = files.map(|file| text(root, &format!("{folder}/{file}"))).collect();
     for judged in &broken.promises {
         if !breakable.contains(&judged.key) && !saboteurs.contains(&format!("    {}: ", judged.key)) {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use lab::{Limits, Report};
 use serde::Serialize;
-use spec::{Limits, Report};
 
 use crate::{
     Refusal,
@@ -77,9 +77,9 @@ pub fn run(root: &Path, json: bool) -> Result<bool, Refusal> {
 /// If a `case.toml` is wrong.
 pub fn judge(root: &Path) -> Result<Tour, Refusal> {
     let cases = ghosts::ALL.iter().map(|ghost| case::read(root, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
-    let mut reports = judge_all(ghosts::ALL, &cases).into_iter();
+    let mut reports = judge_all(&ghosts::ALL, &cases).into_iter();
     let rows = ghosts::ALL.iter().zip(cases).map(|(ghost, case)| {
-        let count = 2 + (ghost.near_misses)().len();
+        let count = 2 + ghost.near_misses.len();
         row(ghost, &case, &reports.by_ref().take(count).collect::<Vec<_>>())
     });
     let ghosts: Vec<Row> = rows.collect();
@@ -93,11 +93,11 @@ type Job<'a> = Box<dyn FnOnce() -> Report + Send + 'a>;
 fn judge_all(ghosts: &[Ghost], cases: &[Case]) -> Vec<Report> {
     let mut jobs: VecDeque<(usize, Job<'_>)> = VecDeque::new();
     for (ghost, case) in ghosts.iter().zip(cases) {
-        let twins: [Job<'_>; 2] = [Box::new(ghost.broken), Box::new(ghost.fixed)];
-        let near_misses = (ghost.near_misses)().into_iter().map(|near_miss| -> Job<'_> {
+        let twins: [Job<'_>; 2] = [Box::new(|| ghost.broken()), Box::new(|| ghost.fixed())];
+        let near_misses = ghost.near_misses.iter().map(|near_miss| -> Job<'_> {
             let told = case.near_misses.iter().find(|told| told.name == near_miss.name);
             let only = told.map(|told| &*told.breaks).filter(|breaks| *breaks != MODEL);
-            Box::new(move || (near_miss.check)(Limits { only, ..Limits::default() }))
+            Box::new(move || near_miss.judge(Limits { only, ..Limits::default() }))
         });
         for job in twins.into_iter().chain(near_misses) {
             jobs.push_back((jobs.len(), job));
@@ -130,7 +130,7 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
     for key in not_kept(fixed) {
         amiss.push(format!("the fixed twin does not keep `{key}`"));
     }
-    let names: Vec<&str> = (ghost.near_misses)().iter().map(|near_miss| near_miss.name).collect();
+    let names: Vec<&str> = ghost.near_misses.iter().map(|near_miss| near_miss.name).collect();
     let told: Vec<&str> = case.near_misses.iter().map(|near_miss| near_miss.name.as_str()).collect();
     if names != told {
         amiss.push(format!("case.toml tells other near misses than near_misses::ALL: {told:?} and {names:?}"));
@@ -165,7 +165,7 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
 }
 
 fn not_kept(report: &Report) -> impl Iterator<Item = &str> {
-    let kept = spec::lab::Outcome::Kept;
+    let kept = lab::Outcome::Kept;
     report.promises.iter().filter(move |judged| judged.outcome != kept).map(|judged| judged.key.as_str())
 }
 

@@ -3,7 +3,7 @@
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
 use insta::assert_snapshot;
-use spec::{module}::check;
+use {module}_spec::check;
 
 #[path = "also_right/by_fallback.rs"]
 mod by_fallback;

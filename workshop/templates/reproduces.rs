@@ -1,7 +1,8 @@
 //! The broken twin and the near misses break the promises that their snapshots name.
 
 use insta::assert_snapshot;
-use spec::{Report, {module}::check};
+use lab::Report;
+use {module}_spec::check;
 
 #[test]
 fn the_broken_twin_says_hello() {

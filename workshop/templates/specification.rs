@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body, http::Request};
 
-use crate::lab::{Lab, Limits, Proof, Protocol, Report, Specification, require};
+use lab::{Ghost, Lab, Limits, Proof, Protocol, Report, Specification, require};
 
 /// Makes the app under test.
 pub type App = Arc<dyn Fn() -> Router + Send + Sync>;
@@ -16,9 +16,30 @@ pub fn check(app: impl Fn() -> Router + Send + Sync + 'static) -> Report {
 
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
-    Specification::of("{slug}", app)
+    Specification::of(Spec::SLUG, app)
         .promise("says-boo", "A request is answered with boo.", says_boo)
         .judge(limits)
+}
+
+/// The ghost, for whoever does not know which it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl Ghost for Spec {
+    const SLUG: &'static str = "{slug}";
+    type App = fn() -> Router;
+    type StandIns = ();
+
+    fn judge(app: Self::App, limits: Limits<'_>) -> Report {
+        judge(Arc::new(app), limits)
+    }
+
+    /// Believable surroundings for `serve`: none, as yet.
+    fn stand_ins() -> Self::StandIns {}
+
+    fn serve(app: Self::App, (): Self::StandIns) -> Router {
+        app()
+    }
 }
 
 async fn says_boo(lab: Lab, app: App) -> Proof {

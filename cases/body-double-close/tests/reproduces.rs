@@ -7,8 +7,9 @@ use axum::{
     routing::post,
 };
 use body_double_close::near_misses;
+use body_double_close_spec::check;
+use lab::Report;
 use model::{Exploration, body_double_close as model_of, sync};
-use spec::{Report, body_double_close::check};
 use tokio::sync::mpsc::unbounded_channel;
 use tower::ServiceExt;
 

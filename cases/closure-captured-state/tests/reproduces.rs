@@ -8,8 +8,9 @@ use axum::{
     http::{Request, StatusCode},
 };
 use closure_captured_state::near_misses;
+use closure_captured_state_spec::check;
+use lab::Report;
 use model::{Exploration, closure_captured_state as model_of, sync};
-use spec::{Report, closure_captured_state::check};
 use tokio::{sync::mpsc::unbounded_channel, time::sleep};
 use tower::ServiceExt;
 use tracing_test::traced_test;

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 #[test]
 fn lines_stay_in_the_encoder_while_the_build_is_quiet() {
-    let report = spec::hidden_flush::check(hidden_flush::app);
+    let report = hidden_flush_spec::check(hidden_flush::app);
     assert!(!report.all_kept());
     insta::assert_snapshot!("broken", report);
 }
@@ -83,7 +83,7 @@ fn the_length_of_the_log_is_not_that_of_its_gzip() {
 
 fn near_miss(name: &str, breaks: &str) {
     let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("a near miss of this name");
-    let report = spec::hidden_flush::check(app);
+    let report = hidden_flush_spec::check(app);
     assert!(report.broken().contains(&breaks), "{report}");
     insta::assert_snapshot!(name, report.verdicts());
 }

@@ -8,8 +8,9 @@ use axum::{
     http::{Request, StatusCode},
 };
 use ignored_deadline::near_misses;
+use ignored_deadline_spec::check;
+use lab::Report;
 use model::{Exploration, ignored_deadline as model_of, note, sync};
-use spec::{Report, ignored_deadline::check};
 use tokio::{sync::mpsc::unbounded_channel, time::sleep};
 use tower::ServiceExt;
 use tracing_test::traced_test;

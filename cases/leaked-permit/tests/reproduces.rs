@@ -7,9 +7,10 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
+use lab::Report;
 use leaked_permit::near_misses;
+use leaked_permit_spec::check;
 use model::{Exploration, leaked_permit as model_of, sync};
-use spec::{Report, leaked_permit::check};
 use tower::{
     ServiceExt, service_fn,
     util::{BoxCloneSyncService, BoxService},

@@ -8,7 +8,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use lying_health_check::near_misses;
-use spec::lying_health_check::check;
+use lying_health_check_spec::check;
 use tokio::{sync::Semaphore, time::sleep};
 use tower::ServiceExt;
 use tracing_test::traced_test;

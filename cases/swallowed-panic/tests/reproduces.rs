@@ -8,8 +8,8 @@ use axum::{
     http::{Request, StatusCode},
     routing::get,
 };
-use spec::swallowed_panic::check;
 use swallowed_panic::{app, near_misses};
+use swallowed_panic_spec::check;
 use tokio::sync::{Mutex, mpsc::unbounded_channel};
 use tower::ServiceExt;
 use tracing_test::traced_test;

@@ -4,13 +4,14 @@ use std::{io, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use spec::{Report, unread_body::check};
+use lab::Report;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     time::timeout,
 };
 use tower::{service_fn, util::BoxCloneSyncService};
 use unread_body::near_misses;
+use unread_body_spec::check;
 
 #[test]
 fn a_message_on_the_support_page_holds_its_connection() {

@@ -4,10 +4,10 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::get};
-use spec::unready_clone::check;
 use tokio::time::timeout;
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
 use unready_clone::{layer, near_misses};
+use unready_clone_spec::check;
 
 #[test]
 fn the_service_is_called_where_nothing_was_reserved() {

@@ -3,8 +3,8 @@
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
 use axum::Router;
+use body_double_close_spec::check;
 use model::{body_double_close as model_of, sync};
-use spec::body_double_close::check;
 use tokio::sync::mpsc::UnboundedSender;
 
 #[path = "also_right/guard_in_the_body.rs"]

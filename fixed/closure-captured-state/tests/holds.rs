@@ -2,8 +2,8 @@
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
 use axum::Router;
+use closure_captured_state_spec::{Entry, check};
 use model::{closure_captured_state as model_of, sync};
-use spec::closure_captured_state::{Entry, check};
 use tokio::sync::mpsc::UnboundedSender;
 
 #[path = "../src/shared.rs"]

@@ -3,7 +3,7 @@
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
 use axum::Router;
-use spec::Report;
+use lab::Report;
 
 #[path = "also_right/compression_layer.rs"]
 mod compression_layer;
@@ -40,7 +40,7 @@ fn so_does_the_layer_of_tower_http_over_an_encoder_that_flushes() {
 }
 
 fn all_kept(app: fn(Router) -> Router) -> Report {
-    let report = spec::hidden_flush::check(app);
+    let report = hidden_flush_spec::check(app);
     assert!(report.all_kept(), "{report}");
     report
 }

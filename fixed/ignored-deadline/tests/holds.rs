@@ -3,8 +3,9 @@
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 #![expect(clippy::duplicate_mod, reason = "the core of a fix is compiled for std and for the model")]
 
+use ignored_deadline_spec::check;
+use lab::Report;
 use model::{ignored_deadline as model_of, sync};
-use spec::{Report, ignored_deadline::check};
 
 #[path = "also_right/abort_on_drop.rs"]
 mod abort_on_drop;

@@ -9,8 +9,8 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
+use leaked_permit_spec::{Connect, check};
 use model::{leaked_permit as model_of, sync};
-use spec::leaked_permit::{Connect, check};
 use tokio::time::sleep;
 use tower::{
     ServiceExt, service_fn,

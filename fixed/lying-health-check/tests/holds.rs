@@ -7,7 +7,8 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use spec::{Report, lying_health_check::check};
+use lab::Report;
+use lying_health_check_spec::check;
 use tokio::{sync::Semaphore, time::sleep};
 use tower::ServiceExt;
 use tracing_test::traced_test;

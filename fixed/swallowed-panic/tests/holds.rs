@@ -8,7 +8,8 @@ use axum::{
     http::{Request, StatusCode},
     routing::get,
 };
-use spec::{Report, swallowed_panic::check};
+use lab::Report;
+use swallowed_panic_spec::check;
 use tokio::sync::{Mutex, mpsc::unbounded_channel};
 use tower::ServiceExt;
 use tracing_test::traced_test;

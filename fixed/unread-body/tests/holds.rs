@@ -2,7 +2,8 @@
 
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
-use spec::{Report, unread_body::check};
+use lab::Report;
+use unread_body_spec::check;
 
 #[path = "also_right/bounded_drain.rs"]
 mod bounded_drain;

@@ -3,10 +3,11 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{body::Body, extract::Request, response::Response};
-use spec::{Report, unready_clone::check};
+use lab::Report;
 use tokio::time::timeout;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use unready_clone_fixed::layer;
+use unready_clone_spec::check;
 
 #[path = "also_right/asked_again.rs"]
 pub mod asked_again;

@@ -34,7 +34,7 @@
 //!    dependency that it calls, the sinks that it writes to, its limits. The proof supplies them and so decides who waits for
 //!    whom; it judges only what they saw and what the client got.
 //!    Where the contract of `Service` is the subject, the constructor makes a layer, and the proof wraps a service of its own
-//!    in it and calls it without a wire, as `spec::unready_clone` does.
+//!    in it and calls it without a wire, as the specification of `unready-clone` does.
 //! 2. Write one `async fn(Lab, App) -> Proof` for each promise. It begins a [`Scene`] for each protocol, kind or ending that
 //!    the promise speaks of, and serves a new app in each.
 //! 3. First show with [`control`] that the app works before the fault. Then bring the fault about, and say with [`require`]
@@ -110,15 +110,18 @@
 //! | panics, wherever, caught or not | *the app panicked at src/lib.rs:7* |
 //! | waits for ever | *still waiting after 60 s of virtual time* ([`Scene::patience`]) |
 //! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock |
-//! | exits, aborts, overflows its stack | the process ends: judge it with `spec::in_child` |
+//! | exits, aborts, overflows its stack | the process ends: judge it with [`in_child`] |
 //!
-//! A panic whose place is in the source of `lab` or `spec` is the specification's own, and not counted against the app; one that
+//! A panic whose place is in the source of `lab` or of a specification beside it is the specification's own, and not counted against the app; one that
 //! is arranged elsewhere says so with [`arranged_panic`]. An app that sets the panic hook or changes something else that is
 //! the process's is judged [`alone`](Specification::alone); what panics under a hook of its own is not heard.
 
 mod attendance;
+mod child;
 mod feed;
+mod ghost;
 mod guard;
+pub mod hostile;
 mod logs;
 mod panics;
 mod raw;
@@ -129,7 +132,9 @@ pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use child::{Ended, child_of, in_child, in_child_within, in_exercise};
 pub use feed::{Feed, SourceError};
+pub use ghost::Ghost;
 pub use guard::{Limits, Proof, Specification, receive_within};
 pub use logs::{LogLine, LogSpan};
 pub use panics::arranged_panic;

@@ -18,6 +18,9 @@ static JUDGING: Mutex<usize> = Mutex::new(0);
 /// Specifications that change something process-wide hold the write side, all others the read side.
 static ALONE: RwLock<()> = RwLock::new(());
 
+/// The apps of ours that misbehave are apps all the same.
+const HOSTILE: &str = "src/hostile.rs";
+
 /// The thread on which the package `model` explores.
 const EXPLORATION: &str = "loom";
 
@@ -66,7 +69,7 @@ impl Drop for Turn {
 }
 
 /// Panics on behalf of the specification: the panic is not counted against the app under test. What panics in the source of
-/// `lab` or `spec` needs no such word; a specification outside of them does.
+/// `lab` or of a specification beside it needs no such word; one elsewhere does.
 ///
 /// # Panics
 /// With `message`, always.
@@ -105,7 +108,9 @@ fn site(location: &Location<'_>) -> Site {
     // The files of this crate and of the specifications, however cargo named them to the compiler.
     let here = file!().replace('\\', "/");
     let own = here.trim_end_matches("lab/src/panics.rs");
-    if let Some(path) = file.strip_prefix(own).filter(|path| path.starts_with("src/") || path.starts_with("lab/src/")) {
+    let source =
+        |path: &&str| path.split_once('/').is_some_and(|(_, path)| path.starts_with("src/") && path != HOSTILE);
+    if let Some(path) = file.strip_prefix(own).filter(source) {
         return Site::Arranged(place(&format!("tests/{path}")));
     }
     if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/") {

@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::Path};
 
 use anstyle::{AnsiColor, Style};
-use spec::{Report, lab::Outcome as Verdict};
+use lab::{Outcome as Verdict, Report};
 
 use super::{Interleavings, Judged, Outcome};
 use crate::{

@@ -9,8 +9,8 @@ use std::{
     thread,
 };
 
+use lab::Ended;
 use serde::{Deserialize, de::DeserializeOwned};
-use spec::Ended;
 
 use super::Meanwhile;
 use crate::{Refusal, exercise::FOLDER};
@@ -136,7 +136,7 @@ pub(super) fn run<T: DeserializeOwned>(
     test: &str,
     put_back: &str,
 ) -> Result<Result<T, Ended>, Refusal> {
-    let told = spec::child_of(Command::new(binary).current_dir(folder), test)
+    let told = lab::child_of(Command::new(binary).current_dir(folder), test)
         .map_err(|error| Refusal::new(format!("cannot run {}: {error}", binary.display())))?;
     told.ok_or_else(|| Refusal::new(format!("the test `{test}` of the exercise is gone; {put_back}")))
 }

@@ -7,7 +7,7 @@ use model::{module} as model_of;
 use model::{Exploration, sync};
 // What is linked already is not linked again.
 #[cfg(all(unix, not(target_env = "musl")))]
-use spec_dylib as _;
+use lab_dylib as _;
 
 #[allow(dead_code, reason = "the model does not call everything")]
 #[path = "../src/shared.rs"]
@@ -17,7 +17,7 @@ mod shared;
 #[test]
 fn every_interleaving_holds() {
     let outcome = || explored().outcome().map_err(|failing| format!("{failing:78}"));
-    match spec::in_child("every_interleaving_holds", outcome) {
+    match lab::in_child("every_interleaving_holds", outcome) {
         Ok(Ok(_)) => {}
         Ok(Err(table)) => panic!("{table}"),
         Err(ended) => panic!("{ended}\n{}", ended.said()),

@@ -2,7 +2,9 @@
 
 use std::{env, error::Error, io, net::SocketAddr};
 
+use lab::Ghost;
 use tokio::net::TcpListener;
+use {module}_spec::Spec;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +18,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// The app with believable surroundings.
 fn stand_in() -> axum::Router {
-    use {module}_exercise::{item};
-
-{stand_in}
+    Spec::serve({app}, Spec::stand_ins())
 }

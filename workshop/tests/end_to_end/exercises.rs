@@ -46,7 +46,7 @@ fn exercises_are_judged() {
 }
 
 fn every_exercise_begins_as_its_broken_twin(copy: &Learner) {
-    for ghost in ALL {
+    for ghost in ALL.iter() {
         let slug = ghost.slug;
         assert_eq!(copy.ghosts(&["start", slug]).status.code(), Some(0), "{slug}");
         let check = copy.ghosts(&["check", slug, "--json"]);

@@ -3,8 +3,8 @@
 use std::fs;
 
 use ghosts::{case, exercise::without_cause, generated, ghosts::ALL, root, tour::MODEL};
+use lab::Report;
 use serde_json::Value;
-use spec::Report;
 
 use crate::learner::{Learner, err, out};
 
@@ -18,7 +18,7 @@ const SYNC: &str = "mod sync {\n    pub(crate) use std::sync::*;\n}\n";
 #[test]
 fn near_misses_are_rejected_and_right_fixes_accepted() {
     let copy = Learner::with_a_clone("pastes");
-    for ghost in ALL {
+    for ghost in ALL.iter() {
         let exercise = Exercise::started(&copy, ghost.slug);
         exercise.near_misses_are_rejected();
         exercise.right_fixes_are_accepted();

@@ -10,13 +10,27 @@ use crate::copy;
 fn a_new_ghost_compiles_and_passes() {
     let copy = copy::of_the_workspace("skeleton");
     skeleton::run(&copy, "silver-lining", true).expect("a skeleton");
-    let library = copy.join("tests/src/lib.rs");
-    let text = fs::read_to_string(&library).expect("the specifications");
-    fs::write(&library, format!("{text}pub mod silver_lining;\n")).expect("a copy of our own");
+    let list = copy.join("workshop/src/ghosts.rs");
+    let text = fs::read_to_string(&list).expect("the list of the ghosts");
+    let line = "Ghost::of::<silver_lining_spec::Spec>(silver_lining::app, silver_lining_fixed::app, silver_lining::near_misses::ALL),";
+    let text = text.replace("    vec![\n", &format!("    vec![\n        {line}\n"));
+    fs::write(&list, text).expect("a copy of our own");
     for arguments in [
-        &["test", "-p", "silver-lining", "-p", "silver-lining-fixed"] as &[&str],
-        &["clippy", "-p", "silver-lining", "-p", "silver-lining-fixed", "--all-targets", "--", "-D", "warnings"],
-        &["fmt", "--check", "-p", "silver-lining", "-p", "silver-lining-fixed"],
+        &["test", "-p", "silver-lining", "-p", "silver-lining-fixed", "-p", "silver-lining-spec"] as &[&str],
+        &[
+            "clippy",
+            "-p",
+            "silver-lining",
+            "-p",
+            "silver-lining-fixed",
+            "-p",
+            "silver-lining-spec",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &["fmt", "--check", "-p", "silver-lining", "-p", "silver-lining-fixed", "-p", "silver-lining-spec"],
     ] {
         let output = Command::new(env!("CARGO"))
             .args(arguments)

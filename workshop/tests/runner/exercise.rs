@@ -92,7 +92,7 @@ fn a_ghost_with_shared_state_has_its_model_in_the_exercise() {
 #[test]
 fn the_solution_gives_a_reason_for_every_piece() {
     let copy = Learner::with_a_clone("solution");
-    for ghost in ALL {
+    for ghost in ALL.iter() {
         done(&copy.ghosts(&["start", ghost.slug]));
         let solution = solution::of(copy.root(), ghost).expect("a solution");
         assert!(!solution.hunks.is_empty() && !solution.fix.is_empty(), "{}", ghost.slug);
@@ -129,7 +129,7 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     // A dynamic library it tells apart by name only.
     let version = version(&copy.read("exercises/hidden-flush/Cargo.toml")).expect("a version");
     let (_, place) = version.split_once('+').expect("the place");
-    assert!(copy.read("exercises/.dylib/Cargo.toml").contains(&format!("name = \"spec_{place}")));
+    assert!(copy.read("exercises/.dylib/Cargo.toml").contains(&format!("name = \"lab_{place}")));
     // The slug is that of the folder, from any depth.
     let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
     assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
@@ -164,7 +164,7 @@ fn of_those_who_start_at_once_one_wins_and_nothing_is_half_made() {
         }
     });
     let all = all.into_inner().expect("nobody panicked");
-    for ghost in ALL {
+    for ghost in ALL.iter() {
         let slug = ghost.slug;
         let outputs = all.iter().filter(|(of, _)| *of == slug).map(|(_, output)| output);
         let (won, late): (Vec<_>, Vec<_>) = outputs.partition(|output| output.status.success());
@@ -334,7 +334,7 @@ fn every_command_of_a_learner_speaks_json() {
 fn no_line_for_a_learner_is_wider_than_80_columns() {
     let copy = Learner::with_a_clone("narrow");
     let mut text = String::new();
-    for ghost in ALL {
+    for ghost in ALL.iter() {
         text.push_str(&done(&copy.ghosts(&["start", ghost.slug])));
         (0..5).for_each(|_| text.push_str(&done(&copy.ghosts(&["hint", ghost.slug]))));
     }

@@ -32,10 +32,10 @@ fn libraries_in(folder: &Path, edges: &str, arguments: &[&str]) -> BTreeSet<Stri
 #[test]
 fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
-    for ghost in ALL {
-        for package in [ghost.slug.to_owned(), format!("{}-fixed", ghost.slug)] {
+    for ghost in ALL.iter() {
+        for package in [ghost.slug.to_owned(), format!("{}-fixed", ghost.slug), format!("{}-spec", ghost.slug)] {
             let other: Vec<String> = libraries(&["--package", &package]).difference(&all).cloned().collect();
-            assert_eq!(other, [""; 0], "{package}: let `spec` turn on what is missing (tests/Cargo.toml)");
+            assert_eq!(other, [""; 0], "{package}: let `features` turn on what is missing (tests/features/Cargo.toml)");
         }
     }
 }
@@ -55,14 +55,18 @@ fn the_runner_is_built_from_the_same_libraries_as_the_workspace() {
 fn an_exercise_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
     let copy = Learner::with_a_clone("libraries");
-    for ghost in ALL {
+    for ghost in ALL.iter() {
         copy.ghosts(&["start", ghost.slug]);
         let exercise = copy.root().join("exercises").join(ghost.slug);
         // With the model of a ghost with shared state, and without it.
         for packages in [&["--offline", "--workspace"] as &[&str], &["--offline"]] {
             let other = libraries_in(&exercise, TESTED, packages);
             let other: Vec<String> = other.difference(&all).cloned().collect();
-            assert_eq!(other, [""; 0], "{}: let `spec` turn on what is missing (tests/Cargo.toml)", ghost.slug);
+            assert_eq!(
+                other, [""; 0],
+                "{}: let `features` turn on what is missing (tests/features/Cargo.toml)",
+                ghost.slug
+            );
         }
     }
 }

@@ -278,7 +278,7 @@ async fn survives(slug: &'static str) {
     let listener = ghosts::serve::bind(0).await.expect("a free port");
     let address = listener.local_addr().expect("a bound listener").to_string();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(ghosts::serve::until(listener, (ghost.serve)(true), async { drop(stopped.await) }));
+    let server = tokio::spawn(ghosts::serve::until(listener, ghost.serve(true), async { drop(stopped.await) }));
     serves(&address, slug).await;
     let before = at_rest().await;
 

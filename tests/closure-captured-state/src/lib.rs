@@ -1,0 +1,641 @@
+//! The specification of `closure-captured-state`: an order desk that must not mistake one customer for another.
+
+use std::{
+    collections::HashSet,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::sleep,
+};
+use tower::ServiceExt;
+
+use lab::{
+    Broken, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
+    wire::{Answer, Connection, Pending, Server},
+};
+
+/// Makes the app under test from its warehouse and its access log.
+pub type App = Arc<dyn Fn(Router, UnboundedSender<Entry>) -> Router + Send + Sync>;
+
+/// A line of the access log: user, log id, status.
+pub type Entry = (String, String, StatusCode);
+
+/// How long the warehouse looks for anything of Ada's.
+const SLOW: Duration = Duration::from_millis(3_000);
+/// How long it looks for anything of anybody else's.
+const QUICK: Duration = Duration::from_millis(200);
+
+/// Holds `app` against every promise.
+pub fn check(app: impl Fn(Router, UnboundedSender<Entry>) -> Router + Send + Sync + 'static) -> Report {
+    judge(Arc::new(app), Limits::default())
+}
+
+/// Like [`check`], with limits of the caller's.
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
+    Specification::of(Spec::SLUG, app)
+        .promise(
+            "answer-names-the-caller",
+            "Each answer, and each question to the warehouse, names the user whose request it is, also when another \
+             request comes while it is suspended.",
+            answer_names_the_caller,
+        )
+        .promise(
+            "access-log-names-the-caller",
+            "Each answer leaves one entry in the access log: the user whose request it was, the `x-log-id` of the \
+             answer and its status.",
+            access_log_names_the_caller,
+        )
+        .promise(
+            "log-ids-differ",
+            "No two of 100 requests get the same log id, over several connections, one after another or at once, \
+             whatever `x-log-id` the clients send.",
+            log_ids_differ,
+        )
+        .promise(
+            "only-authorization-counts",
+            "A request without `authorization` gets 401 and the warehouse hears nothing of it, also while another is \
+             suspended; an `x-user` that the client sends is nobody's identity.",
+            only_authorization_counts,
+        )
+        .promise(
+            "streams-keep-apart",
+            "Requests that overlap on one HTTP/2 connection are answered and logged each under its own user and id.",
+            streams_keep_apart,
+        )
+        .promise(
+            "any-thread-may-poll",
+            "A request keeps its user and its id when each poll of its future comes from another thread.",
+            any_thread_may_poll,
+        )
+        .promise(
+            "slow-requests-overlap",
+            "A request that comes while another is suspended is served at once, also when both are the same user's.",
+            slow_requests_overlap,
+        )
+        .promise(
+            "failure-leaves-nothing",
+            "A request that fails or is given up changes nothing for those before, beside and after it, and is never \
+             logged under another's name.",
+            failure_leaves_nothing,
+        )
+        .judge(limits)
+}
+
+/// The ghost, for whoever does not know which it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl Ghost for Spec {
+    const SLUG: &'static str = "closure-captured-state";
+    type App = fn(Router, UnboundedSender<Entry>) -> Router;
+    type StandIns = (Router, UnboundedSender<Entry>);
+
+    fn judge(app: Self::App, limits: Limits<'_>) -> Report {
+        judge(Arc::new(app), limits)
+    }
+
+    /// A warehouse that takes a second and a half for each list, and an access log that is printed. Call it inside a runtime.
+    fn stand_ins() -> Self::StandIns {
+        let list = async |request: Request| {
+            sleep(Duration::from_millis(1_500)).await;
+            format!("{} of {}\n", request.uri().path().trim_start_matches('/'), users(request.headers()))
+        };
+        let (access_log, mut entries) = unbounded_channel::<Entry>();
+        tokio::spawn(async move {
+            while let Some((user, log_id, status)) = entries.recv().await {
+                eprintln!("access log: {user} {log_id} {}", status.as_u16());
+            }
+        });
+        (Router::new().fallback(get(list)), access_log)
+    }
+
+    fn serve(app: Self::App, (warehouse, access_log): Self::StandIns) -> Router {
+        app(warehouse, access_log)
+    }
+}
+
+// ===== The promises =====
+
+async fn answer_names_the_caller(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        in_turn(&lab, &app, protocol).await?;
+
+        let scene = lab.scene(format!("{protocol}, two connections"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let (first, second) = desk.overlapping(&ada, &bob).await?;
+        desk.names(&[&first, &second])?;
+    }
+    Ok(())
+}
+
+async fn access_log_names_the_caller(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let (desk, answers) = in_turn(&lab, &app, protocol).await?;
+        desk.logged(&answers, &[]).await.map_err(before_the_fault)?;
+
+        let scene = lab.scene(format!("{protocol}, two connections"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let (first, second) = desk.overlapping(&ada, &bob).await?;
+        desk.logged(&[first, second], &[]).await?;
+    }
+    Ok(())
+}
+
+async fn log_ids_differ(lab: Lab, app: App) -> Proof {
+    let numbered = |user| {
+        let mut request = asking(Some(user));
+        request.headers_mut().insert("x-log-id", "mine".parse().expect("a word is a header value"));
+        request
+    };
+    for protocol in Protocol::BOTH {
+        let (_, [first, second]) = in_turn(&lab, &app, protocol).await?;
+        control(first.log_id.is_some(), "an answer carries no `x-log-id`")?;
+        control(first.log_id != second.log_id, "two requests, one after the other, get the same log id")?;
+
+        let scene = lab.scene(format!("{protocol}, two requests at once"));
+        let desk = Desk::open(&scene, &app);
+        let (bob, again) = (desk.connect("bob", protocol).await, desk.connect("bob again", protocol).await);
+        let visits = [&bob, &again].map(|connection| desk.begin(connection, "bob", numbered("bob")));
+        let mut ids = Vec::new();
+        for visit in visits {
+            ids.push(visit.ended(&desk).await?.log_id.unwrap_or_default());
+        }
+        require(ids[0] != ids[1], format!("two requests that come at once both get {}", scene.id(&ids[0])))?;
+    }
+
+    let scene = lab.scene("100 requests on four connections");
+    let desk = Desk::open(&scene, &app);
+    // One after another, in turn on three connections; then forty at once, on one.
+    let mut ids: Vec<String> = Vec::new();
+    let mut in_turn = Vec::new();
+    for client in ["first", "second", "third"] {
+        in_turn.push(desk.connect(client, Protocol::Http1).await);
+    }
+    for connection in in_turn.iter().cycle().take(60) {
+        ids.extend(desk.send(connection, "eve", numbered("eve")).await?.log_id);
+    }
+    let at_once = desk.connect("fourth", Protocol::Http2).await;
+    let visits: Vec<Visit> = (0..40).map(|_| desk.begin(&at_once, "eve", numbered("eve"))).collect();
+    for visit in visits {
+        ids.extend(visit.ended(&desk).await?.log_id);
+    }
+    require(ids.len() == 100, format!("of 100 answers only {} carry an `x-log-id`", ids.len()))?;
+    let different = ids.iter().collect::<HashSet<_>>().len();
+    let first_repeated = (1..).zip(&ids).find(|(number, id)| ids[*number..].contains(id));
+    let Some((number, _)) = first_repeated else { return Ok(()) };
+    Err(Broken::because(format!(
+        "100 answers carry only {different} different log ids; the id of request {number} comes again"
+    )))
+}
+
+async fn only_authorization_counts(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        in_turn(&lab, &app, protocol).await?;
+
+        let scene = lab.scene(protocol.to_string());
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let stranger = desk.connect("stranger", protocol).await;
+        let claiming = |user: Option<&str>| {
+            let mut request = asking(user);
+            request.headers_mut().insert("x-user", "carol".parse().expect("a name is a header value"));
+            request
+        };
+        let turned_away = async |what: &str, request| {
+            let asked = desk.questions();
+            let got = answered(stranger.send(request).await?).await;
+            require(
+                got.status == StatusCode::UNAUTHORIZED,
+                format!("{what} without `authorization` gets {} instead of 401", got.status.as_u16()),
+            )?;
+            require(
+                desk.questions() == asked,
+                format!("{what} without `authorization` makes the desk ask the warehouse"),
+            )
+        };
+        turned_away("a request", asking(None)).await?;
+        let first = desk.begin(&ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        turned_away("while Ada's is suspended, a request", asking(None)).await?;
+        turned_away("a request that says `x-user: carol`", claiming(None)).await?;
+        let second = desk.send(&bob, "bob", claiming(Some("bob"))).await?;
+        let name = second.named();
+        require(second.user == name, format!("Bob's request that says `x-user: carol` is answered as {name}'s"))?;
+        desk.names_in_questions()?;
+        first.ended(&desk).await?;
+    }
+    Ok(())
+}
+
+async fn streams_keep_apart(lab: Lab, app: App) -> Proof {
+    let (desk, answers) = in_turn(&lab, &app, Protocol::Http2).await?;
+    desk.logged(&answers, &[]).await.map_err(before_the_fault)?;
+
+    let scene = lab.scene("HTTP/2, one connection");
+    let desk = Desk::open(&scene, &app);
+    let proxy = desk.connect("proxy", Protocol::Http2).await;
+    let (first, second) = desk.overlapping(&proxy, &proxy).await?;
+    desk.names(&[&first, &second])?;
+    desk.logged(&[first, second], &[]).await
+}
+
+async fn any_thread_may_poll(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let (desk, answers) = in_turn(&lab, &app, protocol).await?;
+        desk.logged(&answers, &[]).await.map_err(before_the_fault)?;
+
+        let scene = lab.scene(format!("{protocol}, each poll from another thread, nobody else at the desk"));
+        let desk = Desk::open(&scene, &moved_between_threads(&app, &scene));
+        let bob = desk.connect("bob", protocol).await;
+        let alone = desk.send(&bob, "bob", asking(Some("bob"))).await?;
+        desk.names(&[&alone])?;
+        desk.logged(&[alone], &[]).await?;
+
+        let scene = lab.scene(format!("{protocol}, each poll from another thread, two connections"));
+        let desk = Desk::open(&scene, &moved_between_threads(&app, &scene));
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let (first, second) = desk.overlapping(&ada, &bob).await?;
+        desk.names(&[&first, &second])?;
+        desk.logged(&[first, second], &[]).await?;
+    }
+    Ok(())
+}
+
+async fn slow_requests_overlap(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let scene = lab.scene(protocol.to_string());
+        let desk = Desk::open(&scene, &app);
+        let mut clients = Vec::new();
+        for client in ["ada", "bob", "ada again"] {
+            clients.push(desk.connect(client, protocol).await);
+        }
+        let began = scene.now_ms();
+        desk.send(&clients[1], "bob", asking(Some("bob"))).await?;
+        let took = scene.now_ms() - began;
+        control(desk.questions() > 0, "the warehouse is not asked for Bob, alone at the desk")?;
+        control(took < 1_000, format!("Bob, alone at the desk, waits {took} ms"))?;
+
+        let _first = desk.begin(&clients[0], "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        let asked = desk.questions();
+        let second = desk.begin(&clients[1], "bob", asking(Some("bob")));
+        sleep(Duration::from_millis(1_000)).await;
+        require(
+            desk.questions() > asked,
+            "Bob came while Ada's request was suspended, and 1000 ms later the warehouse had not been asked for his orders",
+        )?;
+        require(
+            second.pending.is_answered(),
+            format!(
+                "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though alone he waits {took} ms"
+            ),
+        )?;
+        let asked = desk.questions();
+        let _third = desk.begin(&clients[2], "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(500)).await;
+        require(
+            desk.questions() > asked,
+            "Ada's second request came while her first was suspended, and 500 ms later the warehouse had not been asked",
+        )?;
+    }
+    Ok(())
+}
+
+async fn failure_leaves_nothing(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let (desk, answers) = in_turn(&lab, &app, protocol).await?;
+        desk.logged(&answers, &[]).await.map_err(before_the_fault)?;
+
+        let scene = lab.scene(format!("{protocol}, a stranger is turned away while Ada waits"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, stranger) = (desk.connect("ada", protocol).await, desk.connect("stranger", protocol).await);
+        let first = desk.begin(&ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        answered(stranger.send(asking(None)).await?).await;
+        let beside = first.ended(&desk).await?;
+        desk.names(&[&beside])?;
+
+        let scene = lab.scene(format!("{protocol}, the warehouse fails for Dora"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let dora = desk.connect("dora", protocol).await;
+        let first = desk.begin(&ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        let failed = desk.send(&dora, "dora", asking(Some("dora"))).await?;
+        let after = desk.send(&bob, "bob", asking(Some("bob"))).await?;
+        let beside = first.ended(&desk).await?;
+        desk.names(&[&failed, &after, &beside])?;
+        desk.logged(&[failed, after, beside], &[]).await?;
+
+        let scene = lab.scene(format!("{protocol}, Bob gives up while Ada waits"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let first = desk.begin(&ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        let given_up = desk.begin(&bob, "bob", asking(Some("bob")));
+        sleep(Duration::from_millis(100)).await;
+        drop(given_up);
+        bob.leave();
+        let beside = first.ended(&desk).await?;
+        let next = desk.connect("bob again", protocol).await;
+        let after = desk.send(&next, "bob", asking(Some("bob"))).await?;
+        desk.names(&[&beside, &after])?;
+        desk.logged(&[beside, after], &["bob"]).await?;
+
+        let scene = lab.scene(format!("{protocol}, Ada gives up while Bob waits"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let given_up = desk.begin(&ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        let second = desk.begin(&bob, "bob", asking(Some("bob")));
+        sleep(Duration::from_millis(100)).await;
+        drop(given_up);
+        ada.leave();
+        let beside = second.ended(&desk).await?;
+        desk.names(&[&beside])?;
+        desk.logged(&[beside], &["ada"]).await?;
+    }
+    Ok(())
+}
+
+/// The control of nearly all: Ada and Bob, one after the other, are served as one would expect.
+async fn in_turn(lab: &Lab, app: &App, protocol: Protocol) -> Result<(Desk, [Got; 2]), Broken> {
+    let scene = lab.scene(format!("{protocol}, one after the other"));
+    let desk = Desk::open(&scene, app);
+    let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+    let first = desk.send(&ada, "ada", asking(Some("ada"))).await.map_err(before_the_fault)?;
+    let asked = desk.questions();
+    let second = desk.send(&bob, "bob", asking(Some("bob"))).await.map_err(before_the_fault)?;
+    control(asked > 0 && desk.questions() > asked, "the warehouse is not asked for each of two requests")?;
+    desk.names(&[&first, &second]).map_err(before_the_fault)?;
+    Ok((desk, [first, second]))
+}
+
+// ===== The desk and what surrounds it =====
+
+/// The app under test, with its warehouse and its access log.
+struct Desk {
+    scene: Scene,
+    server: Server,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the supplied parts saw.
+#[derive(Default)]
+struct Seen {
+    /// The users of the requests that have no answer yet.
+    waiting: Vec<&'static str>,
+    questions: usize,
+    /// The questions that were asked in the name of somebody who was not waiting, each told in a clause.
+    misnamed: Vec<String>,
+    entries: Vec<Entry>,
+}
+
+/// A request on its way, and the user that it carries.
+struct Visit {
+    user: &'static str,
+    pending: Pending,
+}
+
+/// What came of a request.
+struct Got {
+    user: &'static str,
+    status: StatusCode,
+    name: Option<String>,
+    log_id: Option<String>,
+}
+
+impl Desk {
+    fn open(scene: &Scene, app: &App) -> Self {
+        scene.ids_are_logged_as("log_id");
+        let seen = Arc::<Mutex<Seen>>::default();
+        let (access_log, mut entries) = unbounded_channel::<Entry>();
+        let (clock, shelf) = (scene.clone(), seen.clone());
+        scene.spawn(async move {
+            while let Some((user, log_id, status)) = entries.recv().await {
+                let id = clock.id(&log_id);
+                clock.note("access log", format!("gets {user:?}, {id}, {}", status.as_u16()));
+                locked(&shelf).entries.push((user, log_id, status));
+            }
+        });
+        let server = scene.serve(app(warehouse(scene, &seen), access_log));
+        Self { scene: scene.clone(), server, seen }
+    }
+
+    async fn connect(&self, client: &str, protocol: Protocol) -> Connection {
+        self.server.connect(client, protocol).await
+    }
+
+    fn begin(&self, connection: &Connection, user: &'static str, request: Request) -> Visit {
+        locked(&self.seen).waiting.push(user);
+        Visit { user, pending: connection.begin(request) }
+    }
+
+    async fn send(&self, connection: &Connection, user: &'static str, request: Request) -> Result<Got, Broken> {
+        self.begin(connection, user, request).ended(self).await
+    }
+
+    /// Ada's request, which the warehouse keeps for long, and Bob's, which comes and goes meanwhile if it may.
+    async fn overlapping(&self, ada: &Connection, bob: &Connection) -> Result<(Got, Got), Broken> {
+        let first = self.begin(ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        let second = self.send(bob, "bob", asking(Some("bob"))).await?;
+        Ok((first.ended(self).await?, second))
+    }
+
+    fn questions(&self) -> usize {
+        locked(&self.seen).questions
+    }
+
+    fn names_in_questions(&self) -> Proof {
+        let misnamed = locked(&self.seen).misnamed.join("; ");
+        require(misnamed.is_empty(), misnamed.clone())
+    }
+
+    /// All that was said about a user, in questions and in answers, named the right one.
+    fn names(&self, all: &[&Got]) -> Proof {
+        let mut wrong = locked(&self.seen).misnamed.clone();
+        for got in all {
+            let due = if got.user == "dora" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            if got.status != due {
+                wrong.push(format!("the answer to {} is {}", person(got.user), got.status.as_u16()));
+            } else if got.name.as_deref() != Some(got.user) {
+                wrong.push(format!("the answer to {} says `x-user: {}`", person(got.user), got.named()));
+            }
+        }
+        require(wrong.is_empty(), wrong.join("; "))
+    }
+
+    /// The access log has one entry for each of `answers`, and nothing else but entries of those who got none.
+    async fn logged(&self, answers: &[Got], given_up: &[&str]) -> Proof {
+        // An entry may be written when the answer's body is gone.
+        self.scene.settle().await;
+        let entries = std::mem::take(&mut locked(&self.seen).entries);
+        let mut left: Vec<&Entry> = entries.iter().collect();
+        let told = |entries: &[&Entry]| -> String {
+            let told = entries
+                .iter()
+                .map(|(user, id, status)| format!("({user:?}, {}, {})", self.scene.id(id), status.as_u16()));
+            let told: Vec<String> = told.collect();
+            if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+        };
+        for got in answers {
+            let id = got.log_id.as_deref().unwrap_or_default();
+            let fits = |entry: &&Entry| entry.0 == got.user && entry.1 == id && entry.2 == got.status;
+            let Some(place) = left.iter().position(fits) else {
+                return Err(Broken::because(format!(
+                    "the answer to {} is {} and carries {}, but the access log has {}",
+                    person(got.user),
+                    got.status.as_u16(),
+                    got.log_id.as_deref().map_or("no log id".to_owned(), |id| self.scene.id(id)),
+                    told(&entries.iter().collect::<Vec<_>>()),
+                )));
+            };
+            left.remove(place);
+        }
+        left.retain(|(user, ..)| !given_up.contains(&user.as_str()));
+        require(left.is_empty(), format!("the access log has {} for which there was no answer", told(&left)))
+    }
+}
+
+impl Visit {
+    /// Waits for the answer, with its body.
+    async fn ended(self, desk: &Desk) -> Result<Got, Broken> {
+        let head = self.pending.answer().await?;
+        let mut got = answered(head).await;
+        got.user = self.user;
+        if let Some(id) = &got.log_id {
+            desk.scene.id(id);
+        }
+        let waiting = &mut locked(&desk.seen).waiting;
+        if let Some(place) = waiting.iter().position(|user| *user == self.user) {
+            waiting.remove(place);
+        }
+        Ok(got)
+    }
+}
+
+impl Got {
+    fn named(&self) -> &str {
+        self.name.as_deref().map_or("(missing)", |name| if name.is_empty() { "(empty)" } else { name })
+    }
+}
+
+async fn answered(answer: Answer) -> Got {
+    let name = answer.headers().contains_key("x-user").then(|| users(answer.headers()));
+    let log_id = answer.header("x-log-id").map(str::to_owned);
+    let got = Got { user: "", status: answer.status(), name, log_id };
+    answer.read().await;
+    got
+}
+
+/// Takes its time for Ada and none for Eve, fails for Dora, and notes who is asked about.
+fn warehouse(scene: &Scene, seen: &Arc<Mutex<Seen>>) -> Router {
+    let (scene, seen) = (scene.clone(), seen.clone());
+    Router::new().fallback(move |request: Request| {
+        let (scene, seen) = (scene.clone(), seen.clone());
+        async move {
+            let (path, user) = (request.uri().path().to_owned(), users(request.headers()));
+            scene.note("warehouse", format!("is asked for {path} of {user:?}"));
+            locked(&seen).asked(&path, &user, scene.now_ms());
+            match user.as_str() {
+                "ada" => sleep(SLOW).await,
+                "eve" => {}
+                _ => sleep(QUICK).await,
+            }
+            if user == "dora" {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            }
+            format!("{} of {user}\n", path.trim_start_matches('/')).into_response()
+        }
+    })
+}
+
+impl Seen {
+    fn asked(&mut self, path: &str, user: &str, at_ms: u64) {
+        self.questions += 1;
+        if !self.waiting.contains(&user) {
+            let waiting: Vec<String> = self.waiting.iter().map(|user| person(user)).collect();
+            let waiting =
+                if waiting.is_empty() { "nobody".to_owned() } else { format!("only {}", waiting.join(" and ")) };
+            self.misnamed
+                .push(format!("at {at_ms} ms, when {waiting} waited, the warehouse was asked for {path} of {user:?}"));
+        }
+    }
+}
+
+/// What `x-user` says; a second one is not hidden behind the first.
+fn users(headers: &HeaderMap) -> String {
+    let users = headers.get_all("x-user").iter().map(|user| String::from_utf8_lossy(user.as_bytes()));
+    users.collect::<Vec<_>>().join(", ")
+}
+
+fn asking(user: Option<&str>) -> Request {
+    let mut request = Request::get("/orders");
+    if let Some(user) = user {
+        request = request.header("authorization", format!("Bearer {user}"));
+    }
+    request.body(Body::empty()).expect("a request that never changes")
+}
+
+/// The name as it is written in a sentence.
+fn person(user: &str) -> String {
+    let (first, rest) = user.split_at(1.min(user.len()));
+    first.to_uppercase() + rest
+}
+
+fn before_the_fault(broken: Broken) -> Broken {
+    Broken::because(format!("even before the fault: {broken}"))
+}
+
+// ===== Polls from other threads =====
+
+/// The app, each of whose polls happens on a new thread, one after another.
+fn moved_between_threads(app: &App, scene: &Scene) -> App {
+    let (app, scene) = (app.clone(), scene.clone());
+    Arc::new(move |warehouse, access_log| {
+        let (app, scene) = (app(warehouse, access_log), scene.clone());
+        Router::new().fallback(move |request: Request| {
+            let inner = Box::pin(app.clone().oneshot(request));
+            let moved = Moved { inner, scene: scene.clone() };
+            async move {
+                let Ok(answer) = moved.await;
+                answer
+            }
+        })
+    })
+}
+
+struct Moved<F> {
+    inner: Pin<Box<F>>,
+    scene: Scene,
+}
+
+impl<F> Future for Moved<F>
+where
+    F: Future<Output = Result<Response, std::convert::Infallible>> + Send,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let waker = cx.waker().clone();
+        let scene = self.scene.clone();
+        let inner = self.inner.as_mut();
+        scene.on_another_thread(|| inner.poll(&mut Context::from_waker(&waker)))
+    }
+}

@@ -1,0 +1,187 @@
+//! A right order desk, and the ways in which it is spoilt.
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Extension, Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use closure_captured_state_spec::{Entry, check};
+use tokio::sync::mpsc::UnboundedSender;
+use tower::ServiceExt;
+
+/// What is wrong with the desk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    LastUserStaysSignedIn,
+    HeaderOnlyIfAbsent,
+    SecondNameBesideTheClients,
+    ClientChoosesTheId,
+    IdKeptByUser,
+    OneTurnForEachUser,
+    EndedByWhoeverCameLast,
+    LoggedTwice,
+    LoggedAsFine,
+    FailureWithoutName,
+    AlwaysBusy,
+}
+
+#[test]
+fn the_desk_is_right_until_it_is_spoilt() {
+    let report = check(desk(Fault::None));
+    assert!(report.all_kept(), "{report}");
+}
+
+#[test]
+fn each_spoilt_desk_is_rejected_for_its_own_reason() {
+    let mut rejections = String::new();
+    for fault in [
+        Fault::LastUserStaysSignedIn,
+        Fault::HeaderOnlyIfAbsent,
+        Fault::SecondNameBesideTheClients,
+        Fault::ClientChoosesTheId,
+        Fault::IdKeptByUser,
+        Fault::OneTurnForEachUser,
+        Fault::EndedByWhoeverCameLast,
+        Fault::LoggedTwice,
+        Fault::LoggedAsFine,
+        Fault::FailureWithoutName,
+        Fault::AlwaysBusy,
+    ] {
+        writeln!(rejections, "{fault:?}").expect("a string grows");
+        for judged in check(desk(fault)).promises {
+            if let Some(observed) = judged.observed {
+                writeln!(rejections, "    {}: {observed}", judged.key).expect("a string grows");
+            }
+        }
+    }
+    insta::assert_snapshot!(rejections);
+}
+
+#[derive(Clone)]
+struct Desk {
+    fault: Fault,
+    access_log: UnboundedSender<Entry>,
+    last_log_id: Arc<AtomicU64>,
+    last_user: Arc<Mutex<Option<String>>>,
+    ids: Arc<Mutex<HashMap<String, String>>>,
+    turns: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+fn desk(fault: Fault) -> impl Fn(Router, UnboundedSender<Entry>) -> Router {
+    move |warehouse, access_log| {
+        let desk = Desk {
+            fault,
+            access_log,
+            last_log_id: Arc::default(),
+            last_user: Arc::default(),
+            ids: Arc::default(),
+            turns: Arc::default(),
+        };
+        Router::new().route("/orders", get(orders)).with_state(warehouse).layer(from_fn_with_state(desk, identify))
+    }
+}
+
+/// Writes into the access log that a request was given up, when it is dropped before its end.
+struct GivenUp {
+    desk: Desk,
+    log_id: String,
+    ended: bool,
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        if !self.ended {
+            let user = self.desk.last_user.lock().unwrap().clone().unwrap_or_default();
+            self.desk.log(&user, &self.log_id, StatusCode::REQUEST_TIMEOUT);
+        }
+    }
+}
+
+impl Desk {
+    fn log(&self, user: &str, log_id: &str, status: StatusCode) {
+        let _ = self.access_log.send((user.to_owned(), log_id.to_owned(), status));
+    }
+}
+
+async fn identify(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    let is = |fault| desk.fault == fault;
+    let bearer = text(&request, "authorization").and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
+    let last = desk.last_user.lock().unwrap().clone().filter(|_| is(Fault::LastUserStaysSignedIn));
+    let Some(user) = bearer.or(last) else { return StatusCode::UNAUTHORIZED.into_response() };
+    *desk.last_user.lock().unwrap() = Some(user.clone());
+
+    let next_id = || format!("desk-{}", desk.last_log_id.fetch_add(1, Ordering::Relaxed) + 1);
+    let mut log_id = text(&request, "x-log-id").filter(|_| is(Fault::ClientChoosesTheId)).unwrap_or_else(next_id);
+    desk.ids.lock().unwrap().insert(user.clone(), log_id.clone());
+
+    let value = HeaderValue::from_str(&user).expect("the text of a header");
+    let headers = request.headers_mut();
+    if is(Fault::SecondNameBesideTheClients) {
+        headers.append("x-user", value);
+    } else if !is(Fault::HeaderOnlyIfAbsent) || !headers.contains_key("x-user") {
+        headers.insert("x-user", value);
+    }
+    request.extensions_mut().insert(desk.fault);
+
+    let turn = desk.turns.lock().unwrap().entry(user.clone()).or_default().clone();
+    let _turn = if is(Fault::OneTurnForEachUser) { Some(turn.lock().await) } else { None };
+    let ended = !is(Fault::EndedByWhoeverCameLast);
+    let mut given_up = GivenUp { desk: desk.clone(), log_id: log_id.clone(), ended };
+    let response = next.run(request).await;
+    given_up.ended = true;
+
+    if is(Fault::IdKeptByUser) {
+        log_id = desk.ids.lock().unwrap()[&user].clone();
+    }
+    let status = if is(Fault::LoggedAsFine) { StatusCode::OK } else { response.status() };
+    desk.log(&user, &log_id, status);
+    if is(Fault::LoggedTwice) {
+        desk.log(&user, &log_id, status);
+    }
+    if is(Fault::FailureWithoutName) && response.status().is_server_error() {
+        return ([("x-log-id", log_id)], response).into_response();
+    }
+    ([("x-user", user), ("x-log-id", log_id)], response).into_response()
+}
+
+fn text(request: &Request, header: &str) -> Option<String> {
+    request.headers().get(header)?.to_str().ok().map(str::to_owned)
+}
+
+async fn orders(
+    State(warehouse): State<Router>,
+    Extension(fault): Extension<Fault>,
+    headers: HeaderMap,
+) -> Result<String, StatusCode> {
+    if fault == Fault::AlwaysBusy {
+        return Err(StatusCode::TOO_MANY_REQUESTS);
+    }
+    let mut page = String::new();
+    for path in ["/orders", "/parcels"] {
+        let mut question = Request::get(path).body(Body::empty()).expect("a request that never changes");
+        for user in headers.get_all("x-user") {
+            question.headers_mut().append("x-user", user.clone());
+        }
+        let Ok(answer) = warehouse.clone().oneshot(question).await;
+        if !answer.status().is_success() {
+            return Err(answer.status());
+        }
+        let list = to_bytes(answer.into_body(), 1024).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+        page.push_str(&String::from_utf8_lossy(&list));
+    }
+    Ok(page)
+}

@@ -1,0 +1,788 @@
+//! The specification of `ignored-deadline`: a checkout that answers by a deadline, and must not charge an order behind the
+//! back of a client who was told that it failed.
+//!
+//! In each scene the bank first agrees at once to an order that is then charged, so that a promise is never kept by an app
+//! that does nothing. Only then comes the fault.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{pending, poll_fn},
+    sync::{Arc, Mutex, mpsc as standard},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    task::{JoinHandle, yield_now},
+    time::{advance, sleep},
+};
+use tower::ServiceExt;
+
+use lab::{
+    Broken, Connection, End, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked,
+    require,
+};
+
+/// Seals a receipt: work for the CPU, done off the threads that serve requests.
+pub type Seal = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// Makes the app under test from the bank, the seal, the ledger and the longest time that a client may wait.
+pub type App = Arc<dyn Fn(Router, Seal, UnboundedSender<String>, Duration) -> Router + Send + Sync>;
+
+/// The header in which the budget travels.
+const BUDGET: &str = "x-budget-ms";
+
+/// Holds `app` against every promise.
+pub fn check(
+    app: impl Fn(Router, Seal, UnboundedSender<String>, Duration) -> Router + Send + Sync + 'static,
+) -> Report {
+    judge(Arc::new(app), Limits::default())
+}
+
+/// Like [`check`], with limits of the caller's.
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
+    Specification::of(Spec::SLUG, app)
+        .promise(
+            "answer-by-deadline",
+            "A client whose order is not done has its 504 by the deadline, and not before nine tenths of its time, whether the bank \
+             or the seal is slow.",
+            answer_by_deadline,
+        )
+        .promise(
+            "tighter-limit-wins",
+            "The deadline is the tighter of the app's own limit and the budget that the client sends.",
+            tighter_limit_wins,
+        )
+        .promise(
+            "malformed-budget-does-no-harm",
+            "A budget that is no number of milliseconds is refused with 400, or ignored.",
+            malformed_budget_does_no_harm,
+        )
+        .promise(
+            "spent-budget-asks-nobody",
+            "A request whose budget is 0 fails at once, without a call to the bank.",
+            spent_budget_asks_nobody,
+        )
+        .promise(
+            "bank-knows-what-is-left",
+            "Each call tells the bank a budget of more than 0 and no more than is left, on the second try and over two hops as well.",
+            bank_knows_what_is_left,
+        )
+        .promise(
+            "work-in-time-is-kept",
+            "Work that is done in nine tenths of the budget is kept: the order is charged, the statement is whole.",
+            work_in_time_is_kept,
+        )
+        .promise(
+            "answer-matches-ledger",
+            "An order that is answered 200 is charged exactly once; any other is never charged, not even later.",
+            answer_matches_ledger,
+        )
+        .promise(
+            "late-seal-charges-nothing",
+            "An order whose receipt is still being sealed at the deadline is not charged once it is sealed.",
+            late_seal_charges_nothing,
+        )
+        .promise(
+            "nothing-runs-on",
+            "When a request was cut off at its deadline, no task of it is left.",
+            nothing_runs_on,
+        )
+        .promise(
+            "statement-ends-at-deadline",
+            "A streamed statement arrives up to the deadline and then ends with an error; nothing more is read from the bank.",
+            statement_ends_at_deadline,
+        )
+        .judge(limits)
+}
+
+/// The ghost, for whoever does not know which it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl Ghost for Spec {
+    const SLUG: &'static str = "ignored-deadline";
+    type App = fn(Router, Seal, UnboundedSender<String>, Duration) -> Router;
+    type StandIns = (Router, Seal, UnboundedSender<String>, Duration);
+
+    fn judge(app: Self::App, limits: Limits<'_>) -> Report {
+        judge(Arc::new(app), limits)
+    }
+
+    /// A bank, a seal, a ledger and a limit to try the app with on a real socket: the bank takes three seconds for the order
+    /// `slow-bank`, the seal for `slow-seal`; the bank and the ledger say on stderr what they are told.
+    fn stand_ins() -> Self::StandIns {
+        let pause = |slow: bool| Duration::from_millis(if slow { 3000 } else { 100 });
+        let bank = async move |request: Request| {
+            let budget = request.headers().get(BUDGET).and_then(|value| value.to_str().ok());
+            let told = budget.map_or("no budget".to_owned(), |budget| format!("{BUDGET}: {budget}"));
+            eprintln!("bank: {} {} ({told})", request.method(), request.uri().path());
+            if request.method() == Method::GET {
+                let lines = futures_util::stream::unfold(1, |line| async move {
+                    sleep(Duration::from_millis(500)).await;
+                    (line <= 20).then(|| (Ok::<_, std::convert::Infallible>(format!("line {line}\n")), line + 1))
+                });
+                return Body::from_stream(lines).into_response();
+            }
+            sleep(pause(request.uri().path().ends_with("/slow-bank"))).await;
+            StatusCode::OK.into_response()
+        };
+        let seal = move |order: &str| {
+            thread::park_timeout(pause(order == "slow-seal"));
+            format!("sealed {order}\n")
+        };
+        let (ledger, mut entries) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            while let Some(order) = entries.blocking_recv() {
+                eprintln!("ledger: charged {order}");
+            }
+        });
+        (Router::new().fallback(bank), Arc::new(seal), ledger, Duration::from_secs(2))
+    }
+
+    fn serve(app: Self::App, (bank, seal, ledger, budget): Self::StandIns) -> Router {
+        app(bank, seal, ledger, budget)
+    }
+}
+
+async fn answer_by_deadline(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, the bank never answers"), protocol, 1000).await?;
+        shop.bank.will([Reply::Never, Reply::Never]);
+        in_time(&shop.order("7", None).await?, 1000)?;
+        in_time(&shop.ask(Method::GET, "/statements/7", None).await?, 1000)?;
+
+        let shop = Shop::open(&lab, &app, format!("{protocol}, the seal is slow"), protocol, 1000).await?;
+        let answer = shop.stand_at_the_seal().await?;
+        shop.advance_to(890).await;
+        require(!answer.is_finished(), "the deadline was at 1000 ms, and the client had an answer before 890 ms")?;
+        shop.advance_to(1000).await;
+        let by_then = answer.is_finished();
+        shop.advance_to(1500).await;
+        shop.finish_the_receipt().await;
+        let told = finished(answer).await?;
+        require(by_then, format!("{told}, when the receipt had been sealed; the deadline was at 1000 ms"))?;
+        in_time(&told, 1000)?;
+    }
+    Ok(())
+}
+
+async fn tighter_limit_wins(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, a limit of 5000 ms"), protocol, 5000).await?;
+        for (order, budget, tighter) in [("2", "2000", 2000), ("3", "10000", 5000), ("4", "18446744073709551615", 5000)]
+        {
+            shop.bank.will([Reply::Never]);
+            in_time(&shop.order(order, Some(budget)).await?, tighter)?;
+        }
+    }
+    Ok(())
+}
+
+async fn malformed_budget_does_no_harm(lab: Lab, app: App) -> Proof {
+    let malformed = ["soon", "-5", "1.5", "", "99999999999999999999999", "\u{e9}"];
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, budgets that are none"), protocol, 1000).await?;
+        for (order, budget) in ["2", "3", "4", "5", "6", "7"].into_iter().zip(malformed) {
+            shop.bank.forget();
+            shop.bank.will([ok_after(100)]);
+            let told = shop.order(order, Some(budget)).await?;
+            let harmless = [StatusCode::OK, StatusCode::BAD_REQUEST].contains(&told.status);
+            require(harmless, format!("{told} to a budget of {budget:?}; it should be 400, or 200 if it is ignored"))?;
+            shop.ledger.matches(&told)?;
+        }
+    }
+    Ok(())
+}
+
+async fn spent_budget_asks_nobody(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, a budget of 0"), protocol, 1000).await?;
+        for (method, path) in [(Method::POST, "/orders/7"), (Method::GET, "/statements/7")] {
+            shop.bank.will([ok_after(0)]);
+            let told = shop.ask(method, path, Some("0")).await?;
+            shop.scene.settle().await;
+            require(shop.bank.calls().is_empty(), "the client had no time left, and the bank was asked all the same")?;
+            require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
+            shop.ledger.matches(&told)?;
+        }
+    }
+    Ok(())
+}
+
+async fn bank_knows_what_is_left(lab: Lab, app: App) -> Proof {
+    let busy_at_first = || [busy_after(400), ok_after(100)];
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, a bank that is busy at first"), protocol, 1000).await?;
+        for (order, budget, granted) in [("6", None, 1000), ("7", Some("800"), 800)] {
+            shop.bank.forget();
+            shop.bank.will(busy_at_first());
+            let told = shop.order(order, budget).await?;
+            shop.bank.was_told(&told, granted)?;
+        }
+        shop.bank.forget();
+        shop.bank.will([ok_after(0)]);
+        let told = shop.ask(Method::GET, "/statements/7", None).await?;
+        shop.bank.was_told(&told, 1000)?;
+
+        let scene = lab.scene(format!("{protocol}, two hops"));
+        let bank = Bank::new(&scene, "bank");
+        let (second_ledger, _entries) = mpsc::unbounded_channel();
+        let (seal, _gate) = gated(&scene);
+        let second = app(bank.router(), seal, second_ledger, Duration::from_secs(5));
+        let line = Bank::in_front_of(second, &scene, "line");
+        line.will([Reply::Onwards]);
+        bank.will([ok_after(0)]);
+        let shop = Shop::serve(scene, &app, line, protocol, 1000).await?;
+        bank.forget();
+        shop.bank.will([busy_after(200), Reply::Onwards]);
+        bank.will(busy_at_first());
+        let told = shop.order("7", None).await?;
+        shop.bank.was_told(&told, 1000)?;
+        bank.was_told(&told, 1000)?;
+    }
+    Ok(())
+}
+
+async fn work_in_time_is_kept(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let title = format!("{protocol}, work that takes 890 ms of 1000");
+        let shop = Shop::open(&lab, &app, title, protocol, 1000).await?;
+        for (order, replies) in [("6", vec![ok_after(890)]), ("7", vec![busy_after(440), ok_after(450)])] {
+            shop.bank.will(replies);
+            let told = shop.order(order, None).await?;
+            require(told.status == StatusCode::OK, format!("the bank agreed at 890 ms of 1000, and {told}"))?;
+            shop.ledger.matches(&told)?;
+        }
+        let (mut feed, body) = shop.scene.feed("bank");
+        shop.bank.will([Reply::Stream(0, body)]);
+        let listener = shop.client.send(request(Method::GET, "/statements/7", None)).await?.listen();
+        feed.data("opening\n");
+        sleep(Duration::from_millis(890)).await;
+        feed.data("closing\n");
+        feed.end();
+        let statement = listener.ended().await;
+        let whole = statement.text() == "opening\nclosing\n" && matches!(statement.end, Some((_, End::Clean)));
+        require(whole, "the statement ended at 890 ms of 1000, and did not arrive whole and with a clean end")?;
+    }
+    Ok(())
+}
+
+async fn answer_matches_ledger(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, the bank answers in time"), protocol, 1000).await?;
+        let declined = Reply::After(300, StatusCode::PAYMENT_REQUIRED);
+        for (order, what, agreed, replies) in [
+            ("4", "the bank agreed in time", true, vec![ok_after(500)]),
+            ("5", "the bank was busy, then agreed in time", true, vec![busy_after(300), ok_after(300)]),
+            ("6", "the bank declined", false, vec![declined]),
+            ("7", "the bank was busy twice", false, vec![busy_after(100), busy_after(100), ok_after(100)]),
+        ] {
+            shop.bank.forget();
+            shop.bank.will(replies);
+            let told = shop.order(order, None).await?;
+            sleep(Duration::from_secs(10)).await;
+            require(told.status.is_success() == agreed, format!("{what}, and {told}"))?;
+            shop.ledger.matches(&told)?;
+            let calls = shop.bank.calls().len();
+            require(calls <= 2, format!("the bank was asked {calls} times for one order"))?;
+        }
+
+        for (title, replies) in [
+            ("the bank agrees after the deadline", vec![ok_after(3000)]),
+            ("the bank is busy, then agrees after the deadline", vec![busy_after(600), ok_after(600)]),
+        ] {
+            let shop = Shop::open(&lab, &app, format!("{protocol}, {title}"), protocol, 1000).await?;
+            shop.bank.will(replies);
+            let told = shop.order("7", None).await?;
+            sleep(Duration::from_secs(20)).await;
+            shop.ledger.matches(&told)?;
+            require(!told.status.is_success(), format!("{title}, at 1000 ms, and {told}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn late_seal_charges_nothing(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, the seal is slow"), protocol, 1000).await?;
+        let answer = shop.stand_at_the_seal().await?;
+        shop.advance_to(1000).await;
+        shop.advance_to(1500).await;
+        shop.finish_the_receipt().await;
+        let told = finished(answer).await?;
+        shop.ledger.matches(&told)?;
+        let ledger = shop.ledger.clone();
+        lab.afterwards(move || {
+            ledger.close();
+            ledger.matches(&told)
+        });
+    }
+    Ok(())
+}
+
+async fn nothing_runs_on(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop =
+            Shop::open(&lab, &app, format!("{protocol}, a bank that never comes to an end"), protocol, 1000).await?;
+        shop.scene.settle().await;
+        let before = shop.scene.app_tasks();
+        for order in ["5", "6", "7"] {
+            shop.bank.will([Reply::Never]);
+            shop.order(order, None).await?;
+        }
+        shop.scene.settle().await;
+        let left = shop.scene.app_tasks().saturating_sub(before);
+        require(left == 0, format!("three orders were cut off at their deadline, and {} still running", are(left)))?;
+
+        let (feed, body) = shop.scene.feed("bank");
+        shop.bank.will([Reply::Stream(0, body)]);
+        let _listener = shop.client.send(request(Method::GET, "/statements/7", None)).await?.listen();
+        feed.data("opening\n");
+        sleep(Duration::from_secs(2)).await;
+        let left = shop.scene.app_tasks().saturating_sub(before);
+        require(left == 0, format!("a second after the statement's deadline {} still running", are(left)))?;
+    }
+    Ok(())
+}
+
+async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for (kind, budget, deadline, moments) in [
+            ("a line now and then", None, 1000, [300, 600, 800].as_slice()),
+            ("a line now and then and a budget of 500 ms", Some("500"), 500, [200, 400].as_slice()),
+            ("one line and then nothing", None, 1000, [150].as_slice()),
+        ] {
+            let shop = Shop::open(&lab, &app, format!("{protocol}, {kind}"), protocol, 1000).await?;
+            let (feed, body) = shop.scene.feed("bank");
+            shop.bank.will([Reply::Stream(100, body)]);
+            let listener = shop.client.send(request(Method::GET, "/statements/7", budget)).await?.listen();
+            for moment in moments {
+                shop.sleep_until(*moment).await;
+                feed.data(format!("line at {moment}\n"));
+            }
+            shop.sleep_until(deadline + 50).await;
+            let (in_time, taken) = (listener.so_far(), feed.taken());
+            if moments.len() > 1 {
+                shop.sleep_until(deadline + 100).await;
+                feed.data("a line too late\n");
+            }
+            shop.sleep_until(deadline + 5000).await;
+            for moment in moments {
+                let observed = format!(
+                    "the bank sent a line at {moment} ms, and it had not come by the deadline at {deadline} ms"
+                );
+                require(in_time.came_at_ms(&format!("line at {moment}\n")).is_some(), observed)?;
+            }
+            let Some((ended, how)) = listener.so_far().end else {
+                let observed = format!("the deadline was at {deadline} ms, and 5 s later the statement was still open");
+                return Err(Broken::because(observed));
+            };
+            let ended = ended - shop.began_ms;
+            let observed = format!("the deadline was at {deadline} ms, and the statement ended at {ended} ms");
+            require(ended <= deadline && ended * 10 >= deadline * 9, observed)?;
+            require(how == End::Error, "the statement was cut off at its deadline, and ended as if it were whole")?;
+            let later = feed.taken() - taken;
+            require(later == 0, format!("{later} bytes were read from the bank after the deadline"))?;
+        }
+    }
+    Ok(())
+}
+
+// ===== The shop =====
+
+/// The app in one scene: served, with one client, a bank, a seal and a ledger.
+struct Shop {
+    scene: Scene,
+    client: Connection,
+    bank: Bank,
+    gate: Gate,
+    ledger: Ledger,
+    /// When the fault may begin, in milliseconds of the scene.
+    began_ms: u64,
+}
+
+impl Shop {
+    /// Opens a shop whose limit is `limit_ms`.
+    async fn open(lab: &Lab, app: &App, title: String, protocol: Protocol, limit_ms: u64) -> Result<Self, Broken> {
+        let scene = lab.scene(title);
+        let bank = Bank::new(&scene, "bank");
+        bank.will([ok_after(0)]);
+        Self::serve(scene, app, bank, protocol, limit_ms).await
+    }
+
+    /// Serves the app, and sees that it charges an order to which the bank agrees.
+    async fn serve(scene: Scene, app: &App, bank: Bank, protocol: Protocol, limit_ms: u64) -> Result<Self, Broken> {
+        let (seal, gate) = gated(&scene);
+        let (ledger, sender) = Ledger::new(&scene);
+        let app = app(bank.router(), seal, sender, Duration::from_millis(limit_ms));
+        let client = scene.serve(app).connect("client", protocol).await;
+        let mut shop = Self { scene, client, bank, gate, ledger, began_ms: 0 };
+        let told = shop.ask(Method::POST, "/orders/1", None).await?;
+        let charged = shop.ledger.charges_of("1").len();
+        let works = told.status == StatusCode::OK && charged == 1;
+        control(works, format!("the bank agreed at once, {told}, and the order was charged {}", times(charged)))?;
+        shop.bank.forget();
+        shop.began_ms = shop.scene.now_ms();
+        Ok(shop)
+    }
+
+    async fn order(&self, order: &str, budget: Option<&str>) -> Result<Told, Broken> {
+        self.ask(Method::POST, &format!("/orders/{order}"), budget).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, budget: Option<&str>) -> Result<Told, Broken> {
+        let sent_ms = self.scene.now_ms();
+        let answer = self.client.send(request(method, path, budget)).await?;
+        let told = Told::now(&self.scene, path, sent_ms, answer.status());
+        answer.read().await;
+        Ok(told)
+    }
+
+    /// Orders, and returns when the receipt is being sealed, which goes on until the gate is opened.
+    async fn stand_at_the_seal(&self) -> Result<JoinHandle<Result<Told, Broken>>, Broken> {
+        self.bank.will([ok_after(0)]);
+        let (scene, client) = (self.scene.clone(), self.client.clone());
+        let order = async move {
+            let sent_ms = scene.now_ms();
+            let answer = client.send(request(Method::POST, "/orders/7", None)).await?;
+            Ok(Told::now(&scene, "/orders/7", sent_ms, answer.status()))
+        };
+        let mut answer = None;
+        self.gate.hold(|| answer = Some(self.scene.spawn(order))).await?;
+        Ok(answer.expect("the gate is shut before the order is sent"))
+    }
+
+    /// Opens the gate, and returns when all that comes of it has happened.
+    async fn finish_the_receipt(&self) {
+        self.gate.open(&self.scene);
+        // While a closure runs the clock stands still, so this sleep ends after it.
+        sleep(Duration::from_secs(1)).await;
+    }
+
+    async fn sleep_until(&self, moment_ms: u64) {
+        let now_ms = self.scene.now_ms() - self.began_ms;
+        sleep(Duration::from_millis(moment_ms.saturating_sub(now_ms))).await;
+    }
+
+    /// Moves the clock by hand, because it does not move by itself while a closure runs on another thread.
+    async fn advance_to(&self, moment_ms: u64) {
+        let now_ms = self.scene.now_ms() - self.began_ms;
+        advance(Duration::from_millis(moment_ms.saturating_sub(now_ms))).await;
+        rest().await;
+    }
+}
+
+/// What the client was told, and when.
+struct Told {
+    order: String,
+    status: StatusCode,
+    sent_ms: u64,
+    after_ms: u64,
+}
+
+impl Told {
+    fn now(scene: &Scene, path: &str, sent_ms: u64, status: StatusCode) -> Self {
+        let order = path.rsplit('/').next().unwrap_or_default().to_owned();
+        Self { order, status, sent_ms, after_ms: scene.now_ms() - sent_ms }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the client was told {} after {} ms", self.status.as_u16(), self.after_ms)
+    }
+}
+
+fn in_time(told: &Told, deadline_ms: u64) -> Proof {
+    let on_time = told.after_ms <= deadline_ms && told.after_ms * 10 >= deadline_ms * 9;
+    let as_it_should = told.status == StatusCode::GATEWAY_TIMEOUT && on_time;
+    require(as_it_should, format!("the deadline was at {deadline_ms} ms, and {told}"))
+}
+
+async fn finished(answer: JoinHandle<Result<Told, Broken>>) -> Result<Told, Broken> {
+    answer.await.unwrap_or_else(|_| Err(Broken::because("the client got no answer")))
+}
+
+fn request(method: Method, path: &str, budget: Option<&str>) -> Request {
+    let request = Request::builder().method(method).uri(path);
+    let request = match budget {
+        Some(budget) => request.header(BUDGET, budget.as_bytes()),
+        None => request,
+    };
+    request.body(Body::empty()).expect("a request that never changes")
+}
+
+fn times(count: usize) -> String {
+    match count {
+        0 => "not at all".to_owned(),
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    }
+}
+
+fn are(tasks: usize) -> String {
+    if tasks == 1 { "1 task is".to_owned() } else { format!("{tasks} tasks are") }
+}
+
+// ===== The bank =====
+
+fn ok_after(milliseconds: u64) -> Reply {
+    Reply::After(milliseconds, StatusCode::OK)
+}
+
+fn busy_after(milliseconds: u64) -> Reply {
+    Reply::After(milliseconds, StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// What the bank does with a call.
+enum Reply {
+    /// Answers so many milliseconds later.
+    After(u64, StatusCode),
+    /// Begins to answer so many milliseconds later, with this body.
+    Stream(u64, Body),
+    /// Never answers.
+    Never,
+    /// Passes the call on.
+    Onwards,
+}
+
+/// What the app calls; it does as it was told to, one reply a call.
+#[derive(Clone)]
+struct Bank {
+    scene: Scene,
+    lane: &'static str,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
+    next: Router,
+}
+
+/// A call as the bank received it.
+#[derive(Clone)]
+struct Call {
+    at_ms: u64,
+    budget: Option<String>,
+}
+
+impl Bank {
+    fn new(scene: &Scene, lane: &'static str) -> Self {
+        Self::in_front_of(Router::new(), scene, lane)
+    }
+
+    fn in_front_of(next: Router, scene: &Scene, lane: &'static str) -> Self {
+        Self { scene: scene.clone(), lane, replies: Arc::default(), calls: Arc::default(), next }
+    }
+
+    fn router(&self) -> Router {
+        let bank = self.clone();
+        Router::new().fallback(async move |request: Request| bank.answer(request).await)
+    }
+
+    /// Adds to what the bank does next.
+    fn will(&self, replies: impl IntoIterator<Item = Reply>) {
+        locked(&self.replies).extend(replies);
+    }
+
+    /// Forgets the calls so far, and what it had not come to do.
+    fn forget(&self) {
+        locked(&self.calls).clear();
+        locked(&self.replies).clear();
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        locked(&self.calls).clone()
+    }
+
+    /// Sees that each call carried a budget of more than 0 and of no more than was left of `granted_ms`.
+    fn was_told(&self, told: &Told, granted_ms: u64) -> Proof {
+        let calls = self.calls();
+        require(!calls.is_empty(), format!("the {} was not asked at all", self.lane))?;
+        for (call, which) in calls.iter().zip(["first", "second", "third"]) {
+            let elapsed = call.at_ms - told.sent_ms;
+            let left = granted_ms.saturating_sub(elapsed);
+            let asked = format!("the {} was asked for the {which} time at {elapsed} ms of {granted_ms}", self.lane);
+            let Some(budget) = &call.budget else {
+                return Err(Broken::because(format!("{asked}, and was told no budget")));
+            };
+            let right = budget.parse().is_ok_and(|budget: u64| budget > 0 && budget <= left);
+            require(right, format!("{asked}, so that {left} ms were left, and was told {budget:?}"))?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let budget = request.headers().get(BUDGET).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let told = budget.as_ref().map_or("no budget".to_owned(), |budget| format!("{BUDGET}: {budget}"));
+        self.scene.note(self.lane, format!("is asked {} {} ({told})", request.method(), request.uri().path()));
+        locked(&self.calls).push(Call { at_ms: self.scene.now_ms(), budget });
+        let reply = locked(&self.replies).pop_front();
+        let mut call = OpenCall { bank: self, answered: false };
+        let response = match reply {
+            Some(Reply::After(after_ms, status)) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                status.into_response()
+            }
+            Some(Reply::Stream(after_ms, body)) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                Response::new(body)
+            }
+            Some(Reply::Onwards) => self.next.clone().oneshot(request).await.into_response(),
+            Some(Reply::Never) => pending().await,
+            None => StatusCode::NOT_FOUND.into_response(),
+        };
+        call.answered = true;
+        self.scene.note(self.lane, format!("answers {}", response.status().as_u16()));
+        response
+    }
+}
+
+/// Notes when the caller gives the call up.
+struct OpenCall<'a> {
+    bank: &'a Bank,
+    answered: bool,
+}
+
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.bank.scene.note(self.bank.lane, "is hung up on");
+        }
+    }
+}
+
+// ===== The seal =====
+
+/// Holds up the sealing of receipts.
+struct Gate {
+    /// Takes the next receipt while the gate is shut.
+    shut: Arc<Mutex<Option<UnboundedSender<Receipt>>>>,
+    held: Mutex<Option<Receipt>>,
+}
+
+/// A receipt that is being sealed, until it is dropped.
+struct Receipt {
+    order: String,
+    /// Whether another thread seals it than the one that serves the requests.
+    elsewhere: bool,
+    _sealed: standard::Sender<()>,
+}
+
+/// A seal that is done at once while its gate is open. Even then it leaves the app the time to wait for it, so that what
+/// comes of the two threads comes in one order.
+fn gated(scene: &Scene) -> (Seal, Gate) {
+    let gate = Gate { shut: Arc::default(), held: Mutex::default() };
+    let (begins, mut begun) = mpsc::unbounded_channel::<Receipt>();
+    let (clock, shut) = (scene.clone(), gate.shut.clone());
+    scene.spawn(async move {
+        while let Some(receipt) = begun.recv().await {
+            rest().await;
+            if let Some(holder) = locked(&shut).take() {
+                clock.note("seal", format!("begins with the receipt of {}", receipt.order));
+                // The proof may have ended meanwhile.
+                let _ = holder.send(receipt);
+            }
+        }
+    });
+    let serving = thread::current().id();
+    let seal = move |order: &str| {
+        let (sealed, done) = standard::channel();
+        let elsewhere = thread::current().id() != serving;
+        // At the end of the scene nobody listens, and the receipt is sealed.
+        let _ = begins.send(Receipt { order: order.to_owned(), elsewhere, _sealed: sealed });
+        if elsewhere {
+            let _ = done.recv();
+        }
+        format!("sealed {order}")
+    };
+    (Arc::new(seal), gate)
+}
+
+impl Gate {
+    /// Holds up the next receipt, and waits for it to be begun.
+    async fn hold(&self, begin: impl FnOnce()) -> Proof {
+        let (holder, mut held) = mpsc::unbounded_channel();
+        *locked(&self.shut) = Some(holder);
+        begin();
+        let receipt = held.recv().await;
+        let elsewhere = receipt.as_ref().is_some_and(|receipt| receipt.elsewhere);
+        *locked(&self.held) = receipt;
+        require(elsewhere, "the receipt was sealed on the thread that serves the requests, and all of them had to wait")
+    }
+
+    /// Lets the receipt be finished.
+    fn open(&self, scene: &Scene) {
+        scene.note("seal", "is done with the receipt");
+        locked(&self.held).take();
+    }
+}
+
+/// Lets run what can run, without time passing: an answer takes a few turns from the app to its client.
+async fn rest() {
+    for _ in 0..40 {
+        yield_now().await;
+    }
+}
+
+// ===== The ledger =====
+
+/// Where orders are charged.
+#[derive(Clone)]
+struct Ledger {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    channel: Arc<Mutex<UnboundedReceiver<String>>>,
+}
+
+struct Entry {
+    order: String,
+    /// `None` once the runtime is gone.
+    at_ms: Option<u64>,
+}
+
+impl Ledger {
+    fn new(scene: &Scene) -> (Self, UnboundedSender<String>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let ledger = Self { entries: Arc::default(), channel: Arc::new(Mutex::new(receiver)) };
+        let (reader, clock) = (ledger.clone(), scene.clone());
+        scene.spawn(async move {
+            while let Some(order) = poll_fn(|cx| locked(&reader.channel).poll_recv(cx)).await {
+                clock.note("ledger", format!("charges {order}"));
+                locked(&reader.entries).push(Entry { order, at_ms: Some(clock.now_ms()) });
+            }
+        });
+        (ledger, sender)
+    }
+
+    fn charges_of(&self, order: &str) -> Vec<Option<u64>> {
+        locked(&self.entries).iter().filter(|entry| entry.order == order).map(|entry| entry.at_ms).collect()
+    }
+
+    /// Sees that the order was charged once if the client was told so, and else not at all.
+    fn matches(&self, told: &Told) -> Proof {
+        let charges = self.charges_of(&told.order);
+        if told.status == StatusCode::OK {
+            return require(charges.len() == 1, format!("{told}, and the order was charged {}", times(charges.len())));
+        }
+        let Some(charge) = charges.first() else { return Ok(()) };
+        let when = match charge {
+            Some(at_ms) => format!("at {} ms", at_ms - told.sent_ms),
+            None => "when the server had been shut down".to_owned(),
+        };
+        Err(Broken::because(format!("{told}, and the order was charged {when}")))
+    }
+
+    /// Takes in what was charged while the runtime was dropped.
+    fn close(&self) {
+        while let Ok(order) = locked(&self.channel).try_recv() {
+            locked(&self.entries).push(Entry { order, at_ms: None });
+        }
+    }
+}

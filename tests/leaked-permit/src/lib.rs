@@ -1,0 +1,934 @@
+//! The specification of `leaked-permit`: a stock query service over a pool of connections, which must have as many after
+//! any number of bad ends as before.
+//!
+//! The specification is the database. A request can be held at each of its three steps (the dial, the first query, the
+//! second) and ended there in each way; what the pool is worth afterwards is seen from what the next requests get.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{BoxError, Router, body::Body, extract::Request, http::StatusCode};
+use futures_util::poll;
+use http_body_util::BodyExt;
+use tokio::{sync::Notify, task::JoinHandle, time::sleep};
+use tower::{
+    ServiceExt, service_fn,
+    util::{BoxCloneSyncService, BoxService},
+};
+
+use lab::{
+    Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Specification, control,
+    require,
+};
+
+/// A connection to the database: `stock {item}` fetches the first rows of an item and `more` the next, until there are none.
+pub type Dialled = BoxService<String, Vec<String>, BoxError>;
+
+/// Dials a connection.
+pub type Connect = BoxCloneSyncService<(), Dialled, BoxError>;
+
+/// Makes the app under test from the number of its connections, the longest wait for one, and how one is dialled.
+pub type App = Arc<dyn Fn(usize, Duration, Connect) -> Router + Send + Sync>;
+
+/// How long a request waits for a connection, unless a scene says otherwise.
+const WAIT_MS: u64 = 1000;
+
+/// Holds `app` against every promise.
+pub fn check(app: impl Fn(usize, Duration, Connect) -> Router + Send + Sync + 'static) -> Report {
+    judge(Arc::new(app), Limits::default())
+}
+
+/// Like [`check`], with limits of the caller's.
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
+    Specification::of(Spec::SLUG, app)
+        .promise(
+            "capacity-is-kept",
+            "After ten times as many requests as there are places, whatever their bad end, as many connections can be had at \
+             once as before.",
+            capacity_is_kept,
+        )
+        .promise(
+            "one-request-per-connection",
+            "A connection serves one request at a time, however long that takes.",
+            one_request_per_connection,
+        )
+        .promise(
+            "release-wakes-a-waiter",
+            "Whatever the end of the request that had it, a place goes at once to one who waits.",
+            release_wakes_a_waiter,
+        )
+        .promise(
+            "grant-is-passed-on",
+            "A place that was granted to a request which then went away goes to the next.",
+            grant_is_passed_on,
+        )
+        .promise(
+            "spoilt-is-not-used-again",
+            "A connection that broke, or was left half-way, is not used again.",
+            spoilt_is_not_used_again,
+        )
+        .promise(
+            "wait-is-bounded",
+            "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it.",
+            wait_is_bounded,
+        )
+        .promise(
+            "held-to-the-last-row",
+            "A place is held until the answer has its last row.",
+            held_to_the_last_row,
+        )
+        .promise(
+            "no-more-than-size",
+            "There are never more connections than places, and one that is clean is used again.",
+            no_more_than_size,
+        )
+        .judge(limits)
+}
+
+/// The ghost, for whoever does not know which it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl Ghost for Spec {
+    const SLUG: &'static str = "leaked-permit";
+    type App = fn(usize, Duration, Connect) -> Router;
+    type StandIns = (usize, Duration, Connect);
+
+    fn judge(app: Self::App, limits: Limits<'_>) -> Report {
+        judge(Arc::new(app), limits)
+    }
+
+    /// Two places, a wait of two seconds, and a database in memory that says on stderr what it is asked: a page of rows takes it
+    /// 300 ms; `mugs` are refused, and `plates` break the connection.
+    fn stand_ins() -> Self::StandIns {
+        let dialled = Arc::new(Mutex::new(0));
+        let connect = service_fn(move |()| {
+            let number = {
+                let mut dialled = locked(&dialled);
+                *dialled += 1;
+                *dialled
+            };
+            eprintln!("database: connection {number} is dialled");
+            let mut pages = 0;
+            let connection = service_fn(move |query: String| {
+                eprintln!("database: connection {number} is asked: {query}");
+                pages = if query == "more" { pages + 1 } else { 1 };
+                let page = pages;
+                async move {
+                    sleep(Duration::from_millis(300)).await;
+                    match query.as_str() {
+                        "stock mugs" => Err(BoxError::from("refused")),
+                        "stock plates" => Err(BoxError::from("broken")),
+                        _ if page > 3 => Ok(Vec::new()),
+                        _ => Ok(vec![format!("{page} on shelf {page}")]),
+                    }
+                }
+            });
+            async move { Ok::<_, BoxError>(BoxService::new(connection)) }
+        });
+        (2, Duration::from_secs(2), BoxCloneSyncService::new(connect))
+    }
+
+    fn serve(app: Self::App, (size, wait, connect): Self::StandIns) -> Router {
+        app(size, wait, connect)
+    }
+}
+
+// ===== The promises =====
+
+async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
+    for end in QUERIES.iter().chain(DIALS) {
+        let stage = Stage::open(&lab, &app, Protocol::Http1, 2, format!("20 requests: {}", end.title)).await;
+        for round in 0..10 {
+            let names = ["ada", "ben"].map(|name| format!("{name}-{round}"));
+            stage.all_end(&names, end).await;
+            control(round > 0 || stage.database.has_come_to(end.step), "no request came to the database")?;
+        }
+        stage.has_all_places(end.title).await?;
+    }
+    for (title, patience_ms) in [("20 leave while they wait", 1), ("20 wait in vain", 2 * WAIT_MS)] {
+        let stage = Stage::open(&lab, &app, Protocol::Http1, 2, title).await;
+        stage.works().await?;
+        for name in ["ada", "ben"] {
+            drop(stage.ask_in_process(name, Step::First, Fate::Rows));
+        }
+        let waiting: Vec<_> =
+            (0..20).map(|number| stage.ask_in_process(&format!("cem-{number}"), Step::First, Fate::Rows)).collect();
+        sleep(Duration::from_millis(patience_ms)).await;
+        waiting.iter().for_each(JoinHandle::abort);
+        stage.scene.settle().await;
+        stage.open_gate("ada");
+        stage.open_gate("ben");
+        stage.scene.settle().await;
+        stage.has_all_places(title).await?;
+    }
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 2, "one bad end after another").await;
+        for end in DIALS.iter().chain(QUERIES) {
+            let ada = stage.hold("ada", end.step, end.fate).await;
+            let ben = stage.hold("ben", end.step, end.fate).await;
+            stage.end(ada, end).await;
+            stage.end(ben, end).await;
+        }
+        stage.has_all_places("one bad end after another").await?;
+    }
+    Ok(())
+}
+
+async fn one_request_per_connection(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 2, "six requests, two connections").await;
+        stage.works().await?;
+        let mut callers = Vec::new();
+        for name in ["ada", "ben", "cem", "dora", "emil", "fay"] {
+            callers.push(stage.hold(name, Step::Second, Fate::Rows).await);
+        }
+        for caller in callers {
+            stage.finish(caller).await?;
+        }
+        stage.database.nothing_overlapped()?;
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "a client that does not read its rows").await;
+        stage.works().await?;
+        let slow = stage.hold(LARGE, Step::None, Fate::Rows).await;
+        control(slow.pending.is_answered(), "a client was not told that its rows begin")?;
+        let ben = stage.hold("ben", Step::First, Fate::Rows).await;
+        stage.database.nothing_overlapped()?;
+        stage.finish(ben).await?;
+        stage.leave(slow);
+
+        let stage = Stage::open(&lab, &app, protocol, 1, "an answer that takes an hour").await;
+        stage.works().await?;
+        stage.scene.patience(Duration::from_secs(7200));
+        let ada = stage.hold("ada", Step::Second, Fate::Rows).await;
+        sleep(Duration::from_secs(3600)).await;
+        let ben = stage.hold("ben", Step::First, Fate::Rows).await;
+        stage.open_gate("ada");
+        stage.scene.settle().await;
+        stage.database.nothing_overlapped()?;
+        stage.finish(ada).await?;
+        stage.finish(ben).await?;
+    }
+    Ok(())
+}
+
+async fn release_wakes_a_waiter(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        // What the client does not bring about is the same on both.
+        let both = |end: &&BadEnd| protocol == Protocol::Http1 || [Fate::Rows, Fate::Left].contains(&end.fate);
+        for end in [GOOD_END].iter().chain(QUERIES).chain(DIALS).filter(both) {
+            let stage = Stage::open(&lab, &app, protocol, 1, format!("two wait: {}", end.title)).await;
+            if end.step != Step::Dial {
+                stage.works().await?;
+            }
+            let ada = stage.hold("ada", end.step, end.fate).await;
+            let mut waiting = Vec::new();
+            for name in ["ben", "cem"] {
+                waiting.push(stage.hold(name, Step::First, Fate::Rows).await);
+            }
+            let at_ms = stage.scene.now_ms();
+            stage.end(ada, end).await;
+            stage.one_is_served(&waiting, at_ms, &format!("ada's request is over: {}", end.title))?;
+            let served = waiting.iter().position(|caller| stage.database.was_asked(&caller.name)).unwrap_or_default();
+            let (first, second) = (waiting.remove(served), waiting.remove(0));
+            let at_ms = stage.scene.now_ms();
+            stage.finish(first).await?;
+            stage.one_is_served(std::slice::from_ref(&second), at_ms, "the next request is over")?;
+            stage.finish(second).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for (fate, title) in [(Fate::Rows, "a good connection"), (Fate::Broken, "a broken connection")] {
+            for (order, who) in [(["ben", "cem"], "the first who waits"), (["cem", "ben"], "the second who waits")] {
+                let title = format!("{who} is granted the place of {title}, and goes away");
+                let stage = Stage::open(&lab, &app, protocol, 1, title).await;
+                stage.works().await?;
+                let ada = stage.hold("ada", Step::First, fate).await;
+                let (mut ben, mut cem) = (stage.by_hand("ben"), None);
+                for name in order {
+                    if name == "ben" {
+                        // Nobody polls it again: granted or not, it has not fetched what it waits for when it is dropped.
+                        let waits = poll!(&mut ben).is_pending();
+                        control(waits, "a request was answered while the only connection was in use")?;
+                    } else {
+                        cem = Some(stage.hold("cem", Step::First, Fate::Rows).await);
+                    }
+                }
+                stage.open_gate(&ada.name);
+                stage.scene.settle().await;
+                stage.scene.note("ben", "goes away");
+                drop(ben);
+                stage.scene.settle().await;
+                require(
+                    stage.database.was_asked("cem"),
+                    "the place came back while ben and cem waited, ben went away, and cem does not get it",
+                )?;
+                if let Some(cem) = cem {
+                    stage.finish(cem).await?;
+                }
+            }
+        }
+        let stage = Stage::open(&lab, &app, protocol, 1, "the only one who waits goes away").await;
+        stage.works().await?;
+        let ada = stage.hold("ada", Step::First, Fate::Rows).await;
+        let mut ben = stage.by_hand("ben");
+        let waits = poll!(&mut ben).is_pending();
+        control(waits, "a request was answered while the only connection was in use")?;
+        stage.finish(ada).await?;
+        stage.scene.note("ben", "goes away");
+        drop(ben);
+        let cem = stage.hold("cem", Step::First, Fate::Rows).await;
+        require(
+            stage.database.was_asked("cem"),
+            "the place came back while ben waited, ben went away, and cem, who came then, does not get it",
+        )?;
+        stage.finish(cem).await?;
+    }
+    Ok(())
+}
+
+async fn spoilt_is_not_used_again(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let spoils = |end: &&BadEnd| end.fate != Fate::Refused;
+        // What the client does not bring about is the same on both.
+        let both = |end: &&BadEnd| protocol == Protocol::Http1 || end.fate == Fate::Left;
+        for end in QUERIES.iter().filter(spoils).filter(both) {
+            let stage = Stage::open(&lab, &app, protocol, 1, end.title).await;
+            stage.works().await?;
+            let ada = stage.hold("ada", end.step, end.fate).await;
+            control(stage.database.has_come_to(end.step), "ada's request did not come to the database")?;
+            stage.end(ada, end).await;
+            for name in ["ben", "cem"] {
+                let caller = stage.ask(name, Step::None, Fate::Rows).await;
+                sleep(Duration::from_millis(2 * WAIT_MS)).await;
+                stage.database.nothing_spoilt_was_used()?;
+                stage.leave(caller);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 1, "a query that takes longer than the wait").await;
+        stage.works().await?;
+        let ada = stage.hold("ada", Step::First, Fate::Rows).await;
+        sleep(Duration::from_millis(5 * WAIT_MS)).await;
+        stage.finish(ada).await?;
+
+        let stage = Stage::open_with(&lab, &app, protocol, 3, 700, "three places are taken").await;
+        stage.works().await?;
+        let mut holders = Vec::new();
+        for name in ["ada", "ben", "cem"] {
+            holders.push(stage.hold(name, Step::First, Fate::Rows).await);
+        }
+        for name in ["dora", "emil"] {
+            let told = outcome(stage.told(name, Step::None).await).await?;
+            told.waited_in_vain(name, 700)?;
+            let words: Vec<&str> = told.text.split(|letter: char| !letter.is_ascii_digit()).collect();
+            let named = words.contains(&"3") && words.contains(&"700");
+            require(named, format!("the 503 names 3 places and a wait of 700 ms nowhere: {:?}", told.text))?;
+        }
+        drop(holders);
+
+        let stage = Stage::open(&lab, &app, protocol, 1, "a place comes back while two wait").await;
+        stage.works().await?;
+        let ada = stage.hold("ada", Step::First, Fate::Rows).await;
+        let ben = stage.told("ben", Step::First).await;
+        sleep(Duration::from_millis(100)).await;
+        let cem = stage.told("cem", Step::First).await;
+        sleep(Duration::from_millis(500)).await;
+        stage.finish(ada).await?;
+        sleep(Duration::from_millis(5 * WAIT_MS)).await;
+        for (name, told, other) in [("ben", ben, "cem"), ("cem", cem, "ben")] {
+            if stage.database.was_asked(name) {
+                stage.open_gate(name);
+                stage.scene.settle().await;
+                let told = outcome(told).await?;
+                require(told.status == 200, format!("{name} had the connection and was told {}", told.status))?;
+            } else {
+                control(stage.database.was_asked(other), "the place came back, and nobody got it")?;
+                require(told.is_finished(), format!("{name} is still waiting after more than five times the wait"))?;
+                let told = outcome(told).await?;
+                told.waited_in_vain(name, WAIT_MS)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn held_to_the_last_row(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 1, "the second page takes an hour").await;
+        stage.works().await?;
+        let ada = stage.hold("ada", Step::Second, Fate::Rows).await;
+        control(stage.database.has_come_to(Step::Second), "nobody asked for the second page")?;
+        stage.scene.patience(Duration::from_secs(7200));
+        sleep(Duration::from_secs(3600)).await;
+        let ben = stage.hold("ben", Step::First, Fate::Rows).await;
+        sleep(Duration::from_millis(WAIT_MS / 4)).await;
+        require(
+            !stage.database.was_asked("ben"),
+            "ada's rows were still being fetched, there is one place, and ben had a connection as well",
+        )?;
+        stage.finish(ada).await?;
+        require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben still waits")?;
+        stage.finish(ben).await?;
+    }
+    Ok(())
+}
+
+async fn no_more_than_size(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 2, "one request after another").await;
+        stage.works().await?;
+        for name in ["ada", "ben", "cem", "dora", "emil"] {
+            let caller = stage.ask(name, Step::None, Fate::Rows).await;
+            stage.finish(caller).await?;
+        }
+        let dialled = stage.database.dialled();
+        require(dialled <= 2, format!("six requests came one after another, and {dialled} connections were dialled"))?;
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "six requests while the dial is slow").await;
+        let mut callers = Vec::new();
+        for name in ["ada", "ben", "cem", "dora", "emil", "fay"] {
+            callers.push(stage.ask(name, Step::Dial, Fate::Rows).await);
+        }
+        stage.scene.settle().await;
+        stage.database.no_more_than(2)?;
+        stage.database.open_dials();
+        for caller in callers.drain(..) {
+            stage.finish(caller).await?;
+        }
+        stage.database.no_more_than(2)?;
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "a crowd after bad ends").await;
+        for end in DIALS.iter().chain(QUERIES) {
+            stage.all_end(&["ada".to_owned()], end).await;
+        }
+        for name in ["ben", "cem", "dora", "emil"] {
+            callers.push(stage.hold(name, Step::Second, Fate::Rows).await);
+        }
+        stage.database.no_more_than(2)?;
+    }
+    Ok(())
+}
+
+// ===== How a request goes =====
+
+/// Where a request is held up, until its gate is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nowhere.
+    None,
+    /// At the dial of a connection.
+    Dial,
+    /// At its first query.
+    First,
+    /// At its second query, when the head of the answer is with the client.
+    Second,
+}
+
+/// What the database does when the gate is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes on.
+    Rows,
+    /// It refuses; the connection is as good as before.
+    Refused,
+    /// The connection breaks.
+    Broken,
+    /// It panics.
+    Panic,
+    /// The client leaves before that.
+    Left,
+}
+
+/// Where and how a request ends.
+#[derive(Clone, Copy)]
+struct BadEnd {
+    step: Step,
+    fate: Fate,
+    title: &'static str,
+}
+
+const GOOD_END: BadEnd = BadEnd { step: Step::First, fate: Fate::Rows, title: "the answer is complete" };
+
+/// The bad ends of a request that has its connection.
+const QUERIES: &[BadEnd] = &[
+    BadEnd { step: Step::First, fate: Fate::Refused, title: "the query is refused" },
+    BadEnd { step: Step::First, fate: Fate::Broken, title: "the connection breaks" },
+    BadEnd { step: Step::First, fate: Fate::Left, title: "the client leaves during the query" },
+    BadEnd { step: Step::First, fate: Fate::Panic, title: "the query panics" },
+    BadEnd { step: Step::Second, fate: Fate::Refused, title: "the second page is refused" },
+    BadEnd { step: Step::Second, fate: Fate::Broken, title: "the connection breaks at the second page" },
+    BadEnd { step: Step::Second, fate: Fate::Left, title: "the client leaves before the second page" },
+    BadEnd { step: Step::Second, fate: Fate::Panic, title: "the second page panics" },
+];
+
+/// The bad ends of a request that has a place, and no connection yet.
+const DIALS: &[BadEnd] = &[
+    BadEnd { step: Step::Dial, fate: Fate::Refused, title: "the dial fails" },
+    BadEnd { step: Step::Dial, fate: Fate::Left, title: "the client leaves during the dial" },
+    BadEnd { step: Step::Dial, fate: Fate::Panic, title: "the dial panics" },
+];
+
+/// An app in front of the database.
+struct Stage {
+    scene: Scene,
+    server: Server,
+    app: Router,
+    database: Database,
+    protocol: Protocol,
+    size: usize,
+    /// Where all clients of HTTP/2 are.
+    shared: Option<Connection>,
+}
+
+/// A request that is on its way. On HTTP/1.1 it has a connection of its own.
+struct Caller {
+    name: String,
+    connection: Connection,
+    pending: Pending,
+}
+
+/// What a client was told, and when.
+struct Told {
+    status: StatusCode,
+    text: String,
+    after_ms: u64,
+}
+
+impl Stage {
+    async fn open(lab: &Lab, app: &App, protocol: Protocol, size: usize, title: impl Into<String>) -> Self {
+        Self::open_with(lab, app, protocol, size, WAIT_MS, title).await
+    }
+
+    async fn open_with(
+        lab: &Lab,
+        app: &App,
+        protocol: Protocol,
+        size: usize,
+        wait_ms: u64,
+        title: impl Into<String>,
+    ) -> Self {
+        let scene = lab.scene(format!("{protocol}, {}", title.into()));
+        let database = Database { scene: scene.clone(), books: Arc::default() };
+        let app = app(size, Duration::from_millis(wait_ms), database.connect());
+        let server = scene.serve(app.clone());
+        let shared = match protocol {
+            Protocol::Http1 => None,
+            Protocol::Http2 => Some(server.connect("clients", protocol).await),
+        };
+        Self { scene, server, app, database, protocol, size, shared }
+    }
+
+    /// Sees that a request has its rows. One that is to be held at its dial must be the first.
+    async fn works(&self) -> Proof {
+        let caller = self.ask("zoe", Step::None, Fate::Rows).await;
+        let told = told(&self.scene, caller.pending).await?;
+        let whole = told.status == StatusCode::OK && told.text == rows_of("zoe");
+        control(whole, format!("zoe was told {}: {:?}", told.status.as_u16(), told.text))
+    }
+
+    /// Asks for the item of that name, which goes as it is said here.
+    async fn ask(&self, name: &str, step: Step, fate: Fate) -> Caller {
+        self.database.plan(name, step, fate);
+        let connection = match &self.shared {
+            Some(shared) => shared.clone(),
+            None => self.server.connect(name, self.protocol).await,
+        };
+        let pending = connection.begin(get(name));
+        Caller { name: name.to_owned(), connection, pending }
+    }
+
+    /// Like [`ask`](Self::ask), until nothing more happens by itself.
+    async fn hold(&self, name: &str, step: Step, fate: Fate) -> Caller {
+        let caller = self.ask(name, step, fate).await;
+        self.scene.settle().await;
+        caller
+    }
+
+    /// A request without a connection, which is polled by the specification only.
+    fn by_hand(&self, name: &str) -> std::pin::Pin<Box<impl Future + use<>>> {
+        self.scene.note(name, "asks, and is polled by hand");
+        Box::pin(self.app.clone().oneshot(get(name)))
+    }
+
+    /// Asks, and tells in the background what comes of it.
+    async fn told(&self, name: &str, step: Step) -> JoinHandle<Result<Told, Broken>> {
+        let caller = self.ask(name, step, Fate::Rows).await;
+        let scene = self.scene.clone();
+        self.scene.spawn(async move { told(&scene, caller.pending).await })
+    }
+
+    fn open_gate(&self, name: &str) {
+        self.database.gate(name).notify_one();
+    }
+
+    /// Like [`ask`](Self::ask), without a connection, and tells whether all rows came. Who aborts the task leaves.
+    fn ask_in_process(&self, name: &str, step: Step, fate: Fate) -> JoinHandle<bool> {
+        self.database.plan(name, step, fate);
+        let (answer, rows) = (self.app.clone().oneshot(get(name)), rows_of(name));
+        self.scene.spawn(async move {
+            let Ok(answer) = answer.await;
+            answer.into_body().collect().await.is_ok_and(|body| body.to_bytes() == rows)
+        })
+    }
+
+    /// Has as many requests as there are names, all without a connection, end as it is said there.
+    async fn all_end(&self, names: &[String], end: &BadEnd) {
+        let requests: Vec<_> = names.iter().map(|name| self.ask_in_process(name, end.step, end.fate)).collect();
+        self.scene.settle().await;
+        for (name, request) in names.iter().zip(requests) {
+            if end.fate == Fate::Left {
+                request.abort();
+            }
+            self.bring_about(name, end);
+        }
+        self.scene.settle().await;
+    }
+
+    /// Has the request end as it is said there.
+    async fn end(&self, caller: Caller, end: &BadEnd) {
+        self.bring_about(&caller.name, end);
+        if end.fate == Fate::Left {
+            self.leave(caller);
+            self.scene.settle().await;
+        } else {
+            self.scene.settle().await;
+            drop(caller);
+        }
+    }
+
+    /// Opens the gate at which the request is held. One whose client leaves is left there.
+    fn bring_about(&self, name: &str, end: &BadEnd) {
+        match (end.fate, end.step) {
+            (Fate::Left, _) => self.database.plan_dials(None),
+            (_, Step::Dial) => self.database.open_dials(),
+            _ => self.open_gate(name),
+        }
+    }
+
+    fn leave(&self, caller: Caller) {
+        match self.protocol {
+            Protocol::Http1 => caller.connection.leave(),
+            Protocol::Http2 => caller.pending.cancel(),
+        }
+    }
+
+    /// Lets the request go on to its good end.
+    async fn finish(&self, caller: Caller) -> Proof {
+        self.open_gate(&caller.name);
+        let (name, told) = (caller.name, told(&self.scene, caller.pending).await?);
+        let whole = told.status == StatusCode::OK && told.text == rows_of(&name);
+        require(whole, format!("{name} was told {}: {:?}", told.status.as_u16(), told.text))
+    }
+
+    /// Sees that as many requests as there are places have a connection at the same time, and one more after them.
+    async fn has_all_places(&self, what: &str) -> Proof {
+        let names = ["xaver", "yann", "zita"];
+        let mut requests = Vec::new();
+        for name in names {
+            requests.push(self.ask_in_process(name, Step::First, Fate::Rows));
+        }
+        self.scene.settle().await;
+        let had = names.iter().filter(|name| self.database.was_asked(name)).count();
+        let size = self.size;
+        require(had == size, format!("{what}: afterwards {had} of {size} connections can be had at once"))?;
+        names.iter().for_each(|name| self.open_gate(name));
+        for request in requests {
+            let whole = request.await.is_ok_and(|whole| whole);
+            require(whole, format!("{what}: afterwards a request does not get its rows"))?;
+        }
+        Ok(())
+    }
+
+    /// Sees that one of those who wait has come to the database at this moment.
+    fn one_is_served(&self, waiting: &[Caller], at_ms: u64, what: &str) -> Proof {
+        let by_then =
+            |caller: &Caller| self.database.asked_at_ms(&caller.name).is_some_and(|asked_ms| asked_ms <= at_ms);
+        let served = waiting.iter().any(by_then);
+        require(served, format!("{what}, and nobody who waits gets the place at once"))
+    }
+}
+
+impl Told {
+    fn waited_in_vain(&self, name: &str, wait_ms: u64) -> Proof {
+        let in_time = self.after_ms <= wait_ms && self.after_ms * 10 >= wait_ms * 9;
+        let right = self.status == StatusCode::SERVICE_UNAVAILABLE && in_time;
+        let (status, after_ms) = (self.status.as_u16(), self.after_ms);
+        require(
+            right,
+            format!("{name} waited for a place and was told {status} after {after_ms} ms; the wait is {wait_ms} ms"),
+        )
+    }
+}
+
+async fn told(scene: &Scene, pending: Pending) -> Result<Told, Broken> {
+    let sent_ms = scene.now_ms();
+    let answer = pending.answer().await?;
+    let (status, after_ms) = (answer.status(), scene.now_ms() - sent_ms);
+    Ok(Told { status, text: answer.read().await.text(), after_ms })
+}
+
+async fn outcome(told: JoinHandle<Result<Told, Broken>>) -> Result<Told, Broken> {
+    told.await.unwrap_or_else(|_| Err(Broken::because("the client got no answer")))
+}
+
+fn get(name: &str) -> Request {
+    Request::get(format!("/stock/{name}")).body(Body::empty()).expect("a path without spaces")
+}
+
+// ===== The database =====
+
+/// What the app dials.
+#[derive(Clone)]
+struct Database {
+    scene: Scene,
+    books: Arc<Mutex<Books>>,
+}
+
+#[derive(Default)]
+struct Books {
+    plans: HashMap<String, (Step, Fate)>,
+    gates: HashMap<String, Arc<Notify>>,
+    /// What becomes of dials; `None` if they succeed at once.
+    dials: Option<Fate>,
+    dial_gate: Arc<Notify>,
+    steps: Vec<Step>,
+    asked: HashMap<String, u64>,
+    connections: Vec<Known>,
+    dialling: usize,
+    live: usize,
+    most: usize,
+    overlap: Option<String>,
+    misuse: Option<String>,
+}
+
+/// What the database knows of a connection.
+#[derive(Default)]
+struct Known {
+    /// Whose rows it is about to fetch, and how many pages were asked for.
+    open: Option<(String, usize)>,
+    spoilt: Option<String>,
+}
+
+/// A connection that is open, until it is dropped.
+struct OpenConnection {
+    database: Database,
+    number: usize,
+}
+
+/// A dial that goes on, until it is dropped.
+struct OpenDial(Database);
+
+/// A query that is being answered.
+struct OpenQuery {
+    database: Database,
+    connection: usize,
+    name: String,
+    page: usize,
+    answered: bool,
+}
+
+impl Database {
+    fn connect(&self) -> Connect {
+        let database = self.clone();
+        BoxCloneSyncService::new(service_fn(move |()| database.clone().dial()))
+    }
+
+    async fn dial(self) -> Result<Dialled, BoxError> {
+        let fate = {
+            let mut books = locked(&self.books);
+            books.dialling += 1;
+            books.most = books.most.max(books.dialling + books.live);
+            books.dials
+        };
+        let dialling = OpenDial(self.clone());
+        self.scene.note("database", "is dialled");
+        if let Some(fate) = fate {
+            let gate = locked(&self.books).dial_gate.clone();
+            locked(&self.books).steps.push(Step::Dial);
+            gate.notified().await;
+            match fate {
+                Fate::Refused | Fate::Broken => return Err("the dial failed".into()),
+                Fate::Panic => panic!("the dial panics"),
+                Fate::Rows | Fate::Left => {}
+            }
+        }
+        drop(dialling);
+        let number = {
+            let mut books = locked(&self.books);
+            books.live += 1;
+            books.connections.push(Known::default());
+            books.connections.len()
+        };
+        let connection = OpenConnection { database: self, number };
+        Ok(BoxService::new(service_fn(move |query: String| connection.begin(&query).answer())))
+    }
+
+    fn plan(&self, name: &str, step: Step, fate: Fate) {
+        if step == Step::Dial {
+            self.plan_dials(Some(fate));
+        }
+        locked(&self.books).plans.insert(name.to_owned(), (step, fate));
+    }
+
+    fn plan_dials(&self, fate: Option<Fate>) {
+        locked(&self.books).dials = fate;
+    }
+
+    /// Lets go on what is being dialled; later dials succeed at once.
+    fn open_dials(&self) {
+        self.plan_dials(None);
+        locked(&self.books).dial_gate.notify_waiters();
+    }
+
+    fn gate(&self, name: &str) -> Arc<Notify> {
+        locked(&self.books).gates.entry(name.to_owned()).or_default().clone()
+    }
+
+    fn has_come_to(&self, step: Step) -> bool {
+        locked(&self.books).steps.contains(&step)
+    }
+
+    fn asked_at_ms(&self, name: &str) -> Option<u64> {
+        locked(&self.books).asked.get(name).copied()
+    }
+
+    fn was_asked(&self, name: &str) -> bool {
+        self.asked_at_ms(name).is_some()
+    }
+
+    fn dialled(&self) -> usize {
+        locked(&self.books).connections.len()
+    }
+
+    fn nothing_overlapped(&self) -> Proof {
+        locked(&self.books).overlap.clone().map_or(Ok(()), |overlap| Err(Broken::because(overlap)))
+    }
+
+    fn nothing_spoilt_was_used(&self) -> Proof {
+        locked(&self.books).misuse.clone().map_or(Ok(()), |misuse| Err(Broken::because(misuse)))
+    }
+
+    fn no_more_than(&self, size: usize) -> Proof {
+        let most = locked(&self.books).most;
+        require(most <= size, format!("the limit is {size}, and {most} connections were open or being dialled at once"))
+    }
+}
+
+impl Drop for OpenDial {
+    fn drop(&mut self) {
+        locked(&self.0.books).dialling -= 1;
+    }
+}
+
+impl OpenConnection {
+    /// Begins a query, and takes down what must not be.
+    fn begin(&self, query: &str) -> OpenQuery {
+        let Self { database, number } = self;
+        database.scene.note("database", format!("connection {number} is asked: {query}"));
+        let now_ms = database.scene.now_ms();
+        let mut books = locked(&database.books);
+        let Books { connections, asked, overlap, misuse, .. } = &mut *books;
+        let known = &mut connections[number - 1];
+        let (name, page) = match (query.strip_prefix("stock "), known.open.take()) {
+            (Some(name), before) => {
+                if let Some(why) = &known.spoilt {
+                    misuse.get_or_insert(format!("{why}, and then {name}'s request had the same connection"));
+                } else if let Some((other, _)) = before {
+                    let other =
+                        format!("{name}'s request had connection {number} while {other}'s rows were being fetched");
+                    overlap.get_or_insert(other);
+                }
+                asked.entry(name.to_owned()).or_insert(now_ms);
+                (name.to_owned(), 1)
+            }
+            (None, Some((name, page))) => (name, page + 1),
+            (None, None) => ("nobody".to_owned(), 0),
+        };
+        known.open = Some((name.clone(), page));
+        OpenQuery { database: database.clone(), connection: *number, name, page, answered: false }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.database.scene.note("database", format!("connection {} is closed", self.number));
+        locked(&self.database.books).live -= 1;
+    }
+}
+
+impl OpenQuery {
+    async fn answer(mut self) -> Result<Vec<String>, BoxError> {
+        let (step, fate) =
+            locked(&self.database.books).plans.get(&self.name).copied().unwrap_or((Step::None, Fate::Rows));
+        let here = [Step::None, Step::First, Step::Second].get(self.page).copied();
+        if here == Some(step) && step != Step::None {
+            locked(&self.database.books).steps.push(step);
+            self.database.gate(&self.name).notified().await;
+        }
+        let ends_here = here == Some(if step == Step::Second { step } else { Step::First });
+        if ends_here && fate == Fate::Panic {
+            panic!("the query panics");
+        }
+        self.answered = true;
+        let mut books = locked(&self.database.books);
+        let known = &mut books.connections[self.connection - 1];
+        match fate {
+            Fate::Refused if ends_here => {
+                known.open = None;
+                self.database.scene.note("database", format!("connection {} refuses", self.connection));
+                Err("refused".into())
+            }
+            Fate::Broken if ends_here => {
+                known.open = None;
+                self.database.scene.note("database", format!("connection {} breaks", self.connection));
+                known.spoilt = Some(format!("the connection broke under {}'s request", self.name));
+                Err("broken".into())
+            }
+            _ if (1..=PAGES).contains(&self.page) => Ok(vec![row_of(&self.name, self.page)]),
+            _ => {
+                known.open = None;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+impl Drop for OpenQuery {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.database.scene.note("database", format!("the query for {} is left half-way", self.name));
+            let spoilt = format!("the query of {}'s request was left half-way", self.name);
+            locked(&self.database.books).connections[self.connection - 1].spoilt = Some(spoilt);
+        }
+    }
+}
+
+const PAGES: usize = 2;
+/// An item of which a page is more than the connection and the buffers at its ends hold.
+const LARGE: &str = "ada-who-has-everything";
+
+fn row_of(name: &str, page: usize) -> String {
+    let length = if name == LARGE { 64 * 1024 } else { 0 };
+    format!("{page} of {name} on shelf {page}{}", " ".repeat(length))
+}
+
+fn rows_of(name: &str) -> String {
+    (1..=PAGES).map(|page| row_of(name, page) + "\n").collect()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,740 @@
+//! The specification of `unready-clone`: a layer that stamps request ids, and calls the service behind it only where that
+//! has said that it is ready.
+
+use std::{
+    error::Error,
+    fmt,
+    future::ready,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{self, Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    error_handling::HandleErrorLayer,
+    extract::{Path, Request},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::get,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinError,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::PollSemaphore;
+use tower::{
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn,
+    util::{BoxCloneSyncService, BoxCloneSyncServiceLayer},
+};
+
+use lab::{Broken, Ghost, Lab, Limits, Proof, Report, Scene, Specification, control, locked, require};
+
+/// The service behind the layer: boxed, and each clone of it with a readiness of its own.
+pub type Inner = BoxCloneSyncService<Request, Response, BoxError>;
+
+/// The layer under test, boxed, so that each fix may have types of its own.
+pub type BoxedLayer = BoxCloneSyncServiceLayer<Inner, Request, Response, BoxError>;
+
+/// Makes the layer under test.
+pub type App = Arc<dyn Fn() -> BoxedLayer + Send + Sync>;
+
+/// Holds the layer that `layer` makes against every promise.
+pub fn check<L>(layer: impl Fn() -> L + Send + Sync + 'static) -> Report
+where
+    L: Layer<Inner> + Send + Sync + 'static,
+    L::Service: Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
+{
+    judge(Arc::new(move || BoxedLayer::new(layer())), Limits::default())
+}
+
+/// Like [`check`], with limits of the caller's.
+pub fn judge(app: App, limits: Limits<'_>) -> Report {
+    Specification::of(Spec::SLUG, app)
+        .promise(
+            "called-where-ready",
+            "The service behind is only called on an instance that has said that it is ready, once for each time that it \
+             has.",
+            called_where_ready,
+        )
+        .promise(
+            "not-ready-at-the-limit",
+            "While every place is taken the layer is not ready, neither for the same caller nor for a clone; it is ready at \
+             the instant at which a call ends.",
+            not_ready_at_the_limit,
+        )
+        .promise(
+            "ready-keeps-its-place",
+            "A caller that was told ready reaches the service when it calls, before those who still wait.",
+            ready_keeps_its_place,
+        )
+        .promise("calls-overlap", "As many calls as there are places run at the same time.", calls_overlap)
+        .promise(
+            "nothing-left-reserved",
+            "No place stays reserved when a call has ended, when its future was dropped, polled or not, or when a service \
+             was dropped that was ready.",
+            nothing_left_reserved,
+        )
+        .promise(
+            "errors-unchanged",
+            "An error of the service behind is the caller's as it is: one of `poll_ready` from `poll_ready`, one of `call` \
+             from the call.",
+            errors_unchanged,
+        )
+        .promise(
+            "id-of-its-own",
+            "Each request reaches the service with one id, which no other request has, and its answer carries the same.",
+            id_of_its_own,
+        )
+        .promise(
+            "lives-with-a-limit",
+            "In one stack with tower's `ConcurrencyLimit` every call is answered, as many run at a time as the limit says, \
+             and errors come through.",
+            lives_with_a_limit,
+        )
+        .promise(
+            "lives-with-a-buffer",
+            "In one stack with tower's `Buffer`, alone and before a limit, every call is answered.",
+            lives_with_a_buffer,
+        )
+        .judge(limits)
+}
+
+/// The ghost, for whoever does not know which it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl Ghost for Spec {
+    const SLUG: &'static str = "unready-clone";
+    type App = fn() -> BoxedLayer;
+    type StandIns = PrintShop;
+
+    fn judge(layer: Self::App, limits: Limits<'_>) -> Report {
+        judge(Arc::new(layer), limits)
+    }
+
+    /// Believable surroundings for a layer.
+    fn stand_ins() -> Self::StandIns {
+        PrintShop
+    }
+
+    fn serve(layer: Self::App, shop: Self::StandIns) -> Router {
+        shop.behind(layer())
+    }
+}
+
+/// A print shop that takes a second for each page of a report and prints two at a time. Whether it is well can be asked
+/// through the same layer, with no limit behind.
+#[derive(Debug)]
+pub struct PrintShop;
+
+impl PrintShop {
+    /// The routes of the shop behind `layer`.
+    pub fn behind<L>(self, layer: L) -> Router
+    where
+        L: Layer<Inner>,
+        L::Service:
+            Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        let report = |Path(pages): Path<u64>| async move {
+            eprintln!("printer: begins a report of {pages} pages");
+            sleep(Duration::from_secs(pages)).await;
+            format!("a report of {pages} pages\n")
+        };
+        let failed = |error: BoxError| async move { (StatusCode::BAD_GATEWAY, error.to_string()) };
+        let unlimited = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(failed))
+            .layer(&layer)
+            .layer_fn(Inner::new)
+            .map_err(BoxError::from)
+            .service(get(|| async { "well\n" }));
+        let limited = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(failed))
+            .layer(&layer)
+            .layer_fn(Inner::new)
+            .concurrency_limit(2)
+            .map_err(BoxError::from)
+            .service(get(report));
+        Router::new().route_service("/health", unlimited).route_service("/reports/{pages}", limited)
+    }
+}
+
+async fn called_where_ready(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("one call after the other"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    for _ in 0..2 {
+        ada.send(10).await?;
+        desk.called_where_ready()?;
+    }
+
+    let desk = Desk::open(lab.scene("two calls at a time"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    ada.ready().await?;
+    let call = desk.scene.spawn(ada.call(20));
+    ada.send(10).await?;
+    answered(call.await)?;
+    desk.called_where_ready()?;
+
+    let desk = Desk::open(lab.scene("a clone of a service that is ready"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    ada.ready().await?;
+    ada.twin("ben").send(10).await?;
+    ada.call(10).await?;
+    desk.called_where_ready()?;
+
+    let desk = Desk::open(lab.scene("a call after one that fails"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    desk.behind.state().fails = Some(Failure::InCall);
+    // What comes of it is another promise.
+    let _ = ada.send(10).await;
+    desk.behind.state().fails = None;
+    ada.send(10).await?;
+    desk.called_where_ready()
+}
+
+async fn not_ready_at_the_limit(lab: Lab, app: App) -> Proof {
+    for who in ["the same caller", "a clone"] {
+        let desk = Desk::open(lab.scene(format!("one place, {who} asks for it again")), &app, 1).await?;
+        let mut ada = desk.caller("ada");
+        let mut ben = ada.twin("ben");
+        ada.ready().await?;
+        let call = desk.scene.spawn(ada.call(20));
+        desk.scene.settle().await;
+        let running = desk.behind.state().running;
+        require(running == 1, "the layer said that it was ready, and a call did not reach the service")?;
+
+        let next = if who == "a clone" { &mut ben } else { &mut ada };
+        next.ready().await?;
+        let at = desk.scene.now_ms();
+        require(at == 20, format!("the only place was taken until 20 ms, and the layer was ready at {at} ms"))?;
+        next.call(10).await?;
+        answered(call.await)?;
+    }
+    Ok(())
+}
+
+async fn ready_keeps_its_place(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("one place"), &app, 1).await?;
+    let mut ada = desk.caller("ada");
+    let mut ben = ada.twin("ben");
+    ada.ready().await?;
+    let waits = desk.scene.spawn(async move {
+        ben.ready().await?;
+        // He takes his time, as a caller may.
+        sleep(Duration::from_millis(10)).await;
+        ben.call(10).await
+    });
+    sleep(Duration::from_millis(5)).await;
+    ada.call(20).await?;
+    waits.abort();
+    let reached = desk.behind.state().calls.iter().find(|call| call.path == "/reports/20").map(|call| call.at_ms);
+    let at = reached.map_or("never".to_owned(), |at| format!("at {at} ms"));
+    require(reached == Some(5), format!("the layer was ready for ada, and her call of 5 ms reached the service {at}"))
+}
+
+async fn calls_overlap(lab: Lab, app: App) -> Proof {
+    for through in ["one service", "clones"] {
+        let desk = Desk::open(lab.scene(format!("three places, three calls through {through}")), &app, 3).await?;
+        let mut caller = desk.caller("ada");
+        let mut calls = Vec::new();
+        for (lane, length) in [("ada", 30), ("ben", 40), ("cem", 50)] {
+            if through == "clones" {
+                caller = caller.twin(lane);
+            }
+            caller.ready().await?;
+            calls.push((length, desk.scene.spawn(caller.call(length))));
+        }
+        for (length, call) in calls {
+            let at = answered(call.await)?.at_ms;
+            let observed = format!(
+                "three calls were made at 0 ms, with a place for each; that of {length} ms was answered at {at} ms"
+            );
+            require(at == length, observed)?;
+        }
+    }
+    Ok(())
+}
+
+async fn nothing_left_reserved(lab: Lab, app: App) -> Proof {
+    // A clone lives on in each scene, as the service does of which a server makes a clone for each connection.
+    let begin = async |what: &str| {
+        let desk = Desk::open(lab.scene(format!("two places, {what}")), &app, 2).await?;
+        let ada = desk.caller("ada");
+        let ben = ada.twin("ben");
+        Ok::<_, Broken>((desk, ada, ben))
+    };
+
+    let (desk, mut ada, _ben) = begin("a call was answered").await?;
+    ada.send(10).await?;
+    desk.all_free("a call was answered").await?;
+
+    let (desk, mut ada, _ben) = begin("a future was dropped before it was polled").await?;
+    ada.ready().await?;
+    drop(ada.call(10));
+    desk.all_free("a future was dropped before it was polled").await?;
+
+    let (desk, mut ada, _ben) = begin("a future was dropped half-way").await?;
+    ada.ready().await?;
+    // What comes of it is of no interest: it has no time.
+    let _ = timeout(Duration::from_millis(5), ada.call(10)).await;
+    desk.all_free("a future was dropped half-way").await?;
+
+    let (desk, mut ada, _ben) = begin("a service was dropped that was ready").await?;
+    ada.ready().await?;
+    desk.scene.note("ada", "drops its service");
+    drop(ada);
+    desk.all_free("a service was dropped that was ready").await
+}
+
+async fn errors_unchanged(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("a call fails"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    desk.behind.state().fails = Some(Failure::InCall);
+    ada.ready().await?;
+    is_unchanged(ada.call(10).await.err(), Failure::InCall)?;
+    desk.behind.state().fails = None;
+    ada.send(10).await?;
+
+    let desk = Desk::open(lab.scene("the service is never ready again"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    desk.behind.state().fails = Some(Failure::InPollReady);
+    is_unchanged(ada.ready().await.err(), Failure::InPollReady)
+}
+
+async fn id_of_its_own(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("three callers, nine calls"), &app, PLENTY).await?;
+    let ada = desk.caller("ada");
+    // The layer has wrapped two services: one for ada and ben, another for cem.
+    let mut callers = [ada.twin("ben"), desk.caller("cem"), ada];
+    let mut answers = Vec::new();
+    for round in 0..3 {
+        let mut calls = Vec::new();
+        for (place, caller) in callers.iter_mut().enumerate() {
+            caller.ready().await?;
+            // Those that were sent last are answered first.
+            let length = 50 - 10 * place as u64 + round;
+            calls.push((format!("/reports/{length}"), desk.scene.spawn(caller.call(length))));
+        }
+        for (path, call) in calls {
+            answers.push((path, answered(call.await)?.ids));
+        }
+    }
+    let calls = desk.behind.state().calls.clone();
+    for (number, call) in calls.iter().enumerate() {
+        let got = named(&desk.scene, &call.ids);
+        require(call.ids.len() == 1, format!("the service got GET {} with {got}", call.path))?;
+        let other = calls[..number].iter().find(|other| other.ids == call.ids).map(|other| other.path.as_str());
+        let observed = format!("the service got GET {} and GET {} with {got}", other.unwrap_or_default(), call.path);
+        require(other.is_none(), observed)?;
+        let answer = answers.iter().find(|(path, _)| *path == call.path).map(|(_, ids)| ids.as_slice());
+        let answer = answer.unwrap_or_default();
+        let answered = named(&desk.scene, answer);
+        let observed = format!("the service got GET {} with {got}, and its answer has {answered}", call.path);
+        require(call.ids == answer, observed)?;
+    }
+    Ok(())
+}
+
+async fn lives_with_a_limit(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("a limit of one, three calls in a row"), &app, 1).await?;
+    let mut ada = desk.behind_a_limit("ada", 1);
+    for _ in 0..3 {
+        ada.send(10).await?;
+    }
+    ada.ready().await?;
+    drop(ada.call(10));
+    ada.send(10).await?;
+
+    let desk = Desk::open(lab.scene("a limit of two, three calls at once"), &app, 2).await?;
+    let mut ada = desk.behind_a_limit("ada", 2);
+    let mut calls = Vec::new();
+    for (length, expected) in [(20, 20), (30, 30), (15, 35)] {
+        ada.ready().await?;
+        calls.push((expected, desk.scene.spawn(ada.call(length))));
+    }
+    for (expected, call) in calls {
+        let at = answered(call.await)?.at_ms;
+        require(at == expected, format!("a call that has to end at {expected} ms was answered at {at} ms"))?;
+    }
+    let most = desk.behind.state().most_running;
+    require(most == 2, format!("with a limit of two, {most} calls ran at a time"))?;
+
+    let desk = Desk::open(lab.scene("a limit of one, a call fails"), &app, 1).await?;
+    let mut ada = desk.behind_a_limit("ada", 1);
+    desk.behind.state().fails = Some(Failure::InCall);
+    ada.ready().await?;
+    is_unchanged(ada.call(10).await.err(), Failure::InCall)?;
+    desk.behind.state().fails = None;
+    ada.send(10).await?;
+    Ok(())
+}
+
+async fn lives_with_a_buffer(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("a buffer of one, three calls in a row"), &app, 1).await?;
+    let mut ada = desk.behind_a_buffer("ada");
+    for _ in 0..3 {
+        ada.send(10).await?;
+    }
+
+    let desk = Desk::open(lab.scene("a buffer of one before a limit of one, three calls at once"), &app, 1).await?;
+    let mut caller = desk.behind_a_buffered_limit("ada");
+    let mut calls = Vec::new();
+    for (lane, length, expected) in [("ada", 10, 10), ("ben", 20, 30), ("cem", 30, 60)] {
+        caller = caller.twin(lane);
+        caller.ready().await?;
+        calls.push((expected, desk.scene.spawn(caller.call(length))));
+    }
+    for (expected, call) in calls {
+        let at = answered(call.await)?.at_ms;
+        require(at == expected, format!("a call that has to end at {expected} ms was answered at {at} ms"))?;
+    }
+    Ok(())
+}
+
+// ===== What the specification supplies =====
+
+/// More places than are taken, also where each caller leaves one reserved.
+const PLENTY: usize = 16;
+
+/// A layer with its surroundings, in one scene.
+struct Desk {
+    scene: Scene,
+    layer: BoxedLayer,
+    behind: Arc<Behind>,
+}
+
+impl Desk {
+    /// A layer that has been seen to work where nobody has to wait.
+    async fn open(scene: Scene, app: &App, places: usize) -> Result<Self, Broken> {
+        let behind = Arc::new(Behind {
+            scene: scene.clone(),
+            places: Arc::new(Semaphore::new(places)),
+            state: Mutex::default(),
+        });
+        let desk = Self { scene, layer: app(), behind };
+        let reached = Arc::new(AtomicBool::new(false));
+        let here = reached.clone();
+        let always_ready = service_fn(move |_: Request| {
+            here.store(true, Ordering::Relaxed);
+            ready(Ok(Response::default()))
+        });
+        let before = desk.layer.layer(Inner::new(always_ready)).oneshot(asking(0)).await;
+        control(
+            before.is_ok() && reached.load(Ordering::Relaxed),
+            "a service that is always ready was not reached, or its answer was lost",
+        )?;
+        Ok(desk)
+    }
+
+    /// A caller of a service of its own, which the layer has wrapped round a probe.
+    fn caller(&self, lane: &str) -> Caller {
+        let probe = Probe::new(self.behind.clone());
+        self.calling(lane, self.layer.layer(Inner::new(probe)))
+    }
+
+    fn behind_a_limit(&self, lane: &str, limit: usize) -> Caller {
+        let stack = ServiceBuilder::new().layer(&self.layer).layer_fn(Inner::new).concurrency_limit(limit);
+        self.calling(lane, stack.service(self.behind.always_ready()))
+    }
+
+    fn behind_a_buffer(&self, lane: &str) -> Caller {
+        let stack = ServiceBuilder::new().layer(&self.layer).layer_fn(Inner::new).buffer(1);
+        self.calling(lane, stack.service(self.behind.always_ready()))
+    }
+
+    fn behind_a_buffered_limit(&self, lane: &str) -> Caller {
+        let stack = ServiceBuilder::new().layer(&self.layer).layer_fn(Inner::new).buffer(1).concurrency_limit(1);
+        self.calling(lane, stack.service(self.behind.always_ready()))
+    }
+
+    fn calling(&self, lane: &str, service: Inner) -> Caller {
+        Caller { scene: self.scene.clone(), lane: lane.to_owned(), service }
+    }
+
+    fn called_where_ready(&self) -> Proof {
+        let unready = self.behind.state().unready.clone();
+        require(unready.is_none(), unready.unwrap_or_default())
+    }
+
+    /// Nothing is under way and nobody is ready, so that every place must be free.
+    async fn all_free(&self, since: &str) -> Proof {
+        self.scene.settle().await;
+        let free = self.behind.places.available_permits();
+        require(free == 2, format!("{since}, and afterwards the free places were {free} of 2"))
+    }
+}
+
+/// Somebody with an instance of the service under test.
+struct Caller {
+    scene: Scene,
+    lane: String,
+    service: Inner,
+}
+
+/// An answer that has come.
+struct Answer {
+    at_ms: u64,
+    ids: Vec<String>,
+}
+
+impl Caller {
+    /// Another caller, with a clone of the service.
+    fn twin(&self, lane: &str) -> Self {
+        Self { scene: self.scene.clone(), lane: lane.to_owned(), service: self.service.clone() }
+    }
+
+    async fn ready(&mut self) -> Result<(), Failed> {
+        self.scene.note(&self.lane, "asks whether the layer is ready");
+        match self.service.ready().await {
+            Ok(_) => self.scene.note(&self.lane, "is told that it is"),
+            Err(error) => {
+                self.scene.note(&self.lane, format!("is told an error: {error}"));
+                return Err(Failed(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the service, which must have said that it is ready, with a request that takes so many milliseconds.
+    fn call(&mut self, length: u64) -> impl Future<Output = Result<Answer, Failed>> + Send + use<> {
+        let (scene, lane) = (self.scene.clone(), self.lane.clone());
+        scene.note(&lane, format!("sends GET /reports/{length}"));
+        let answer = self.service.call(asking(length));
+        async move {
+            let answer = answer.await.map_err(|error| {
+                scene.note(&lane, format!("gets no answer, but an error: {error}"));
+                Failed(error)
+            })?;
+            let ids = ids(answer.headers());
+            scene.note(&lane, format!("gets {} ({})", answer.status().as_u16(), named(&scene, &ids)));
+            Ok(Answer { at_ms: scene.now_ms(), ids })
+        }
+    }
+
+    async fn send(&mut self, length: u64) -> Result<Answer, Failed> {
+        self.ready().await?;
+        self.call(length).await
+    }
+}
+
+/// An error that came to a caller.
+struct Failed(BoxError);
+
+impl From<Failed> for Broken {
+    fn from(Failed(error): Failed) -> Self {
+        Self::because(format!("nothing was to fail, and a caller got the error \"{error}\""))
+    }
+}
+
+/// The answer to a call that was made in a task.
+fn answered(call: Result<Result<Answer, Failed>, JoinError>) -> Result<Answer, Broken> {
+    Ok(call.map_err(|_| Broken::because("a call was not answered"))??)
+}
+
+fn is_unchanged(error: Option<Failed>, expected: Failure) -> Proof {
+    let Some(Failed(error)) = error else {
+        return Err(Broken::because(format!("the service said \"{expected}\", and the caller heard of no error")));
+    };
+    let unchanged = error.downcast_ref() == Some(&expected);
+    require(unchanged, format!("the service said \"{expected}\", and the caller heard \"{error}\", another error"))
+}
+
+fn asking(length: u64) -> Request {
+    let request = Request::get(format!("/reports/{length}")).header("x-request-id", "chosen-by-the-client");
+    request.body(Body::empty()).expect("a request of known parts")
+}
+
+fn ids(headers: &HeaderMap) -> Vec<String> {
+    let ids = headers.get_all("x-request-id").iter();
+    ids.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()).collect()
+}
+
+fn named(scene: &Scene, ids: &[String]) -> String {
+    match ids {
+        [] => "no id".to_owned(),
+        ids => ids.iter().map(|id| scene.id(id)).collect::<Vec<_>>().join(" and "),
+    }
+}
+
+/// The service behind the layer, which all its instances are doors to.
+struct Behind {
+    scene: Scene,
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    instances: usize,
+    running: usize,
+    most_running: usize,
+    calls: Vec<Call>,
+    /// The first call that was made where nothing was reserved.
+    unready: Option<String>,
+    fails: Option<Failure>,
+}
+
+/// A call as the service got it.
+#[derive(Clone)]
+struct Call {
+    path: String,
+    at_ms: u64,
+    ids: Vec<String>,
+}
+
+/// Where the service is to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    InPollReady,
+    InCall,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InPollReady => "never ready again",
+            Self::InCall => "out of paper",
+        })
+    }
+}
+
+impl Error for Failure {}
+
+type Serving = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
+
+impl Behind {
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// Serves a request for as many milliseconds as its path says. The place is free when that is over, or given up.
+    fn serve(self: &Arc<Self>, request: &Request, place: Option<OwnedSemaphorePermit>) -> Serving {
+        let (path, at_ms) = (request.uri().path().to_owned(), self.scene.now_ms());
+        // A layer may have changed the path; its request then takes no time.
+        let length = path.rsplit('/').next().and_then(|length| length.parse().ok()).unwrap_or_default();
+        let ids = ids(request.headers());
+        // The names are given out in this order, whoever is answered first.
+        named(&self.scene, &ids);
+        let mut state = self.state();
+        state.calls.push(Call { path: path.clone(), at_ms, ids });
+        state.running += 1;
+        state.most_running = state.most_running.max(state.running);
+        let fails = state.fails == Some(Failure::InCall);
+        drop(state);
+        let visit = Visit { behind: self.clone(), path, over: false, _place: place };
+        Box::pin(async move {
+            sleep(Duration::from_millis(length)).await;
+            visit.ends(fails)
+        })
+    }
+
+    /// The service where an instance needs no place: for stacks in which tower's own parts keep the places.
+    fn always_ready(
+        self: &Arc<Self>,
+    ) -> impl Service<Request, Response = Response, Error = BoxError, Future = Serving> + Clone + Send + Sync + 'static
+    {
+        let behind = self.clone();
+        service_fn(move |request: Request| {
+            behind.scene.note("service", format!("is asked for GET {}", request.uri().path()));
+            behind.serve(&request, None)
+        })
+    }
+}
+
+/// A call that is under way.
+struct Visit {
+    behind: Arc<Behind>,
+    path: String,
+    over: bool,
+    /// It is free again when the visit is dropped.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Visit {
+    fn ends(mut self, fails: bool) -> Result<Response, BoxError> {
+        self.over = true;
+        if fails {
+            self.behind.scene.note("service", format!("fails: {}", Failure::InCall));
+            return Err(Failure::InCall.into());
+        }
+        self.behind.scene.note("service", format!("answers 200 to GET {}", self.path));
+        Ok(Response::default())
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.behind.state().running -= 1;
+        if !self.over {
+            self.behind.scene.note("service", format!("GET {} is given up", self.path));
+        }
+    }
+}
+
+/// An instance of the service: what it has reserved is its own, and a clone of it has reserved nothing.
+struct Probe {
+    behind: Arc<Behind>,
+    /// The instances are numbered in the order in which they are first asked or called.
+    number: Option<usize>,
+    places: PollSemaphore,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Probe {
+    fn new(behind: Arc<Behind>) -> Self {
+        let places = PollSemaphore::new(behind.places.clone());
+        Self { behind, number: None, places, place: None }
+    }
+
+    fn number(&mut self) -> usize {
+        let behind = &self.behind;
+        *self.number.get_or_insert_with(|| {
+            let mut state = behind.state();
+            state.instances += 1;
+            state.instances
+        })
+    }
+}
+
+impl Clone for Probe {
+    fn clone(&self) -> Self {
+        Self::new(self.behind.clone())
+    }
+}
+
+impl Service<Request> for Probe {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = Serving;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let number = self.number();
+        if self.behind.state().fails == Some(Failure::InPollReady) {
+            return Poll::Ready(Err(Failure::InPollReady.into()));
+        }
+        if self.place.is_none() {
+            self.place = task::ready!(self.places.poll_acquire(cx));
+            self.behind.scene.note("service", format!("instance {number} reserves a place"));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Serving {
+        let (number, place, path) = (self.number(), self.place.take(), request.uri().path());
+        let asked = format!("GET {path} at instance {number}");
+        if place.is_some() {
+            self.behind.scene.note("service", format!("is asked for {asked}"));
+        } else {
+            self.behind.scene.note("service", format!("is asked for {asked}, with no place"));
+            let unready = format!("the service was called for {asked}, which has reserved no place");
+            self.behind.state().unready.get_or_insert(unready);
+        }
+        self.behind.serve(&request, place)
+    }
+}
