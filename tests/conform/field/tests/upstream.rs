@@ -311,3 +311,18 @@ async fn tower_resilience_errors_have_no_source() {
     let error = layer.layer(inner).oneshot(()).await.expect_err("an error");
     assert!(std::error::Error::source(&error).is_none());
 }
+
+/// axum-htmx 0.8.1. `AutoVaryLayer` puts senders into the request's extensions and holds the answer back until each of them is
+/// used or dropped. An answer that keeps the request's head (a stream that looks at it as it goes) is never sent. A fix: once
+/// the inner service has answered, take what has been told by `try_recv`, and do not wait.
+#[tokio::test(start_paused = true)]
+async fn axum_htmx_auto_vary_holds_an_answer_that_keeps_its_request() {
+    let events = async |request: axum::extract::Request| {
+        let (head, _) = request.into_parts();
+        Body::from_stream(stream::repeat(head).map(|head| Ok::<_, Infallible>(head.uri.to_string())))
+    };
+    let app = Router::new().route("/", get(events));
+    let varying = app.clone().layer(axum_htmx::AutoVaryLayer);
+    assert!(tokio::time::timeout(AN_HOUR, app.oneshot(asking())).await.is_ok(), "the control");
+    assert!(tokio::time::timeout(AN_HOUR, varying.oneshot(asking())).await.is_err());
+}
