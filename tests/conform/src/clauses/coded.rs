@@ -80,7 +80,7 @@ async fn coded_bodies_survive(stand: Stand) -> Proof {
         {
             are_true(&format!("the {direction}"), &headers, &seen)?;
             if !stand.touches.iter().any(|part| *part == format!("{direction} body")) {
-                is_honest(who, &headers, &seen)?;
+                is_honest(who, &headers, &seen).map_err(|fall| fall.or_follows("bytes-once-in-order"))?;
             }
         }
     }

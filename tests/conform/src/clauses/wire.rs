@@ -269,7 +269,8 @@ fn is_empty(stand: &Stand, before: &Empty, after: &Empty, got: usize) -> Proof {
         };
     }
     require(after.bytes == 0, format!("{what}: a body of {} bytes came", after.bytes))?;
-    require(after.clean, format!("{what}: the answer did not end as it should"))?;
+    // hyper resets an HTTP/2 stream whose answer to HEAD has a body.
+    require(after.clean || !before.clean, format!("{what}: the answer did not end as it should"))?;
     let fits = match &after.length {
         None => true,
         // What a GET would state, by the layer or by the inner service.

@@ -1,0 +1,74 @@
+//! The suite judged: small wrong layers, each wrong in one way that is seen in the wild. Each breaks the clause that it is there
+//! for, and nothing but what follows from it.
+
+mod bodies;
+mod calls;
+mod heads;
+mod places;
+mod readiness;
+mod support;
+
+use std::collections::BTreeSet;
+
+use conform::{Contract, Outcome, Subject};
+
+/// A layer that is wrong in one way.
+struct Bad {
+    name: &'static str,
+    /// The clause that it is there for.
+    breaks: &'static str,
+    subject: Subject,
+}
+
+fn all() -> Vec<Bad> {
+    let mut all = readiness::all();
+    all.extend(places::all());
+    all.extend(calls::all());
+    all.extend(bodies::all());
+    all.extend(heads::all());
+    all
+}
+
+#[test]
+fn each_bad_layer_breaks_one_clause_and_what_follows_from_it() {
+    let mut told = String::new();
+    let mut wrong = Vec::new();
+    for bad in all() {
+        let report = conform::check(bad.subject, &Contract::transparent());
+        let follow: Vec<&str> = report.broken().into_iter().filter(|key| !report.findings().contains(key)).collect();
+        told.push_str(&format!("{}: {}\n", bad.name, report.findings().join(", ")));
+        if !follow.is_empty() {
+            told.push_str(&format!("    also follows: {}\n", follow.join(", ")));
+        }
+        for key in report.findings() {
+            let judged = report.clause(key).expect("it was judged");
+            told.push_str(&format!("    -> {}\n", judged.observed.as_deref().unwrap_or_default()));
+        }
+        if report.findings() != [bad.breaks] {
+            wrong.push(format!("{} is to break {}, and breaks {:?}", bad.name, bad.breaks, report.findings()));
+        }
+    }
+    insta::assert_snapshot!("bad_layers", told);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn something_breaks_each_clause() {
+    let broken: BTreeSet<&str> = all().iter().map(|bad| bad.breaks).collect();
+    let unbroken: Vec<&str> =
+        conform::clauses().iter().map(|clause| clause.key).filter(|key| !broken.contains(key)).collect();
+    assert!(unbroken.is_empty(), "no bad layer breaks {}", unbroken.join(", "));
+}
+
+#[test]
+fn a_report_is_the_same_on_each_run() {
+    for pick in [3, 17, 31] {
+        let [first, second] = [(); 2].map(|()| {
+            let bad = all().swap_remove(pick);
+            let report = conform::check(bad.subject, &Contract::transparent());
+            assert!(!report.keys(Outcome::Broken).is_empty(), "{} breaks nothing", bad.name);
+            (report.to_string(), serde_json::to_string(&report).expect("plain data"))
+        });
+        assert_eq!(first, second);
+    }
+}
