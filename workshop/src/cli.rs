@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    Refusal, book, check, completions, difference, exercise, generated, ghosts, hints, list, root, serve, show,
+    Refusal, book, check, completions, conform, difference, exercise, generated, ghosts, hints, list, root, serve, show,
     skeleton, solution, tour, trainer, watch,
 };
 
@@ -130,6 +130,18 @@ enum Command {
         /// Its name, kebab-case, by mechanism
         slug: String,
     },
+    /// Published layers, held against the conformance suite
+    #[command(after_help = "Examples:
+  cargo ghosts conform
+  cargo ghosts conform TimeoutLayer --json
+  cargo ghosts conform --field")]
+    Conform {
+        /// A part of the names of the rows to judge; without it, all
+        part: Option<String>,
+        /// The layers of other crates, in a workspace of their own: builds some 300 of them, judges, and keeps the result
+        #[arg(long)]
+        field: bool,
+    },
     /// Everything generated and committed, made anew
     #[command(after_help = "Examples:
   cargo ghosts regenerate")]
@@ -216,6 +228,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Reset { slug }) => exercise::reset(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
         Some(Command::List) => list::run(&root, cli.json),
         Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
+        Some(Command::Conform { part, field }) => conform::run(&root, part.as_deref(), field, cli.json),
         Some(Command::Regenerate) => generated::run(&root, cli.json),
         Some(Command::Book { build, port }) => book::run(&root, build, port),
         Some(Command::Completions { shell }) => completions::run(shell),

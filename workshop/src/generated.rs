@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Refusal,
     case::{self, Case},
+    conform,
     difference,
     ghosts::{self, Ghost},
     picture, print, print_json, wrapped,
@@ -92,7 +93,7 @@ pub fn stale(root: &Path) -> Result<Vec<String>, Refusal> {
     let differs = files.iter().filter(|(name, text)| read(root, name).as_ref() != Some(text)).map(|(name, _)| name);
     let differs = differs.map(|name| format!("{name} is not what the generator makes now: run `{COMMAND}`"));
     let orphans = orphans(root, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
-    Ok(differs.chain(orphans).collect())
+    Ok(differs.chain(orphans).chain(conform::stale(root)?).collect())
 }
 
 /// Every generated file with its text, by its name below the root.
@@ -108,6 +109,7 @@ fn files(root: &Path) -> Result<BTreeMap<String, String>, Refusal> {
     }
     let readme = read(root, "README.md").ok_or_else(|| Refusal::new("cannot read README.md"))?;
     files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
+    files.extend(conform::files(root)?);
     Ok(files)
 }
 

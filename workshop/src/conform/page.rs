@@ -89,7 +89,7 @@ fn write_broken(page: &mut String, row: &Judged, cell: &Cell, verdicts: &[Verdic
         };
         let _ = write!(page, " {kind}: {}.", verdict.reason);
         if let Some(cured) = &verdict.cured {
-            let _ = write!(page, " Cured in {cured}.");
+            let _ = write!(page, " Version {cured} no longer does it.");
         }
         match &verdict.thread {
             Some(thread) => {

@@ -20,7 +20,7 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 const SET: HeaderName = HeaderName::from_static("x-set");
 
 /// Every row, in the order of the page.
-pub fn all() -> Vec<Row> {
+pub(super) fn all() -> Vec<Row> {
     [tower(), heads(), bodies(), coders(), axum()].into_iter().flatten().collect()
 }
 
@@ -116,6 +116,7 @@ fn heads() -> Vec<Row> {
         .touches("response header x-set"),
         of_http("SetStatusLayer", "new(202)", Subject::layer(|| set_status::SetStatusLayer::new(StatusCode::ACCEPTED)))
             .changes("upgrade-passes", "a 101 gets the status, too")
+            .changes("extended-connect-passes", "a 200 gets the status, too")
             .touches("response status"),
         of_http(
             "SetRequestIdLayer",
@@ -149,7 +150,6 @@ fn heads() -> Vec<Row> {
         of_http("CorsLayer", "permissive()", Subject::layer(cors::CorsLayer::permissive))
             .touches("response header access-control-allow-origin")
             .touches("response header access-control-expose-headers")
-            .touches("response header vary")
             .changes("methods-pass", "answers every OPTIONS itself (tower-rs/tower-http#497: intended)"),
         of_http(
             "CsrfLayer",
@@ -249,6 +249,7 @@ fn axum() -> Vec<Row> {
         )
         .changes("backpressure-passed-on", "asks for readiness in the call, so that its errors become answers")
         .changes("readiness-error-passed", "errors become answers")
+        .changes("late-readiness-error-told", "errors become answers")
         .changes("service-error-unchanged", "errors become answers"),
         of("Router::fallback_service", "Router::new().fallback_service(routes)", Subject::app(|routes| Router::new().fallback_service(routes))),
         of("Router::merge", "Router::new().merge(routes)", Subject::app(|routes| Router::new().merge(routes))),

@@ -34,7 +34,7 @@ pub(super) struct Verdict {
     pub(super) thread: Option<String>,
     /// The name of the draft in `tests/conform/field/reports`.
     pub(super) report: Option<String>,
-    /// The version that no longer has it.
+    /// A version, judged or tested here too, that no longer does it.
     pub(super) cured: Option<String>,
 }
 
