@@ -82,15 +82,27 @@ fn judge_workspace(root: &Path, part: Option<&str>) -> Result<Vec<Judged>, Refus
     Ok(matrix::judge_all(all, part, &lock).map_err(Refusal::new)?.rows)
 }
 
-/// Builds and runs the field's own workspace; keeps the rows where all of them were judged.
-fn judge_field(root: &Path, part: Option<&str>) -> Result<Vec<Judged>, Refusal> {
-    let cannot = |why: &str| Refusal::new(format!("cannot judge the field: {why}"));
-    // Its target directory is the root's: whoever has built the ghosts keeps one folder and not two.
+/// Cargo for the field's own workspace. Its target directory is the root's: whoever has built the ghosts keeps one folder and
+/// not two.
+fn field_cargo(root: &Path, command: &str) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| root.join("target").into_os_string());
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["run", "--quiet", "--locked", "--manifest-path", FIELD_MANIFEST, "--"]).args(part);
+    cargo.args([command, "--quiet", "--locked", "--manifest-path", FIELD_MANIFEST]);
     cargo.current_dir(root).env("CARGO_TARGET_DIR", target).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let ran = cargo.output().map_err(|error| cannot(&error.to_string()))?;
+    cargo
+}
+
+/// Builds and runs the field's own workspace. Where all rows are judged, the true findings are made again by its tests first,
+/// and the rows are kept.
+fn judge_field(root: &Path, part: Option<&str>) -> Result<Vec<Judged>, Refusal> {
+    let cannot = |why: &str| Refusal::new(format!("cannot judge the field: {why}"));
+    if part.is_none() {
+        let tested = field_cargo(root, "test").output().map_err(|error| cannot(&error.to_string()))?;
+        if !tested.status.success() {
+            return Err(cannot(&format!("its tests fail:\n{}", String::from_utf8_lossy(&tested.stdout))));
+        }
+    }
+    let ran = field_cargo(root, "run").arg("--").args(part).output().map_err(|error| cannot(&error.to_string()))?;
     if !ran.status.success() {
         return Err(cannot("its program did not end well"));
     }
@@ -196,7 +208,10 @@ fn told(rows: &[Judged], wrong: &[String]) -> String {
         for (outcome, word) in [(Outcome::Broken, "broken"), (Outcome::Changed, "changed")] {
             let keys = keys(row, outcome);
             if !keys.is_empty() {
-                text.push_str(&wrapped(&format!("{word}: {}", keys.join(", ")), "    "));
+                let options = textwrap::Options::new(80).initial_indent("    ").subsequent_indent("    ");
+                let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation);
+                text.push_str(&textwrap::fill(&format!("{word}: {}", keys.join(", ")), options));
+                text.push('\n');
             }
         }
     }
@@ -237,4 +252,53 @@ fn files_below(root: &Path, name: &str) -> Vec<String> {
 fn read(root: &Path, name: &str) -> Result<String, Refusal> {
     let text = fs::read_to_string(root.join(name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
     Ok(text.replace("\r\n", "\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const TESTS: [&str; 2] = ["tests/conform/tests/upstream.rs", "tests/conform/field/tests/upstream.rs"];
+    const REPORTS: &str = "tests/conform/field/reports";
+
+    /// A finding is stated only where a test makes it again, and each finding has the draft of a report.
+    #[test]
+    fn each_report_names_tests_and_each_test_stands_in_a_report() {
+        let root = crate::root();
+        let mut told = BTreeSet::new();
+        for name in generated::names(&root.join(REPORTS)) {
+            let report = read(&root, &format!("{REPORTS}/{name}")).unwrap();
+            for line in ["- versions: ", "- thread: ", "- test: `", "## What was seen", "## Why", "## What a fix would be"] {
+                assert!(report.lines().any(|found| found.starts_with(line)), "{name} has no line \"{line}\"");
+            }
+            let tests = report.lines().filter_map(|line| line.strip_prefix("- test: `")?.strip_suffix('`'));
+            told.extend(tests.map(str::to_owned));
+        }
+        let mut tested = BTreeSet::new();
+        for name in TESTS {
+            let text = read(&root, name).unwrap();
+            let named = text.split("#[tokio::test").skip(1).filter_map(|after| after.split("async fn ").nth(1)?.split('(').next());
+            tested.extend(named.map(str::to_owned));
+        }
+        let untested: Vec<_> = told.difference(&tested).collect();
+        assert!(untested.is_empty(), "reports name tests that are not there: {untested:?}");
+        // What is cured, or documented, is shown by tests as well, and is nothing to report.
+        let known = |test: &&String| !test.starts_with("older_") && *test != "tower_resilience_errors_have_no_source";
+        let untold: Vec<_> = tested.difference(&told).filter(known).collect();
+        assert!(untold.is_empty(), "tests that no report names: {untold:?}");
+    }
+
+    #[test]
+    fn a_digest_changes_with_a_text_and_not_with_the_ends_of_its_lines() {
+        let folder = std::env::temp_dir().join(format!("ghosts-digest-{}", std::process::id()));
+        let written = |text: &str| {
+            generated::write(&folder.join("src/lib.rs"), text).unwrap();
+            digest(&folder, &["src"]).unwrap()
+        };
+        let [one, same, other] = [written("one\ntwo\n"), written("one\r\ntwo\r\n"), written("one\n")];
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(one == same && one != other, "{one} {same} {other}");
+    }
 }
