@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    Refusal, book, check, completions, conform, difference, exercise, generated, ghosts, hints, list, root, serve, show,
-    skeleton, solution, tour, trainer, watch,
+    Refusal, book, check, completions, conform, difference, exercise, generated, ghosts, hints, list, root, serve,
+    show, skeleton, solution, tour, trainer, watch,
 };
 
 /// The ghosts of the middleware: failures that pass review and haunt production.

@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Refusal,
     case::{self, Case},
-    conform,
-    difference,
+    conform, difference,
     ghosts::{self, Ghost},
     picture, print, print_json, wrapped,
 };

@@ -58,9 +58,9 @@ const NOT_READY: &str = "max requests in-flight; poll_ready must be called first
 /// it was ready. A fix: `let clone = self.inner.clone(); let svc = std::mem::replace(&mut self.inner, clone)`.
 #[tokio::test]
 async fn axum_from_extractor_calls_a_service_that_is_not_ready() {
-    let app = Router::new().route("/", get(|| async { "boo" })).layer(
-        ServiceBuilder::new().layer(from_extractor::<HeaderMap>()).layer(ConcurrencyLimitLayer::new(64)),
-    );
+    let app = Router::new()
+        .route("/", get(|| async { "boo" }))
+        .layer(ServiceBuilder::new().layer(from_extractor::<HeaderMap>()).layer(ConcurrencyLimitLayer::new(64)));
     assert_eq!(panic_of(app.oneshot(asking())).await.as_deref(), Some(NOT_READY));
 }
 
@@ -83,9 +83,8 @@ fn three_frames() -> impl futures_util::Stream<Item = Result<Bytes, Infallible>>
 /// A fix: remember the end where the source is turned into a reader.
 #[tokio::test]
 async fn tower_http_compression_polls_its_source_after_the_end() {
-    let app = Router::new()
-        .route("/", get(|| async { Body::from_stream(three_frames()) }))
-        .layer(CompressionLayer::new());
+    let app =
+        Router::new().route("/", get(|| async { Body::from_stream(three_frames()) })).layer(CompressionLayer::new());
     let answer = app.oneshot(asking_for("gzip")).await.expect("an answer");
     let told = panic_of(answer.into_body().collect()).await;
     assert_eq!(told.as_deref(), Some("Unfold must not be polled after it returned `Poll::Ready(None)`"));
@@ -150,7 +149,9 @@ where
 {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    tokio::spawn(server.auto_date_header(false).serve_connection(TokioIo::new(theirs), TowerToHyperService::new(service)));
+    tokio::spawn(
+        server.auto_date_header(false).serve_connection(TokioIo::new(theirs), TowerToHyperService::new(service)),
+    );
     let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(ours));
     let (mut sender, connection) = client.await.expect("a connection");
     tokio::spawn(connection);
@@ -269,7 +270,8 @@ async fn an_hour_after_the_answer(rest: impl Future<Output = ()> + Send + 'stati
     let answer = sender.send_request(request).await.expect("an answer");
     assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "boo");
     let _theirs = answering.await.expect("the server");
-    let reusable = tokio::time::timeout(Duration::from_secs(3600), sender.ready()).await.is_ok_and(|ready| ready.is_ok());
+    let reusable =
+        tokio::time::timeout(Duration::from_secs(3600), sender.ready()).await.is_ok_and(|ready| ready.is_ok());
     (reusable, connection.is_finished())
 }
 

@@ -26,6 +26,8 @@ pub const FIELD_COMMAND: &str = "cargo ghosts conform --field";
 pub const FIELD: &str = "book/src/generated/conform/field.json";
 /// The page of the book that is made from all rows.
 pub const PAGE: &str = "book/src/generated/conform/matrix.md";
+/// The clauses, as a table for the book.
+const CLAUSES: &str = "book/src/generated/conform/clauses.md";
 
 const FIELD_MANIFEST: &str = "tests/conform/field/Cargo.toml";
 /// What judges, and what is judged: the rows of the field are those of these files, or are to be judged anew.
@@ -125,7 +127,16 @@ fn kept(root: &Path) -> Result<Field, Refusal> {
 pub(crate) fn files(root: &Path) -> Result<BTreeMap<String, String>, Refusal> {
     let (workspace, field) = (workspace(root)?, kept(root)?.rows);
     let page = page::page(root, workspace, &field)?;
-    Ok(BTreeMap::from([(PAGE.to_owned(), page), (FIELD.to_owned(), read(root, FIELD)?)]))
+    let mut files = BTreeMap::from([
+        (PAGE.to_owned(), page),
+        (CLAUSES.to_owned(), page::clauses()),
+        (FIELD.to_owned(), read(root, FIELD)?),
+    ]);
+    for ghost in crate::ghosts::ALL.iter() {
+        let sentence = page::of_ghost(ghost.slug);
+        files.extend(sentence.map(|sentence| (format!("book/src/generated/{}/clauses.md", ghost.slug), sentence)));
+    }
+    Ok(files)
 }
 
 /// What is not as it should be with the matrix, a sentence each: rows that were judged by another suite or from another lock
@@ -141,6 +152,12 @@ pub fn stale(root: &Path) -> Result<Vec<String>, Refusal> {
     }
     if field.field != digest(root, FIELD_SOURCES)? {
         stale.push(format!("{FIELD} was judged with other rows or another lock file: run `{FIELD_COMMAND}`"));
+    }
+    for ghost in crate::ghosts::ALL.iter().filter(|ghost| page::of_ghost(ghost.slug).is_some()) {
+        let include = format!("{{{{#include generated/{}/clauses.md}}}}", ghost.slug);
+        if !read(root, &format!("book/src/{}.md", ghost.slug))?.lines().any(|line| line == include) {
+            stale.push(format!("book/src/{}.md does not lead to the suite: it lacks `{include}`", ghost.slug));
+        }
     }
     let rows = [workspace(root)?, &field.rows].concat();
     stale.extend(wrong(root, &rows)?);
@@ -170,7 +187,11 @@ fn wrong(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
 
 /// The library with its version, and the layer.
 fn title(row: &Judged) -> String {
-    if is_ours(row) { format!("{} {}", row.library, row.name) } else { format!("{} {} {}", row.library, row.version, row.name) }
+    if is_ours(row) {
+        format!("{} {}", row.library, row.name)
+    } else {
+        format!("{} {} {}", row.library, row.version, row.name)
+    }
 }
 
 fn is_ours(row: &Judged) -> bool {
@@ -250,7 +271,8 @@ fn files_below(root: &Path, name: &str) -> Vec<String> {
 }
 
 fn read(root: &Path, name: &str) -> Result<String, Refusal> {
-    let text = fs::read_to_string(root.join(name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
+    let text =
+        fs::read_to_string(root.join(name)).map_err(|error| Refusal::new(format!("cannot read {name}: {error}")))?;
     Ok(text.replace("\r\n", "\n"))
 }
 
@@ -270,7 +292,9 @@ mod tests {
         let mut told = BTreeSet::new();
         for name in generated::names(&root.join(REPORTS)) {
             let report = read(&root, &format!("{REPORTS}/{name}")).unwrap();
-            for line in ["- versions: ", "- thread: ", "- test: `", "## What was seen", "## Why", "## What a fix would be"] {
+            for line in
+                ["- versions: ", "- thread: ", "- test: `", "## What was seen", "## Why", "## What a fix would be"]
+            {
                 assert!(report.lines().any(|found| found.starts_with(line)), "{name} has no line \"{line}\"");
             }
             let tests = report.lines().filter_map(|line| line.strip_prefix("- test: `")?.strip_suffix('`'));
@@ -279,7 +303,10 @@ mod tests {
         let mut tested = BTreeSet::new();
         for name in TESTS {
             let text = read(&root, name).unwrap();
-            let named = text.split("#[tokio::test").skip(1).filter_map(|after| after.split("async fn ").nth(1)?.split('(').next());
+            let named = text
+                .split("#[tokio::test")
+                .skip(1)
+                .filter_map(|after| after.split("async fn ").nth(1)?.split('(').next());
             tested.extend(named.map(str::to_owned));
         }
         let untested: Vec<_> = told.difference(&tested).collect();

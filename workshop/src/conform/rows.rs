@@ -66,20 +66,58 @@ fn tower() -> Vec<Row> {
         ),
         of("RetryLayer", "new(never)", Subject::layer(|| retry::RetryLayer::new(Never))),
         of("SpawnReadyLayer", "new()", Subject::unclonable(spawn_ready::SpawnReadyLayer::new)),
-        of("map_request", "map_request(|request| request)", Subject::layer(|| ServiceBuilder::new().map_request(|request: Request| request))),
-        of("map_response", "map_response(|response| response)", Subject::layer(|| ServiceBuilder::new().map_response(|response: Response| response))),
-        of("map_err", "map_err(|error| error)", Subject::layer(|| ServiceBuilder::new().map_err(|error: SourceError| error))),
-        of("map_result", "map_result(|result| result)", Subject::layer(|| ServiceBuilder::new().map_result(|result: Result<Response, SourceError>| result))),
-        of("then", "then(ready)", Subject::layer(|| ServiceBuilder::new().then(ready::<Result<Response, SourceError>>))),
+        of(
+            "map_request",
+            "map_request(|request| request)",
+            Subject::layer(|| ServiceBuilder::new().map_request(|request: Request| request)),
+        ),
+        of(
+            "map_response",
+            "map_response(|response| response)",
+            Subject::layer(|| ServiceBuilder::new().map_response(|response: Response| response)),
+        ),
+        of(
+            "map_err",
+            "map_err(|error| error)",
+            Subject::layer(|| ServiceBuilder::new().map_err(|error: SourceError| error)),
+        ),
+        of(
+            "map_result",
+            "map_result(|result| result)",
+            Subject::layer(|| ServiceBuilder::new().map_result(|result: Result<Response, SourceError>| result)),
+        ),
+        of(
+            "then",
+            "then(ready)",
+            Subject::layer(|| ServiceBuilder::new().then(ready::<Result<Response, SourceError>>)),
+        ),
         of(
             "and_then",
             "and_then(|response| ready(Ok(response)))",
-            Subject::layer(|| ServiceBuilder::new().and_then(|response: Response| ready(Ok::<_, SourceError>(response)))),
+            Subject::layer(|| {
+                ServiceBuilder::new().and_then(|response: Response| ready(Ok::<_, SourceError>(response)))
+            }),
         ),
-        of("map_future", "MapFutureLayer::new(|future| future)", Subject::layer(|| util::MapFutureLayer::new(|future| future))),
-        of("option_layer, none", "option_layer(None)", Subject::layer(|| util::option_layer(None::<limit::ConcurrencyLimitLayer>))),
-        of("option_layer, some", "option_layer(Some(limit))", Subject::layer(|| util::option_layer(Some(limit::ConcurrencyLimitLayer::new(64))))),
-        of("BoxCloneServiceLayer", "new(Identity::new())", Subject::layer(|| util::BoxCloneServiceLayer::new(tower::layer::util::Identity::new()))),
+        of(
+            "map_future",
+            "MapFutureLayer::new(|future| future)",
+            Subject::layer(|| util::MapFutureLayer::new(|future| future)),
+        ),
+        of(
+            "option_layer, none",
+            "option_layer(None)",
+            Subject::layer(|| util::option_layer(None::<limit::ConcurrencyLimitLayer>)),
+        ),
+        of(
+            "option_layer, some",
+            "option_layer(Some(limit))",
+            Subject::layer(|| util::option_layer(Some(limit::ConcurrencyLimitLayer::new(64)))),
+        ),
+        of(
+            "BoxCloneServiceLayer",
+            "new(Identity::new())",
+            Subject::layer(|| util::BoxCloneServiceLayer::new(tower::layer::util::Identity::new())),
+        ),
     ]
 }
 
@@ -89,8 +127,8 @@ fn of_http(name: &'static str, put: &'static str, subject: Subject) -> Row {
 
 fn heads() -> Vec<Row> {
     use tower_http::{
-        add_extension, catch_panic, cors, csrf, normalize_path, on_early_drop, propagate_header, request_id, sensitive_headers,
-        set_header, set_status, timeout, trace,
+        add_extension, catch_panic, cors, csrf, normalize_path, on_early_drop, propagate_header, request_id,
+        sensitive_headers, set_header, set_status, timeout, trace,
     };
     let one = HeaderValue::from_static("1");
     let (request_one, response_one) = (one.clone(), one);
@@ -163,9 +201,21 @@ fn heads() -> Vec<Row> {
 fn bodies() -> Vec<Row> {
     use tower_http::{limit, map_request_body, map_response_body, metrics, timeout};
     vec![
-        of_http("RequestBodyTimeoutLayer", "new(1 h)", Subject::layer(|| timeout::RequestBodyTimeoutLayer::new(AN_HOUR))),
-        of_http("ResponseBodyTimeoutLayer", "new(1 h)", Subject::layer(|| timeout::ResponseBodyTimeoutLayer::new(AN_HOUR))),
-        of_http("RequestBodyDeadlineLayer", "new(1 h)", Subject::layer(|| timeout::RequestBodyDeadlineLayer::new(AN_HOUR))),
+        of_http(
+            "RequestBodyTimeoutLayer",
+            "new(1 h)",
+            Subject::layer(|| timeout::RequestBodyTimeoutLayer::new(AN_HOUR)),
+        ),
+        of_http(
+            "ResponseBodyTimeoutLayer",
+            "new(1 h)",
+            Subject::layer(|| timeout::ResponseBodyTimeoutLayer::new(AN_HOUR)),
+        ),
+        of_http(
+            "RequestBodyDeadlineLayer",
+            "new(1 h)",
+            Subject::layer(|| timeout::RequestBodyDeadlineLayer::new(AN_HOUR)),
+        ),
         of_http(
             "ResponseBodyDeadlineLayer",
             "new(1 h)",
@@ -198,11 +248,7 @@ fn coders() -> Vec<Row> {
         )),
         of_http("DecompressionLayer", "new()", Subject::layer(decompression::DecompressionLayer::new))
             .touches("request header accept-encoding"),
-        of_http(
-            "RequestDecompressionLayer",
-            "new()",
-            Subject::layer(decompression::RequestDecompressionLayer::new),
-        ),
+        of_http("RequestDecompressionLayer", "new()", Subject::layer(decompression::RequestDecompressionLayer::new)),
     ]
 }
 
@@ -229,16 +275,30 @@ fn axum() -> Vec<Row> {
     let of = |name, put, subject| Row::new("axum", name, put, subject);
     vec![
         of("from_fn", "from_fn(|request, next| next.run(request))", Subject::infallible(|| from_fn(passed_on))),
-        of("from_fn, in a Router", "Router::layer(from_fn(..))", Subject::app(|routes| routes.layer(from_fn(passed_on)))),
+        of(
+            "from_fn, in a Router",
+            "Router::layer(from_fn(..))",
+            Subject::app(|routes| routes.layer(from_fn(passed_on))),
+        ),
         of(
             "from_fn_with_state",
             "from_fn_with_state((), ..)",
             Subject::infallible(|| {
-                from_fn_with_state((), async |_: axum::extract::State<()>, request: Request, next: Next| next.run(request).await)
+                from_fn_with_state((), async |_: axum::extract::State<()>, request: Request, next: Next| {
+                    next.run(request).await
+                })
             }),
         ),
-        of("map_request", "map_request(|request| request)", Subject::infallible(|| map_request(async |request: Request| request))),
-        of("map_response", "map_response(|response| response)", Subject::infallible(|| map_response(async |response: Response| response))),
+        of(
+            "map_request",
+            "map_request(|request| request)",
+            Subject::infallible(|| map_request(async |request: Request| request)),
+        ),
+        of(
+            "map_response",
+            "map_response(|response| response)",
+            Subject::infallible(|| map_response(async |response: Response| response)),
+        ),
         of("from_extractor", "from_extractor::<HeaderMap>()", Subject::infallible(from_extractor::<HeaderMap>)),
         of(
             "HandleErrorLayer",
@@ -251,7 +311,11 @@ fn axum() -> Vec<Row> {
         .changes("readiness-error-passed", "errors become answers")
         .changes("late-readiness-error-told", "errors become answers")
         .changes("service-error-unchanged", "errors become answers"),
-        of("Router::fallback_service", "Router::new().fallback_service(routes)", Subject::app(|routes| Router::new().fallback_service(routes))),
+        of(
+            "Router::fallback_service",
+            "Router::new().fallback_service(routes)",
+            Subject::app(|routes| Router::new().fallback_service(routes)),
+        ),
         of("Router::merge", "Router::new().merge(routes)", Subject::app(|routes| Router::new().merge(routes))),
         coded(of(
             "a usual stack",

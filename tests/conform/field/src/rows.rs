@@ -40,7 +40,9 @@ fn tower_http() -> Vec<Row> {
             "ValidateRequestHeaderLayer",
             "accept(\"text/plain\")",
             Subject::layer(|| {
-                validate_request::ValidateRequestHeaderLayer::<validate_request::AcceptHeader<Body>>::accept("text/plain")
+                validate_request::ValidateRequestHeaderLayer::<validate_request::AcceptHeader<Body>>::accept(
+                    "text/plain",
+                )
             }),
         ),
         of("FollowRedirectLayer", "new()", Subject::layer(follow_redirect::FollowRedirectLayer::new)),
@@ -61,12 +63,8 @@ fn tower_http() -> Vec<Row> {
             "new(), accept-encoding: deflate",
             Subject::layer(CompressionLayer::new).asking(sending("accept-encoding", "deflate")),
         )),
-        of(
-            "DecompressionLayer, all codings",
-            "new()",
-            Subject::layer(decompression::DecompressionLayer::new),
-        )
-        .touches("request header accept-encoding"),
+        of("DecompressionLayer, all codings", "new()", Subject::layer(decompression::DecompressionLayer::new))
+            .touches("request header accept-encoding"),
         of(
             "RequestDecompressionLayer, all codings",
             "new()",
@@ -112,7 +110,8 @@ fn older_tower_http() -> Vec<Row> {
         coded(six(
             "CompressionLayer, gzip",
             "new(), accept-encoding: gzip",
-            Subject::layer(tower_http_06::compression::CompressionLayer::new).asking(sending("accept-encoding", "gzip")),
+            Subject::layer(tower_http_06::compression::CompressionLayer::new)
+                .asking(sending("accept-encoding", "gzip")),
         )),
         six("DecompressionLayer", "new()", Subject::layer(tower_http_06::decompression::DecompressionLayer::new))
             .touches("request header accept-encoding"),
@@ -132,7 +131,8 @@ fn older_tower_http() -> Vec<Row> {
         coded(five(
             "CompressionLayer, gzip",
             "new(), accept-encoding: gzip",
-            Subject::layer(tower_http_05::compression::CompressionLayer::new).asking(sending("accept-encoding", "gzip")),
+            Subject::layer(tower_http_05::compression::CompressionLayer::new)
+                .asking(sending("accept-encoding", "gzip")),
         )),
         five("DecompressionLayer", "new()", Subject::layer(tower_http_05::decompression::DecompressionLayer::new))
             .touches("request header accept-encoding"),
@@ -181,7 +181,12 @@ fn of_axum() -> Vec<Row> {
                     .layer(axum_messages::MessagesManagerLayer)
             }),
         ),
-        Row::new("tower-cookies", "CookieManagerLayer", "new()", Subject::layer(tower_cookies::CookieManagerLayer::new)),
+        Row::new(
+            "tower-cookies",
+            "CookieManagerLayer",
+            "new()",
+            Subject::layer(tower_cookies::CookieManagerLayer::new),
+        ),
         Row::new(
             "tower-sessions 0.15",
             "SessionManagerLayer",
@@ -194,7 +199,9 @@ fn of_axum() -> Vec<Row> {
             "new(10,000 at once)",
             Subject::layer(|| {
                 let mut config = tower_governor::governor::GovernorConfigBuilder::default();
-                tower_governor::GovernorLayer::new(config.per_second(1).burst_size(10_000).finish().expect("a configuration"))
+                tower_governor::GovernorLayer::new(
+                    config.per_second(1).burst_size(10_000).finish().expect("a configuration"),
+                )
             })
             .asking(|request| {
                 request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40001))));
@@ -204,17 +211,38 @@ fn of_axum() -> Vec<Row> {
             "tower_allowed_hosts",
             "AllowedHostLayer",
             "new(\"ghost.test\")",
-            Subject::layer(|| tower_allowed_hosts::AllowedHostLayer::new("ghost.test")).asking(sending("host", "ghost.test")),
+            Subject::layer(|| tower_allowed_hosts::AllowedHostLayer::new("ghost.test"))
+                .asking(sending("host", "ghost.test")),
         ),
-        Row::new("tower-request-id", "RequestIdLayer", "RequestIdLayer", Subject::layer(|| tower_request_id::RequestIdLayer)),
+        Row::new(
+            "tower-request-id",
+            "RequestIdLayer",
+            "RequestIdLayer",
+            Subject::layer(|| tower_request_id::RequestIdLayer),
+        ),
         helmet(),
-        Row::new("tonic", "InterceptorLayer", "InterceptorLayer::new(Ok)", Subject::layer(|| tonic::service::InterceptorLayer::new(Ok))),
-        Row::new("tower-livereload", "LiveReloadLayer", "new()", Subject::infallible(tower_livereload::LiveReloadLayer::new)),
+        Row::new(
+            "tonic",
+            "InterceptorLayer",
+            "InterceptorLayer::new(Ok)",
+            Subject::layer(|| tonic::service::InterceptorLayer::new(Ok)),
+        ),
+        Row::new(
+            "tower-livereload",
+            "LiveReloadLayer",
+            "new()",
+            Subject::infallible(tower_livereload::LiveReloadLayer::new),
+        ),
     ]
 }
 
 fn helmet() -> Row {
-    let row = Row::new("tower-helmet", "HelmetLayer", "with_defaults()", Subject::layer(tower_helmet::HelmetLayer::with_defaults));
+    let row = Row::new(
+        "tower-helmet",
+        "HelmetLayer",
+        "with_defaults()",
+        Subject::layer(tower_helmet::HelmetLayer::with_defaults),
+    );
     let sets = [
         "content-security-policy",
         "cross-origin-embedder-policy",
@@ -284,11 +312,13 @@ fn observers() -> Vec<Row> {
 }
 
 /// Their errors tell what the inner error says and do not have it as their source.
-const NO_SOURCE: &str = "documented: no source(), so that a BoxError can be wrapped (joshrotenberg/tower-resilience#443)";
+const NO_SOURCE: &str =
+    "documented: no source(), so that a BoxError can be wrapped (joshrotenberg/tower-resilience#443)";
 
 fn resilience() -> Vec<Row> {
     use tower_resilience::{
-        bulkhead::BulkheadLayer, circuitbreaker::CircuitBreakerLayer, ratelimiter::RateLimiterLayer, timelimiter::TimeLimiterLayer,
+        bulkhead::BulkheadLayer, circuitbreaker::CircuitBreakerLayer, ratelimiter::RateLimiterLayer,
+        timelimiter::TimeLimiterLayer,
     };
     let of = |name, put, subject| {
         Row::new("tower-resilience", name, put, subject)
@@ -320,7 +350,8 @@ fn resilience() -> Vec<Row> {
             "RateLimiterLayer",
             "10,000 a second",
             Subject::layer(|| {
-                let config = RateLimiterLayer::builder().limit_for_period(10_000).refresh_period(Duration::from_secs(1));
+                let config =
+                    RateLimiterLayer::builder().limit_for_period(10_000).refresh_period(Duration::from_secs(1));
                 config.build().expect("a configuration")
             }),
         ),
@@ -333,7 +364,9 @@ fn resilience() -> Vec<Row> {
             "tower-resilience-timelimiter 0.9",
             "TimeLimiterLayer",
             "timeout_duration(1 h)",
-            Subject::layer(|| tower_resilience_timelimiter_09::TimeLimiterLayer::builder().timeout_duration(AN_HOUR).build()),
+            Subject::layer(|| {
+                tower_resilience_timelimiter_09::TimeLimiterLayer::builder().timeout_duration(AN_HOUR).build()
+            }),
         ),
     ]
 }

@@ -45,12 +45,18 @@ async fn panic_of<T>(working: impl Future<Output = T>) -> Option<String> {
 /// `layer` round a limit that has places for 64: what the first request meets.
 async fn before_a_limit<L, S>(layer: L) -> Option<String>
 where
-    L: Layer<tower::limit::ConcurrencyLimit<tower::util::BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>>, Service = S>,
+    L: Layer<
+            tower::limit::ConcurrencyLimit<tower::util::BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>>,
+            Service = S,
+        >,
     S: Service<Request<Body>>,
     S::Error: Into<BoxError>,
 {
     let inner = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from("boo"))) });
-    let inner = ServiceBuilder::new().layer(layer).layer(ConcurrencyLimitLayer::new(64)).service(tower::util::BoxCloneSyncService::new(inner));
+    let inner = ServiceBuilder::new()
+        .layer(layer)
+        .layer(ConcurrencyLimitLayer::new(64))
+        .service(tower::util::BoxCloneSyncService::new(inner));
     panic_of(async move { inner.oneshot(asking()).await.map(|_| ()).map_err(Into::into).expect("an answer") }).await
 }
 
@@ -79,7 +85,9 @@ async fn axum_response_cache_calls_its_service_on_a_hit() {
     assert_eq!(calls.load(Ordering::Relaxed), 3, "one miss, two hits");
 }
 
-fn boo() -> impl Service<Request<Body>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone + Send + Sync {
+fn boo()
+-> impl Service<Request<Body>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone + Send + Sync
+{
     service_fn(|_: Request<Body>| async { Ok(Response::new(Full::new(Bytes::from("boo")))) })
 }
 
@@ -190,13 +198,20 @@ async fn older_time_limiter_calls_a_service_that_is_not_ready() {
 async fn older_compression_loses_the_length_of_what_it_leaves_alone() {
     let inner = || service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from("boo"))) });
     let length = |hint: http_body::SizeHint| hint.exact();
-    let answer = tower_http_05::compression::CompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
+    let answer =
+        tower_http_05::compression::CompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
     assert_eq!(length(answer.body().size_hint()), None);
-    let answer = tower_http_05::decompression::DecompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
+    let answer = tower_http_05::decompression::DecompressionLayer::new()
+        .layer(inner())
+        .oneshot(asking())
+        .await
+        .expect("an answer");
     assert_eq!(length(answer.body().size_hint()), None);
-    let answer = tower_http::compression::CompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
+    let answer =
+        tower_http::compression::CompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
     assert_eq!(length(answer.body().size_hint()), Some(3), "0.7.1");
-    let answer = tower_http::decompression::DecompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
+    let answer =
+        tower_http::decompression::DecompressionLayer::new().layer(inner()).oneshot(asking()).await.expect("an answer");
     assert_eq!(length(answer.body().size_hint()), Some(3), "0.7.1");
 }
 
@@ -204,7 +219,10 @@ async fn older_compression_loses_the_length_of_what_it_leaves_alone() {
 #[tokio::test]
 async fn older_compression_polls_its_source_after_the_end() {
     let source = || {
-        stream::unfold(0, |n| async move { (n < 3).then(|| (Ok::<_, Infallible>(Bytes::from(vec![b'a'; 100])), n + 1)) })
+        stream::unfold(
+            0,
+            |n| async move { (n < 3).then(|| (Ok::<_, Infallible>(Bytes::from(vec![b'a'; 100])), n + 1)) },
+        )
     };
     let gzip = || Request::builder().header(header::ACCEPT_ENCODING, "gzip").body(Body::empty()).expect("a request");
     let app = Router::new().route("/", get(move || async move { Body::from_stream(source()) }));
@@ -236,7 +254,8 @@ async fn read_ahead(coding: &'static str, mebibytes: u32) -> usize {
         async move { Ok::<_, Infallible>(answer) }
     });
     let request = Request::builder().header(header::ACCEPT_ENCODING, coding).body(Body::empty()).expect("a request");
-    let answer = tower_http::compression::CompressionLayer::new().layer(inner).oneshot(request).await.expect("an answer");
+    let answer =
+        tower_http::compression::CompressionLayer::new().layer(inner).oneshot(request).await.expect("an answer");
     let mut body = Box::pin(answer.into_body());
     body.frame().now_or_never().expect("one poll").expect("a frame").expect("bytes");
     taken.load(Ordering::Relaxed)

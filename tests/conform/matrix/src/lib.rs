@@ -133,7 +133,10 @@ fn locked(lock: &str, library: &str) -> Result<(String, String), String> {
 }
 
 /// Sets a header of each request, for layers that act only where it is there.
-pub fn sending(name: &'static str, value: &'static str) -> impl Fn(&mut axum::http::Request<Body>) + Send + Sync + 'static {
+pub fn sending(
+    name: &'static str,
+    value: &'static str,
+) -> impl Fn(&mut axum::http::Request<Body>) + Send + Sync + 'static {
     use axum::http::{HeaderName, HeaderValue};
     move |request| {
         request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
