@@ -77,8 +77,8 @@ impl Trial {
                         *locked(&notes.not_applicable) = Some(why);
                         Ok(())
                     }
-                    Err(Fall::Broken { observed, cause }) => {
-                        *locked(&notes.cause) = cause;
+                    Err(Fall::Broken { observed, causes }) => {
+                        *locked(&notes.causes) = causes;
                         Err(lab::Broken::because(observed))
                     }
                 }
@@ -144,11 +144,8 @@ fn cause(at: usize, tried: &[Trial], judged: &[Judged]) -> Option<String> {
     let mut next = Some(at);
     while let Some(this) = next.filter(|_| root.is_none_or(|root: &str| root != judged[at].key)) {
         let key = judged[this].key.as_str();
-        let notes = &tried[this].notes;
-        let named = *locked(&notes.cause);
-        let unready = notes.was_unready().then_some("called-where-ready");
-        let panicked = same_panic(this, judged);
-        let cause = [unready, named, panicked].into_iter().flatten().find(|cause| *cause != key && broken(cause));
+        let causes = tried[this].notes.causes().into_iter().chain(same_panic(this, judged));
+        let cause = causes.into_iter().find(|cause| *cause != key && broken(cause));
         root = cause.or(root);
         next = cause.and_then(|cause| judged.iter().position(|judged| judged.key == cause));
     }

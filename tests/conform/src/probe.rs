@@ -71,20 +71,29 @@ pub(crate) struct Back {
     pub(crate) places: Arc<Semaphore>,
     handler: Handler,
     answers: Answers,
-    /// Whether a call was made where nothing was reserved. It outlives the scene, as evidence.
-    unready: Arc<AtomicBool>,
+    evidence: Arc<Evidence>,
     state: Mutex<State>,
+}
+
+/// What explains a breach. It outlives the scene.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    /// A call was made where nothing was reserved.
+    pub(crate) called_unready: AtomicBool,
+    /// The inner service was called more often than the layer.
+    pub(crate) called_again: AtomicBool,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     instances: usize,
+    /// How often the layer was called.
+    pub(crate) asked: usize,
     /// How many calls there were, and how many have not ended.
     pub(crate) calls: usize,
     pub(crate) running: usize,
-    /// How many instances have a place that they were not called for yet, and the most that there were.
-    reserved: usize,
-    pub(crate) reserved_at_once: usize,
+    /// How many instances have a place that they were not called for yet.
+    pub(crate) reserved: usize,
     /// The first call that was made where nothing was reserved.
     pub(crate) unready: Option<String>,
     /// Whether the service is out of order for good.
@@ -102,10 +111,10 @@ impl Back {
         places: usize,
         handler: Handler,
         answers: Answers,
-        unready: Arc<AtomicBool>,
+        evidence: Arc<Evidence>,
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(places));
-        Arc::new(Self { scene, places, handler, answers, unready, state: Mutex::default() })
+        Arc::new(Self { scene, places, handler, answers, evidence, state: Mutex::default() })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -119,6 +128,9 @@ impl Back {
         }
         state.calls += 1;
         state.running += 1;
+        if state.calls > state.asked {
+            self.evidence.called_again.store(true, Ordering::SeqCst);
+        }
         drop(state);
         let visit = Visit { back: self.clone(), over: false, _place: place };
         let answer = (self.handler)(self.scene.clone(), request);
@@ -217,10 +229,7 @@ where
         }
         if self.place.is_none() {
             self.place = ready!(self.waiting.poll_acquire(cx));
-            let mut state = self.back.state();
-            state.reserved += 1;
-            state.reserved_at_once = state.reserved_at_once.max(state.reserved);
-            drop(state);
+            self.back.state().reserved += 1;
             self.back.scene.note("service", format!("instance {number} reserves a place"));
         }
         Poll::Ready(Ok(()))
@@ -234,7 +243,7 @@ where
             self.back.scene.note("service", format!("instance {number} is called: {asked}"));
         } else {
             self.back.scene.note("service", format!("instance {number} is called, and has no place: {asked}"));
-            self.back.unready.store(true, Ordering::SeqCst);
+            self.back.evidence.called_unready.store(true, Ordering::SeqCst);
             let told = format!("{asked} was called on an instance that has not been ready since its last call");
             self.back.state().unready.get_or_insert(told);
         }

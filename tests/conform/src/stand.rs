@@ -17,7 +17,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 use crate::{
     body::{Seen, chain, read},
-    probe::{Answering, Back, Handler},
+    probe::{Answering, Back, Evidence, Handler},
     subject::{Subject, Wrapped},
 };
 
@@ -31,8 +31,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) enum Fall {
     Broken {
         observed: String,
-        /// The clause whose breach explains this one, if that is broken too.
-        cause: Option<&'static str>,
+        /// The clauses whose breach explains this one: the first of them that is broken too.
+        causes: Vec<&'static str>,
     },
     NotApplicable(&'static str),
 }
@@ -41,19 +41,24 @@ pub(crate) type Proof = Result<(), Fall>;
 
 impl Fall {
     pub(crate) fn because(observed: impl Into<String>) -> Self {
-        Self::Broken { observed: observed.into(), cause: None }
+        Self::Broken { observed: observed.into(), causes: Vec::new() }
     }
 
     pub(crate) fn follows(observed: impl Into<String>, cause: &'static str) -> Self {
-        Self::Broken { observed: observed.into(), cause: Some(cause) }
+        Self::because(observed).or_follows(cause)
     }
 
-    /// Names the cause, unless a nearer one is named.
-    pub(crate) fn or_follows(self, key: &'static str) -> Self {
-        match self {
-            Self::Broken { observed, cause } => Self::Broken { observed, cause: cause.or(Some(key)) },
-            other => other,
+    /// Names a cause. Those that were named before are nearer.
+    pub(crate) fn or_follows(mut self, key: &'static str) -> Self {
+        if let Self::Broken { causes, .. } = &mut self {
+            causes.push(key);
         }
+        self
+    }
+
+    /// Names a cause, where there is evidence of it.
+    pub(crate) fn or_follows_if(self, evidence: bool, key: &'static str) -> Self {
+        if evidence { self.or_follows(key) } else { self }
     }
 }
 
@@ -80,9 +85,9 @@ pub(crate) fn needs(holds: bool, why_not: &'static str) -> Proof {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) not_applicable: Mutex<Option<&'static str>>,
-    pub(crate) cause: Mutex<Option<&'static str>>,
-    /// Whether the last scene's inner service was called where it was not ready.
-    pub(crate) unready: Mutex<Arc<AtomicBool>>,
+    pub(crate) causes: Mutex<Vec<&'static str>>,
+    /// Of the last scene.
+    pub(crate) evidence: Mutex<Arc<Evidence>>,
     /// The declared parts that were seen to be touched.
     pub(crate) touched: Mutex<BTreeSet<String>>,
     /// Whether a request reached the inner service and an answer came back.
@@ -90,8 +95,18 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    pub(crate) fn was_unready(&self) -> bool {
-        locked(&self.unready).load(Ordering::SeqCst)
+    /// The clauses that explain a breach, nearest first.
+    pub(crate) fn causes(&self) -> Vec<&'static str> {
+        let evidence = locked(&self.evidence).clone();
+        let mut causes = Vec::new();
+        if evidence.called_again.load(Ordering::SeqCst) {
+            causes.push("lets-through");
+        }
+        if evidence.called_unready.load(Ordering::SeqCst) {
+            causes.push("called-where-ready");
+        }
+        causes.extend(&*locked(&self.causes));
+        causes
     }
 }
 
@@ -118,9 +133,9 @@ impl Stand {
     }
 
     pub(crate) fn back(&self, scene: &Scene, places: usize, handler: Handler) -> Arc<Back> {
-        let unready = Arc::<AtomicBool>::default();
-        *locked(&self.notes.unready) = unready.clone();
-        Back::new(scene.clone(), places, handler, self.subject.answers.clone(), unready)
+        let evidence = Arc::<Evidence>::default();
+        *locked(&self.notes.evidence) = evidence.clone();
+        Back::new(scene.clone(), places, handler, self.subject.answers.clone(), evidence)
     }
 
     /// Whether the contract lets the layer touch this part. That it was touched is remembered.
@@ -227,7 +242,7 @@ impl Bench {
     /// A breach that follows from the layer's own tasks, where there are any.
     pub(crate) fn unless_spawned(&self, proof: Proof) -> Proof {
         let tasks = self.scene.app_tasks();
-        proof.map_err(|fall| if tasks > 0 { fall.or_follows("same-task") } else { fall })
+        proof.map_err(|fall| fall.or_follows_if(tasks > 0, "same-task"))
     }
 }
 

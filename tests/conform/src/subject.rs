@@ -18,7 +18,7 @@ use crate::{
     probe::{Answers, Back, Fault, Probe},
 };
 
-type Make = Arc<dyn Fn(Arc<Back>) -> Wrapped + Send + Sync>;
+type Make = Arc<dyn Fn(Arc<Back>) -> Box<dyn Erased> + Send + Sync>;
 type Asking = Arc<dyn Fn(&mut Request<Body>) + Send + Sync>;
 type Decoding = Arc<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>;
 
@@ -59,7 +59,7 @@ impl Subject {
             + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        Self::of::<SourceError>(true, move |back| Wrapped::clonable(make().layer(Probe::<SourceError>::new(back))))
+        Self::of::<SourceError>(true, move |back| clonable(make().layer(Probe::<SourceError>::new(back))))
     }
 
     /// A layer round a service that cannot fail, as axum's own want it.
@@ -72,7 +72,7 @@ impl Subject {
             + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        Self::of::<Infallible>(true, move |back| Wrapped::clonable(make().layer(Probe::<Infallible>::new(back))))
+        Self::of::<Infallible>(true, move |back| clonable(make().layer(Probe::<Infallible>::new(back))))
     }
 
     /// A layer that wants a service whose error is `tower::BoxError`.
@@ -85,7 +85,7 @@ impl Subject {
             + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        Self::of::<BoxError>(true, move |back| Wrapped::clonable(make().layer(Probe::<BoxError>::new(back))))
+        Self::of::<BoxError>(true, move |back| clonable(make().layer(Probe::<BoxError>::new(back))))
     }
 
     /// A layer whose service cannot be cloned. No server can use it as it is, so that the clauses about the wire do not apply.
@@ -97,20 +97,20 @@ impl Subject {
             + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        Self::of::<SourceError>(false, move |back| Wrapped::single(make().layer(Probe::<SourceError>::new(back))))
+        Self::of::<SourceError>(false, move |back| single(make().layer(Probe::<SourceError>::new(back))))
     }
 
     /// What an axum app puts round its routes. The clauses about `poll_ready` do not apply: axum asks its routes for readiness
     /// when a request is there.
     pub fn app(make: impl Fn(Router) -> Router + Send + Sync + 'static) -> Self {
         let mut subject = Self::of::<Infallible>(true, move |back| {
-            Wrapped::clonable(make(Router::new().fallback_service(Probe::<Infallible>::new(back))))
+            clonable(make(Router::new().fallback_service(Probe::<Infallible>::new(back))))
         });
         subject.has_readiness = false;
         subject
     }
 
-    fn of<E: Fault>(clonable: bool, make: impl Fn(Arc<Back>) -> Wrapped + Send + Sync + 'static) -> Self {
+    fn of<E: Fault>(clonable: bool, make: impl Fn(Arc<Back>) -> Box<dyn Erased> + Send + Sync + 'static) -> Self {
         Self {
             make: Arc::new(make),
             asking: Arc::new(|_| {}),
@@ -144,12 +144,12 @@ impl Subject {
     }
 
     pub(crate) fn make(&self, back: Arc<Back>) -> Wrapped {
-        (self.make)(back)
+        Wrapped { service: (self.make)(back.clone()), back }
     }
 
     /// The same without the layer.
     pub(crate) fn without(&self) -> Self {
-        let make: Make = Arc::new(|back| Wrapped::clonable(Probe::<SourceError>::new(back)));
+        let make: Make = Arc::new(|back| clonable(Probe::<SourceError>::new(back)));
         Self { make, ..self.clone() }
     }
 
@@ -170,18 +170,15 @@ impl fmt::Debug for Subject {
 
 pub(crate) type Calling = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
 
-/// The service that the layer made, without its types.
-pub(crate) struct Wrapped(Box<dyn Erased>);
-
 trait Erased: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
     fn call(&mut self, request: Request<Body>) -> Calling;
-    fn twin(&self) -> Option<Wrapped>;
+    fn twin(&self) -> Option<Box<dyn Erased>>;
 }
 
 struct Typed<S> {
     service: S,
-    twin: fn(&S) -> Option<Wrapped>,
+    twin: fn(&S) -> Option<Box<dyn Erased>>,
 }
 
 impl<S, B> Erased for Typed<S>
@@ -198,36 +195,40 @@ where
         Box::pin(async move { answer.await.map(|answer| answer.map(plain)).map_err(Into::into) })
     }
 
-    fn twin(&self) -> Option<Wrapped> {
+    fn twin(&self) -> Option<Box<dyn Erased>> {
         (self.twin)(&self.service)
     }
 }
 
+fn clonable<S, B>(service: S) -> Box<dyn Erased>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static,
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    Box::new(Typed { service, twin: |service| Some(clonable(service.clone())) })
+}
+
+fn single<S, B>(service: S) -> Box<dyn Erased>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static> + Send + 'static,
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    Box::new(Typed { service, twin: |_| None })
+}
+
+/// The service that the layer made, without its types. It counts its calls.
+pub(crate) struct Wrapped {
+    service: Box<dyn Erased>,
+    back: Arc<Back>,
+}
+
 impl Wrapped {
-    fn clonable<S, B>(service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
-            + Clone
-            + Send
-            + 'static,
-        B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-    {
-        Self(Box::new(Typed { service, twin: |service| Some(Self::clonable(service.clone())) }))
-    }
-
-    fn single<S, B>(service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
-            + Send
-            + 'static,
-        B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-    {
-        Self(Box::new(Typed { service, twin: |_| None }))
-    }
-
     /// A clone, where there can be one.
     pub(crate) fn twin(&self) -> Option<Self> {
-        self.0.twin()
+        Some(Self { service: self.service.twin()?, back: self.back.clone() })
     }
 }
 
@@ -237,10 +238,11 @@ impl Service<Request<Body>> for Wrapped {
     type Future = Calling;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
+        self.service.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Calling {
-        self.0.call(request)
+        self.back.state().asked += 1;
+        self.service.call(request)
     }
 }

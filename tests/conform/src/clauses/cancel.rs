@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{Clause, Level};
 use crate::{
     probe::Answering,
-    stand::{Bench, PLENTY, Proof, Slot, Stand, at_once, require, require_but},
+    stand::{Bench, Fall, PLENTY, Proof, Slot, Stand, at_once, require, require_but},
 };
 
 pub(super) const ALL: &[Clause] = &[
@@ -48,10 +48,11 @@ async fn cancel_reaches_inner(stand: Stand) -> Proof {
     let mut call = Box::pin(call);
     let _ = timeout(Duration::from_millis(5), &mut call).await;
     let told = "a request whose body had not ended did not reach the inner service";
-    require_but(bench.back.state().running == 1, "request-body-untouched", told)?;
+    let proof = require_but(bench.back.state().running == 1, "request-body-untouched", told);
+    proof.map_err(|fall| fall.or_follows("calls-overlap"))?;
     bench.scene.note("client", "drops the response future");
     drop(call);
-    gone(&bench, source.dropped_at_ms(), 5).await?;
+    gone(&bench, 5).await?;
     let dropped = source.dropped_at_ms();
     require(dropped == Some(5), format!("the response future was dropped at 5 ms, the request body {}", at(dropped)))
 }
@@ -60,8 +61,8 @@ fn at(ms: Option<u64>) -> String {
     ms.map_or("lives on".to_owned(), |ms| format!("at {ms} ms"))
 }
 
-/// The inner future went at this time, and so did the request body.
-async fn gone(bench: &Bench, _body: Option<u64>, ms: u64) -> Proof {
+/// The inner future was dropped at this time, if there was one.
+async fn gone(bench: &Bench, ms: u64) -> Proof {
     let proof = async {
         sleep(Duration::from_secs(1)).await;
         let running = bench.back.state().running;
@@ -76,7 +77,7 @@ async fn gone(bench: &Bench, _body: Option<u64>, ms: u64) -> Proof {
         )
     };
     let tasks = bench.scene.app_tasks();
-    proof.await.map_err(|fall| if tasks > 0 { fall.or_follows("same-task") } else { fall })
+    proof.await.map_err(|fall| fall.or_follows_if(tasks > 0, "same-task"))
 }
 
 const CANCELLED_AT_EACH_STEP: Clause = Clause {
@@ -116,7 +117,7 @@ async fn cancelled_at_each_step(stand: Stand) -> Proof {
         let now = bench.scene.now_ms();
         bench.scene.note("client", "drops the response future");
         drop(call);
-        let proof = gone(&bench, None, now).await.and_then(|()| {
+        let proof = gone(&bench, now).await.and_then(|()| {
             let dropped = source.dropped_at_ms();
             let told = format!("the response future was dropped at {now} ms, the request body {}", at(dropped));
             bench.unless_spawned(require(dropped == Some(now), told))
@@ -158,7 +159,7 @@ async fn body_drop_reaches_inner(stand: Stand) -> Proof {
             dropped == Some(now),
             format!("the response body was dropped at {now} ms, the inner one {}", at(dropped)),
         );
-        proof.map_err(|fall| if spawned { fall.or_follows("same-task") } else { fall })?;
+        proof.map_err(|fall| fall.or_follows_if(spawned, "same-task"))?;
     }
     Ok(())
 }
@@ -174,12 +175,16 @@ const REQUEST_BODY_RELEASED: Clause = Clause {
 
 async fn request_body_released(stand: Stand) -> Proof {
     for title in ["let go of unread", "let go of after a frame"] {
-        let handler = move |_: Scene, request: Request<Body>| -> Answering {
+        let released = Slot::new();
+        let mark = released.clone();
+        let handler = move |scene: Scene, request: Request<Body>| -> Answering {
+            let mark = mark.clone();
             Box::pin(async move {
                 let mut body = request.into_body();
                 if title == "let go of after a frame" {
                     let _ = body.frame().await;
                 }
+                mark.put(scene.now_ms());
                 drop(body);
                 sleep(Duration::from_secs(1)).await;
                 Ok(Response::default())
@@ -188,13 +193,18 @@ async fn request_body_released(stand: Stand) -> Proof {
         let mut bench = stand.open(title, PLENTY, handler);
         let (source, body) = bench.scene.feed("request body");
         source.data("one ");
+        source.data("two ");
         let call = bench.call(bench.post("/probe/1", body)).await?;
         let _ = timeout(Duration::from_secs(5), call).await;
         let told = "a request whose body had not ended did not reach the inner service";
-        require_but(bench.back.state().calls == 1, "request-body-untouched", told)?;
+        require_but(bench.back.state().calls > 0, "request-body-untouched", told)?;
+        let Some(released) = released.take() else {
+            let told = "the inner service was called, and of a frame that was sent it got nothing";
+            return Err(Fall::follows(told, "request-streams"));
+        };
         let dropped = source.dropped_at_ms();
-        let told = format!("the inner service let go of the request body at 0 ms, the layer {}", at(dropped));
-        bench.unless_spawned(require(dropped == Some(0), told))?;
+        let told = format!("the inner service let go of the request body at {released} ms, the layer {}", at(dropped));
+        bench.unless_spawned(require(dropped == Some(released), told))?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     body::{Script, Seen, chain, data, read},
     probe::Answering,
-    stand::{Failed, Fall, OUT_OF_PAPER, PLENTY, Proof, SOON, Slot, Stand, call, fails, needs, require},
+    stand::{Failed, Fall, OUT_OF_PAPER, PLENTY, Proof, SOON, Slot, Stand, call, fails, needs, require, require_but},
     subject::Wrapped,
 };
 
@@ -76,13 +76,13 @@ async fn body_error_after_its_bytes(stand: Stand) -> Proof {
     is_torn("the inner service", &inner, untouched("request body"))?;
     let proof = is_torn("the client", &seen, !coded && untouched("response body"));
     // An answer that was held until its body had failed is another one.
-    proof.map_err(|fall| if status.is_success() { fall } else { fall.or_follows("head-before-body") })
+    proof.map_err(|fall| fall.or_follows_if(!status.is_success(), "head-before-body"))
 }
 
 fn is_torn(who: &str, seen: &Seen, compare: bool) -> Proof {
     let got = seen.text();
     let told = format!("\"one two \" came before the error, and {who} got {}", lab::escaped(got.as_bytes()));
-    require(!compare || got == "one two ", told)?;
+    require_but(!compare || got == "one two ", "bytes-once-in-order", told)?;
     match &seen.error {
         None => Err(Fall::because(format!("the body failed, and {who} got one that ended as it should"))),
         Some((error, is_ours)) => require(

@@ -26,7 +26,7 @@ use crate::{
 
 type Polled = Option<Result<Frame<Bytes>, Error>>;
 
-pub fn all() -> Vec<Bad> {
+pub(crate) fn all() -> Vec<Bad> {
     vec![
         app("keeps-the-response-body", "body-drop-reaches-inner", async |request, next: Next| {
             next.run(request).await.map(|body| Body::new(Parks(Some(body))))
@@ -120,7 +120,11 @@ fn no_trailers(frame: Polled) -> Polled {
 async fn collected(mut body: Body) -> Body {
     let (hint, mut frames) = (body.size_hint(), VecDeque::new());
     while let Some(frame) = body.frame().await {
+        let failed = frame.is_err();
         frames.push_back(frame);
+        if failed {
+            break;
+        }
     }
     Body::new(Frames { frames, hint })
 }

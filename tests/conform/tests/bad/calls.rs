@@ -26,7 +26,7 @@ use crate::{
     support::{Inner, app},
 };
 
-pub fn all() -> Vec<Bad> {
+pub(crate) fn all() -> Vec<Bad> {
     vec![
         app("shadows", "lets-through", async |request: Request, next: Next| {
             let mut shadow = Request::new(Body::empty());
@@ -62,7 +62,7 @@ pub fn all() -> Vec<Bad> {
         Bad {
             name: "finishes-what-has-begun",
             breaks: "cancelled-at-each-step",
-            subject: Subject::layer(|| layer_fn(|inner| KeepsFutures { inner, from: 2 })),
+            subject: Subject::layer(|| layer_fn(|inner| KeepsFutures { inner, from: 3 })),
         },
         app("watchdog", "nothing-left-running", async |request, next: Next| {
             tokio::spawn(tokio::time::sleep(Duration::from_secs(3600)));

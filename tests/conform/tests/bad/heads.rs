@@ -13,7 +13,7 @@ use crate::{
     support::{app, on_request, on_response},
 };
 
-pub fn all() -> Vec<Bad> {
+pub(crate) fn all() -> Vec<Bad> {
     vec![
         on_request("last-header-wins", "request-head-kept", |mut request| {
             let headers = std::mem::take(request.headers_mut());

@@ -18,7 +18,7 @@ use crate::{
 
 const PLACES: usize = 64;
 
-pub fn all() -> Vec<Bad> {
+pub(crate) fn all() -> Vec<Bad> {
     let counting = |name, breaks, when| Bad { name, breaks, subject: Subject::layer(move || Counting { when }) };
     vec![
         counting("gives-back-at-the-end", "nothing-left-reserved", When::AtTheEnd),

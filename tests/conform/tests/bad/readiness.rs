@@ -11,7 +11,7 @@ use crate::{
     support::{Calling, Inner},
 };
 
-pub fn all() -> Vec<Bad> {
+pub(crate) fn all() -> Vec<Bad> {
     vec![
         Bad {
             name: "unready-clone",

@@ -14,7 +14,7 @@ use tower::Service;
 use crate::Bad;
 
 /// An axum middleware that is wrong.
-pub fn app<F>(
+pub(crate) fn app<F>(
     name: &'static str,
     breaks: &'static str,
     middleware: impl Fn(Request, Next) -> F + Clone + Send + Sync + 'static,
@@ -27,21 +27,21 @@ where
 }
 
 /// A middleware that does something wrong to each request.
-pub fn on_request(name: &'static str, breaks: &'static str, wrong: fn(Request) -> Request) -> Bad {
+pub(crate) fn on_request(name: &'static str, breaks: &'static str, wrong: fn(Request) -> Request) -> Bad {
     app(name, breaks, move |request, next: Next| next.run(wrong(request)))
 }
 
 /// A middleware that does something wrong to each answer.
-pub fn on_response(name: &'static str, breaks: &'static str, wrong: fn(Response) -> Response) -> Bad {
+pub(crate) fn on_response(name: &'static str, breaks: &'static str, wrong: fn(Response) -> Response) -> Bad {
     app(name, breaks, move |request, next: Next| async move { wrong(next.run(request).await) })
 }
 
 /// What a service of a bad layer answers with.
-pub type Calling<S> =
+pub(crate) type Calling<S> =
     Pin<Box<dyn Future<Output = Result<<S as Service<Request>>::Response, <S as Service<Request>>::Error>> + Send>>;
 
 /// A service that the bad layers are put round.
-pub trait Inner:
+pub(crate) trait Inner:
     Service<Request, Future: Send + 'static, Response: Send, Error: Send> + Clone + Send + 'static
 {
 }
