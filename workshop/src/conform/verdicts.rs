@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use conform::Outcome;
 use matrix::Judged;
 use serde::Deserialize;
 
@@ -75,18 +74,15 @@ pub(super) fn missing(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refus
     Ok(missing.map(|(row, key)| format!("{} breaks {key}, and {FILE} has no verdict on it", title(row))).collect())
 }
 
-/// The verdicts on what is not broken, a sentence each. `rows` are all rows.
+/// The verdicts on what is not broken, or follows from another clause, a sentence each. `rows` are all rows.
 pub(super) fn idle(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
     let mut idle = Vec::new();
     for verdict in all(root)? {
         for named in &verdict.rows {
             for key in &verdict.clauses {
-                let broken = rows.iter().any(|row| {
-                    let is_broken = |cell: &matrix::Cell| cell.key == *key && cell.outcome == Outcome::Broken;
-                    title(row) == *named && row.cells.iter().any(is_broken)
-                });
+                let broken = rows.iter().any(|row| title(row) == *named && findings(row).contains(&key.as_str()));
                 if !broken {
-                    idle.push(format!("{FILE} has a verdict on {key} of {named}, which does not break it"));
+                    idle.push(format!("{FILE} has a verdict on {key} of {named}, and that is no finding of its own"));
                 }
             }
         }
