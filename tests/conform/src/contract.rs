@@ -45,7 +45,8 @@ impl Contract {
         let mut seen = BTreeSet::new();
         for (key, _) in &self.changes {
             if !crate::clauses().iter().any(|clause| clause.key == key) {
-                faults.push(format!("the contract changes `{key}`, and no clause is called that"));
+                let meant = nearest(key).map_or(String::new(), |meant| format!("; `{meant}` is"));
+                faults.push(format!("the contract changes `{key}`, and no clause is called that{meant}"));
             } else if !seen.insert(key) {
                 faults.push(format!("the contract changes `{key}` twice"));
             }
@@ -64,6 +65,20 @@ impl Contract {
     pub(crate) fn reason(&self, key: &str) -> Option<&str> {
         self.changes.iter().find(|(changed, _)| changed == key).map(|(_, reason)| reason.as_str())
     }
+}
+
+/// A key that differs in one letter at most.
+fn nearest(slip: &str) -> Option<&'static str> {
+    let one_more = |long: &str, short: &str| {
+        (0..long.len()).any(|at| {
+            long.is_char_boundary(at)
+                && long.chars().enumerate().filter(|(n, _)| *n != at).map(|(_, c)| c).eq(short.chars())
+        })
+    };
+    let one_other =
+        |a: &str, b: &str| a.len() == b.len() && a.chars().zip(b.chars()).filter(|(a, b)| a != b).count() <= 1;
+    let near = |key: &&str| one_more(key, slip) || one_more(slip, key) || one_other(key, slip);
+    crate::clauses().iter().map(|clause| clause.key).find(near)
 }
 
 fn is_a_part(part: &str) -> bool {

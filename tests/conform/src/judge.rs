@@ -33,7 +33,7 @@ pub fn judge(subject: Subject, contract: &Contract, limits: Limits<'_>) -> Confo
     if let Some(only) = limits.only
         && !clauses().iter().any(|clause| clause.key == only)
     {
-        faults.push(format!("only `{only}` is asked for, and no clause is called that"));
+        faults.push(format!("only `{only}` is to be judged, and no clause is called that"));
     }
     let [first, rest @ ..] = clauses() else { unreachable!("there are clauses") };
     let mut tried = Trial::new(std::slice::from_ref(first), &subject, contract, limits);
@@ -64,20 +64,26 @@ struct Trial {
 impl Trial {
     fn new(clauses: &[Clause], subject: &Subject, contract: &Contract, limits: Limits<'_>) -> Vec<Self> {
         let touches: Arc<[String]> = contract.touches.clone().into();
+        let changes: Arc<[String]> = contract.changes.iter().map(|(key, _)| key.clone()).collect();
         let clauses = clauses.iter().filter(|clause| limits.only.is_none_or(|only| only == clause.key));
         let clauses: Vec<(Clause, Arc<Notes>)> = clauses.map(|clause| (*clause, Arc::default())).collect();
         let mut specification = Specification::of("conformance", subject.clone());
         for (clause, notes) in &clauses {
-            let (prove, notes, touches) = (clause.prove, notes.clone(), touches.clone());
+            let (prove, notes, touches, changes) = (clause.prove, notes.clone(), touches.clone(), changes.clone());
             let proof = async move |lab: Lab, subject| {
-                let stand = Stand { lab, subject, touches, notes: notes.clone() };
-                match prove(stand).await {
+                let stand = Stand { lab, subject, touches, changes, notes: notes.clone() };
+                match prove(stand.clone()).await {
                     Ok(()) => Ok(()),
                     Err(Fall::NotApplicable(why)) => {
                         *locked(&notes.not_applicable) = Some(why);
                         Ok(())
                     }
-                    Err(Fall::Broken { observed, causes }) => {
+                    Err(Fall::Broken { certain: Some(root), .. }) if stand.changes(root) => {
+                        let why = format!("it follows from {root}, which the contract changes");
+                        *locked(&notes.not_applicable) = Some(why);
+                        Ok(())
+                    }
+                    Err(Fall::Broken { observed, causes, .. }) => {
                         *locked(&notes.causes) = causes;
                         Err(lab::Broken::because(observed))
                     }
@@ -109,12 +115,12 @@ impl Trial {
     fn read(&self, contract: &Contract) -> Judged {
         let Self { clause, judged, notes } = self;
         let reason = contract.reason(clause.key);
-        let not_applicable = *locked(&notes.not_applicable);
+        let not_applicable = locked(&notes.not_applicable).clone();
         let (outcome, observed) = match (judged.outcome, not_applicable) {
             (lab::Outcome::NotJudged, _) => (Outcome::NotJudged, judged.observed.clone()),
             (lab::Outcome::Broken, _) if reason.is_some() => (Outcome::Changed, judged.observed.clone()),
             (lab::Outcome::Broken, _) => (Outcome::Broken, judged.observed.clone()),
-            (lab::Outcome::Kept, Some(why)) => (Outcome::NotApplicable, Some(why.to_owned())),
+            (lab::Outcome::Kept, Some(why)) => (Outcome::NotApplicable, Some(why)),
             (lab::Outcome::Kept, None) if reason.is_some() => (Outcome::Stale, None),
             (lab::Outcome::Kept, None) => (Outcome::Kept, None),
         };

@@ -4,12 +4,15 @@ use std::fmt;
 
 use lab::SceneRecord;
 use serde::{Deserialize, Serialize};
+use textwrap::WordSplitter;
 
 use crate::clauses::Level;
 
 /// The number of the JSON form of a [`Conformance`]; it changes when a reader of the old form would be misled.
 pub(crate) const SCHEMA: u32 = 1;
 const WIDTH: usize = 80;
+/// How many clauses that share a reason are named.
+const MOST_KEYS: usize = 12;
 
 /// What came of holding a subject against the clauses: the verdict on each.
 ///
@@ -179,7 +182,10 @@ impl Conformance {
                 these().filter(|judged| judged.observed.as_deref() == Some(reason)).map(|judged| judged.key.as_str());
             let keys: Vec<&str> = keys.collect();
             writeln!(f)?;
-            entry(f, word, &keys.join(", "))?;
+            match keys.len() {
+                0..=MOST_KEYS => entry(f, word, &keys.join(", "))?,
+                many => entry(f, word, &format!("{many} clauses"))?,
+            }
             entry(f, "", reason)?;
         }
         Ok(())
@@ -198,7 +204,7 @@ impl Judged {
         entry(f, "", &format!("[{}]", self.source))?;
         writeln!(f)?;
         entry(f, "", &format!("-> {}", self.observed.as_deref().unwrap_or_default()))?;
-        if let Some(scene) = &self.scene {
+        if let Some(scene) = self.scene.as_ref().filter(|scene| !scene.events.is_empty()) {
             writeln!(f, "\n              {}:", scene.title)?;
             for (stamp, what) in scene.lines() {
                 let stamp = format!("      {stamp}");
@@ -225,6 +231,8 @@ fn entry(f: &mut fmt::Formatter<'_>, word: &str, text: &str) -> fmt::Result {
 
 fn wrapped(f: &mut fmt::Formatter<'_>, text: &str, first: &str, rest: &str) -> fmt::Result {
     let options = textwrap::Options::new(WIDTH).initial_indent(first).subsequent_indent(rest).break_words(false);
+    // A key stays whole, so that it can be searched for.
+    let options = options.word_splitter(WordSplitter::NoHyphenation);
     for line in textwrap::wrap(text, options) {
         writeln!(f, "{line}")?;
     }

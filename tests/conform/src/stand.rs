@@ -33,19 +33,22 @@ pub(crate) enum Fall {
         observed: String,
         /// The clauses whose breach explains this one: the first of them that is broken too.
         causes: Vec<&'static str>,
+        /// The clause without which this one cannot be judged at all.
+        certain: Option<&'static str>,
     },
-    NotApplicable(&'static str),
+    NotApplicable(String),
 }
 
 pub(crate) type Proof = Result<(), Fall>;
 
 impl Fall {
     pub(crate) fn because(observed: impl Into<String>) -> Self {
-        Self::Broken { observed: observed.into(), causes: Vec::new() }
+        Self::Broken { observed: observed.into(), causes: Vec::new(), certain: None }
     }
 
+    /// It could not come otherwise, once the clause `cause` is not kept. Where the contract changes that, this one has no meaning.
     pub(crate) fn follows(observed: impl Into<String>, cause: &'static str) -> Self {
-        Self::because(observed).or_follows(cause)
+        Self::Broken { observed: observed.into(), causes: vec![cause], certain: Some(cause) }
     }
 
     /// Names a cause. Those that were named before are nearer.
@@ -72,19 +75,19 @@ pub(crate) fn require(holds: bool, observed: impl Into<String>) -> Proof {
     if holds { Ok(()) } else { Err(Fall::because(observed)) }
 }
 
-/// Like [`require`]; a breach follows from that of the clause `cause`, where that is broken.
+/// Like [`require`]; a breach [follows](Fall::follows) from that of the clause `cause`.
 pub(crate) fn require_but(holds: bool, cause: &'static str, observed: impl Into<String>) -> Proof {
     if holds { Ok(()) } else { Err(Fall::follows(observed, cause)) }
 }
 
 pub(crate) fn needs(holds: bool, why_not: &'static str) -> Proof {
-    if holds { Ok(()) } else { Err(Fall::NotApplicable(why_not)) }
+    if holds { Ok(()) } else { Err(Fall::NotApplicable(why_not.to_owned())) }
 }
 
 /// What a proof leaves behind for the report.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    pub(crate) not_applicable: Mutex<Option<&'static str>>,
+    pub(crate) not_applicable: Mutex<Option<String>>,
     pub(crate) causes: Mutex<Vec<&'static str>>,
     /// Of the last scene.
     pub(crate) evidence: Mutex<Arc<Evidence>>,
@@ -116,6 +119,7 @@ pub(crate) struct Stand {
     pub(crate) lab: Lab,
     pub(crate) subject: Subject,
     pub(crate) touches: Arc<[String]>,
+    pub(crate) changes: Arc<[String]>,
     pub(crate) notes: Arc<Notes>,
 }
 
@@ -136,6 +140,11 @@ impl Stand {
         let evidence = Arc::<Evidence>::default();
         *locked(&self.notes.evidence) = evidence.clone();
         Back::new(scene.clone(), places, handler, self.subject.answers.clone(), evidence)
+    }
+
+    /// Whether the contract changes this clause, so that another that shows the same is not to tell it again.
+    pub(crate) fn changes(&self, key: &str) -> bool {
+        self.changes.iter().any(|changed| changed == key)
     }
 
     /// Whether the contract lets the layer touch this part. That it was touched is remembered.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     body::{Noise, Script, Seen},
-    stand::{PLENTY, Proof, Slot, Stand, at_once, require, same_bytes},
+    stand::{PLENTY, Proof, Slot, Stand, at_once, needs, require, same_bytes},
 };
 
 pub(super) const ALL: &[Clause] = &[CODED_BODIES_SURVIVE, CODED_TRAILERS_KEPT, CODED_BODIES_STREAM];
@@ -120,9 +120,10 @@ async fn coded_trailers_kept(stand: Stand) -> Proof {
     let answer = bench.send(request).await?;
     let seen = bench.read(answer).await;
     let (_, inner) = inner.take().unwrap_or_default();
-    let proof = are_kept(&inner, "the inner service", || stand.may_touch("request trailers"));
+    let lost = |key: &str, part: &str| stand.changes(key) || stand.may_touch(part);
+    let proof = are_kept(&inner, "the inner service", || lost("request-trailers-kept", "request trailers"));
     proof.map_err(|fall| fall.or_follows("request-trailers-kept"))?;
-    let proof = are_kept(&seen, "the client", || stand.may_touch("response trailers"));
+    let proof = are_kept(&seen, "the client", || lost("trailers-kept", "response trailers"));
     proof.map_err(|fall| fall.or_follows("trailers-kept"))
 }
 
@@ -136,6 +137,7 @@ const CODED_BODIES_STREAM: Clause = Clause {
 };
 
 async fn coded_bodies_stream(stand: Stand) -> Proof {
+    needs(!stand.changes("response-streams"), "the contract says that responses do not stream")?;
     let slot = Slot::new();
     let fed: Slot<Body> = slot.clone();
     let handler = at_once(move |_| {

@@ -131,11 +131,11 @@ pub(super) async fn arrive_in_time(
     // A coding may give one part out in several frames.
     at.dedup();
     let told = format!("parts were produced at {produced:?} ms, and bytes came at {at:?} ms");
+    if head.is_none() {
+        return Err(Fall::follows("no head came while the body had not ended", "head-before-body"));
+    }
     let proof = require(produced.iter().all(|time| at.contains(time)), told);
-    proof.map_err(|fall| {
-        let fall = fall.or_follows_if(head.is_none(), "head-before-body");
-        fall.or_follows_if(head.is_some_and(|at| at > 0), "calls-overlap")
-    })?;
+    proof.map_err(|fall| fall.or_follows_if(head.is_some_and(|at| at > 0), "calls-overlap"))?;
     if reader.is_finished() {
         joined(reader).await??;
     }
