@@ -34,6 +34,7 @@ use bytes::Bytes;
 use criterion::Criterion;
 use flate2::read::GzDecoder;
 use futures_util::{StreamExt, stream};
+use ghosts::{checkout::Checkout, read::tour};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -79,7 +80,7 @@ fn main() {
     let mut group = criterion.benchmark_group("tour");
     group.sample_size(10);
     group.bench_function("in the bench profile", |bencher| {
-        bencher.iter(|| ghosts::tour::judge(&ghosts::root()).expect("each case.toml can be read"));
+        bencher.iter(|| tour::judge(&Checkout::here()).expect("each case.toml can be read"));
     });
     group.finish();
     criterion.final_summary();

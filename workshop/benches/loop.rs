@@ -24,7 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ghosts::{exercise, ghosts::ALL};
+use ghosts::{
+    catalogue::{exercise_files::JUDGED, ghosts::ALL},
+    checkout::Checkout,
+};
 
 use crate::copy::{of_the_workspace, target};
 
@@ -132,7 +135,7 @@ impl Crate {
         };
         let started = ghosts().args(["start", slug]).output().expect("the runner starts");
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        let source = exercise::folder(copy, slug).join("src/lib.rs");
+        let source = Checkout::at(copy).exercises().join(slug).join("src/lib.rs");
         let text = fs::read_to_string(&source).expect("a file of our own");
         let mut judge = ghosts();
         judge.args(["check", slug]);
@@ -141,7 +144,7 @@ impl Crate {
 
     /// The exercise's code with no promises, and a test that only has it compiled.
     fn bare(copy: &Path, slug: &str) -> Self {
-        let exercise = exercise::folder(copy, slug);
+        let exercise = Checkout::at(copy).exercises().join(slug);
         let folder = copy.join("exercises").join(format!("{slug}-bare"));
         fs::create_dir_all(folder.join("src")).expect("a folder of our own");
         let manifest = fs::read_to_string(exercise.join("Cargo.toml")).expect("a manifest");
@@ -158,7 +161,7 @@ impl Crate {
         fs::write(folder.join("Cargo.toml"), manifest.to_string()).expect("a file of our own");
         fs::copy(copy.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a file of our own");
         let text = fs::read_to_string(exercise.join("src/lib.rs")).expect("a file of our own");
-        let app = text.split(exercise::JUDGED.trim()).next().expect("the app comes first");
+        let app = text.split(JUDGED.trim()).next().expect("the app comes first");
         let name = if app.contains("pub fn layer(") { "layer" } else { "app" };
         let test = format!("#[test]\nfn it_compiles() {{\n    std::hint::black_box({name} as *const ());\n}}\n");
         if let Ok(core) = fs::read_to_string(exercise.join("src/shared.rs")) {

@@ -76,6 +76,7 @@ fn doing(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkout::Checkout;
 
     #[test]
     fn what_cargo_does_is_told_without_folders() {
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn all_that_cargo_says_is_kept() {
-        let (succeeded, said) = followed(&crate::root(), &["no-such-command"], "a trial").unwrap();
+        let (succeeded, said) = followed(Checkout::here().root(), &["no-such-command"], "a trial").unwrap();
         assert!(!succeeded);
         assert!(said.starts_with("error: no such command: `no-such-command`"), "{said}");
     }

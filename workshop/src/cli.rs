@@ -2,12 +2,19 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    Refusal, book, check, completions, conform, difference, exercise, generated, ghosts, hints, list, root, serve,
-    show, skeleton, solution, tour, trainer, watch,
+    Refusal,
+    catalogue::ghosts,
+    checkout::Checkout,
+    completions,
+    conform::measured,
+    learn::{check, exercise::Exercise, hints, list, solution, start, watch},
+    make::{regenerate, skeleton},
+    read::{book, diff, serve, show, tour},
+    train::trainer,
 };
 
 /// The ghosts of the middleware: failures that pass review and haunt production.
@@ -43,7 +50,7 @@ enum Command {
     Show {
         /// The ghost
         slug: String,
-        /// The reports of the near misses too
+        /// The near misses too: how each differs from the broken twin, and its report
         #[arg(long)]
         near_misses: bool,
     },
@@ -211,31 +218,65 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Whether every verdict is as it should be.
 fn dispatch(cli: Cli) -> Result<bool, Refusal> {
-    let root = root();
+    let checkout = Checkout::here();
+    let meant = |slug: Option<String>| Exercise::meant(&checkout, slug.as_deref());
     match cli.command {
-        None => tour::run(&root, cli.json),
-        Some(Command::Show { slug, near_misses }) => show::run(&root, ghosts::find(&slug)?, near_misses, cli.json),
-        Some(Command::Serve { slug, fixed, port }) => serve::run(&root, ghosts::find(&slug)?, fixed, port, cli.json),
-        Some(Command::Diff { slug }) => difference::run(&root, ghosts::find(&slug)?, cli.json),
-        Some(Command::Start { slug }) => exercise::start(&root, slug.as_deref(), cli.json),
-        Some(Command::Check { slug, junit, wire }) => {
-            check::run_once(&root, exercise::meant(&root, slug.as_deref())?, junit.as_deref(), wire, cli.json)
+        None => tour::run(&checkout, cli.json),
+        Some(Command::Show { slug, near_misses }) => show::run(&checkout, ghosts::find(&slug)?, near_misses, cli.json),
+        Some(Command::Serve { slug, fixed, port }) => {
+            serve::run(&checkout, ghosts::find(&slug)?, fixed, port, cli.json)
         }
-        Some(Command::Hint { slug }) => hints::run(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
-        Some(Command::Solution { slug, yes }) => {
-            solution::run(&root, exercise::meant(&root, slug.as_deref())?, yes, cli.json)
+        Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
+        Some(Command::Start { slug }) => start::run(&checkout, slug.as_deref(), cli.json),
+        Some(Command::Check { slug, junit, wire }) => check::run_once(&meant(slug)?, junit.as_deref(), wire, cli.json),
+        Some(Command::Hint { slug }) => hints::run(&meant(slug)?, cli.json),
+        Some(Command::Solution { slug, yes }) => solution::run(&meant(slug)?, yes, cli.json),
+        Some(Command::Reset { slug }) => start::reset(&meant(slug)?, cli.json),
+        Some(Command::List) => list::run(&checkout, cli.json),
+        Some(Command::New { slug }) => skeleton::run(&checkout, &slug, cli.json),
+        Some(Command::Conform { part, field }) => measured::run(&checkout, part.as_deref(), field, cli.json),
+        Some(Command::Regenerate) => regenerate::run(&checkout, cli.json),
+        Some(Command::Book { build, port }) => book::run(&checkout, build, port),
+        Some(Command::Completions { shell }) => completions::run(Cli::command(), shell),
+        Some(Command::Man { into }) => completions::man(Cli::command(), into.as_deref()),
+        Some(Command::Watch { slug, manual_run }) => watch::run(&meant(slug)?, manual_run, cli.json),
+        Some(Command::Trainer(command)) => trainer::run(&checkout, command, cli.json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shell_completes_every_command() {
+        let command = Cli::command();
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell] {
+            let script = completions::script(Cli::command(), shell);
+            for command in command.get_subcommands() {
+                assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+            }
         }
-        Some(Command::Reset { slug }) => exercise::reset(&root, exercise::meant(&root, slug.as_deref())?, cli.json),
-        Some(Command::List) => list::run(&root, cli.json),
-        Some(Command::New { slug }) => skeleton::run(&root, &slug, cli.json),
-        Some(Command::Conform { part, field }) => conform::run(&root, part.as_deref(), field, cli.json),
-        Some(Command::Regenerate) => generated::run(&root, cli.json),
-        Some(Command::Book { build, port }) => book::run(&root, build, port),
-        Some(Command::Completions { shell }) => completions::run(shell),
-        Some(Command::Man { into }) => completions::man(into.as_deref()),
-        Some(Command::Watch { slug, manual_run }) => {
-            watch::run(&root, exercise::meant(&root, slug.as_deref())?, manual_run, cli.json)
+    }
+
+    #[test]
+    fn bash_and_zsh_complete_the_slugs() {
+        for shell in [Shell::Bash, Shell::Zsh] {
+            let script = completions::script(Cli::command(), shell);
+            for ghost in ghosts::ALL.iter() {
+                assert!(script.contains(ghost.slug), "{shell}: {}", ghost.slug);
+            }
         }
-        Some(Command::Trainer(command)) => trainer::run(&root, command, cli.json),
+    }
+
+    #[test]
+    fn every_command_shows_examples_in_its_help() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n"), "`ghosts {}` shows no example", command.get_name());
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+        }
     }
 }

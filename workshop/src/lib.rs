@@ -2,45 +2,87 @@
 //!
 //! The binary `ghosts` is a thin shell round this library. Exit codes: 0 as asked, 1 a verdict is not as it should be, 2 the
 //! command could not do as asked and has written nothing.
+//!
+//! It has five rooms, by whom they serve: [`learn`], [`train`] and [`make`] use [`read`], all four use [`catalogue`], and nothing
+//! goes back. Beside them stand what every room uses ([`checkout`], [`progress`], [`terminal`] and the like) and the command line,
+//! which uses every room. Tidy holds the house to it.
 
-pub mod agenda;
-pub mod board;
-pub mod book;
-pub mod building;
+use std::fmt;
+
 mod cargo;
-pub mod case;
-pub mod check;
+pub mod checkout;
 pub mod cli;
-pub mod completions;
-pub mod conform;
-pub mod difference;
-pub mod exercise;
-pub mod generated;
-pub mod ghosts;
-pub mod handout;
-pub mod hints;
-pub mod junit;
-pub mod kit;
-pub mod list;
-pub mod picture;
-pub mod preflight;
+mod completions;
+mod html;
 pub mod progress;
-pub mod serve;
-pub mod show;
-pub mod skeleton;
-pub mod solution;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
-pub mod tidy;
-pub mod tour;
-pub mod trainer;
-pub mod watch;
+pub mod terminal;
 
-use std::{
-    env, fmt,
-    io::{self, IsTerminal},
-    path::{Path, PathBuf},
-};
+pub mod catalogue {
+    //! What there is: the ghosts, what each is, how its twins differ, what a learner's copy of it has, and what was generated.
+
+    pub mod case;
+    pub mod difference;
+    pub mod exercise_files;
+    pub mod generated;
+    pub mod ghosts;
+    #[cfg(feature = "sqlite")]
+    pub mod sqlite;
+}
+
+pub mod read {
+    //! For whoever reads: the tour, the story of a ghost, its difference, its twins on a socket, and the book.
+
+    pub mod book;
+    pub mod diff;
+    pub mod serve;
+    pub mod show;
+    pub mod tour;
+}
+
+pub mod learn {
+    //! For whoever lays a ghost to rest: an exercise, what comes of it, and what helps.
+
+    pub mod building;
+    pub mod check;
+    pub mod exercise;
+    pub mod hints;
+    pub mod judged;
+    pub mod junit;
+    pub mod list;
+    pub mod solution;
+    pub mod start;
+    pub mod watch;
+}
+
+pub mod train {
+    //! For whoever runs a workshop: the run sheet, the pages to hand out, the board, and machines that are ready.
+
+    pub mod agenda;
+    pub mod board;
+    pub mod handout;
+    pub mod kit;
+    pub mod preflight;
+    pub mod trainer;
+}
+
+pub mod make {
+    //! For whoever makes a ghost: its skeleton, what is generated of it, and the order of the trees.
+
+    pub mod picture;
+    pub mod regenerate;
+    pub mod skeleton;
+    pub mod tidy;
+}
+
+pub mod conform {
+    //! For whoever tests a layer: published layers, and those of this book, held against the conformance suite.
+
+    pub mod measured;
+    mod ours;
+    mod page;
+    mod rows;
+    mod verdicts;
+}
 
 /// Why a command could not do as asked, and what to do next, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,53 +102,3 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// The folder of the clone: the nearest above the current folder, or else the one that this binary was built from.
-pub fn root() -> PathBuf {
-    let is_clone = |folder: &&Path| folder.join("workshop/Cargo.toml").is_file() && folder.join("cases").is_dir();
-    let here = env::current_dir().unwrap_or_default();
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
-    here.ancestors().find(is_clone).unwrap_or(built).to_path_buf()
-}
-
-/// Writes to standard output. A reader that has gone away, such as `head`, has seen what it wanted.
-///
-/// # Errors
-/// If standard output cannot be written for another reason.
-pub fn print(text: &str) -> Result<(), Refusal> {
-    use io::Write;
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Refusal::new(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Says how wide the terminal of a watch is, in the commands that it runs: their own output is a pipe.
-const COLUMNS: &str = "GHOSTS_COLUMNS";
-
-/// How wide the terminal is; 80 where there is none.
-pub(crate) fn columns() -> usize {
-    let told = env::var(COLUMNS).ok().and_then(|columns| columns.parse().ok());
-    let seen = || io::stdout().is_terminal().then(crossterm::terminal::size)?.ok();
-    told.or_else(|| seen().map(|(columns, _)| usize::from(columns))).unwrap_or(80)
-}
-
-/// The text in lines of at most 80 columns, or as many as the terminal has, each after `indent`.
-pub(crate) fn wrapped(text: &str, indent: &str) -> String {
-    let width = columns().clamp(40, 80);
-    let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(indent).break_words(false);
-    textwrap::fill(text, options) + "\n"
-}
-
-/// Prints a value as JSON, one document.
-///
-/// # Errors
-/// As [`print()`].
-pub fn print_json(value: &impl serde::Serialize) -> Result<(), Refusal> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|error| Refusal::new(format!("cannot write JSON: {error}")))?;
-    print(&format!("{text}\n"))
-}

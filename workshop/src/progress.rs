@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Refusal,
-    exercise::{FOLDER, unwritable},
+    checkout::{Checkout, EXERCISES, unwritable},
 };
 
 /// The name of the file in the folder of the exercises.
@@ -175,20 +175,21 @@ pub fn verdicts(report: &Report) -> Vec<Verdict> {
     promises.map(|judged| Verdict { key: judged.key.clone(), verdict: judged.outcome }).collect()
 }
 
-/// Adds an event to the file in the folder of the exercises.
+/// Adds an event to the file of a clone.
 ///
 /// # Errors
 /// If the file cannot be written, or a newer version of the workshop has written to it. It is as it was then, but for a torn
 /// line where the disk is full.
-pub fn append(exercises: &Path, event: &Event) -> Result<(), Refusal> {
+pub fn append(checkout: &Checkout, event: &Event) -> Result<(), Refusal> {
     let newer = |line: &[u8]| !line.starts_with(OURS) && self::event(line).is_err_and(|why| why == NEWER);
-    let lines = bytes(&exercises.join(FILE))?;
+    let (name, path) = (format!("{EXERCISES}/{FILE}"), checkout.exercises().join(FILE));
+    let lines = bytes(&path)?;
     if let Some(line) = lines.split(|byte| *byte == b'\n').position(newer).map(|index| index + 1) {
-        return Err(Refusal::new(format!("{FOLDER}/{FILE}, line {line}: {NEWER}; update this clone with `git pull`")));
+        return Err(Refusal::new(format!("{name}, line {line}: {NEWER}; update this clone with `git pull`")));
     }
     let line = serde_json::to_string(event).map_err(io::Error::other);
-    let written = line.and_then(|line| write_line(&exercises.join(FILE), &line));
-    written.map_err(|error| unwritable(&format!("{FOLDER}/{FILE}"), &error))
+    let written = line.and_then(|line| write_line(&path, &line));
+    written.map_err(|error| unwritable(&name, &error))
 }
 
 const NEWER: &str = "a newer version of this workshop has written it";
@@ -214,12 +215,12 @@ fn write_line(path: &Path, line: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a file of events; one that is not there has none.
+/// The events of a clone; none where there is no file of them.
 ///
 /// # Errors
 /// If the file is there and cannot be read.
-pub fn read(path: &Path) -> Result<Progress, Refusal> {
-    bytes(path).map(|bytes| parse(&bytes))
+pub fn read(checkout: &Checkout) -> Result<Progress, Refusal> {
+    bytes(&checkout.exercises().join(FILE)).map(|bytes| parse(&bytes))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Refusal> {
@@ -258,35 +259,37 @@ fn event(line: &[u8]) -> Result<Event, String> {
     serde_json::from_slice(line).map_err(unlike)
 }
 
-/// How far the learner of these events has come with `slug`.
-pub fn summary(events: &[Event], slug: &str) -> Summary {
-    let mut summary = Summary::default();
-    for event in events.iter().filter(|event| event.slug == slug) {
-        let solved = summary.state == State::Solved;
-        match &event.deed {
-            Deed::Started => {
-                summary.started_at.get_or_insert(event.at);
+impl Progress {
+    /// How far the learner of these events has come with `slug`.
+    pub fn summary(&self, slug: &str) -> Summary {
+        let mut summary = Summary::default();
+        for event in self.events.iter().filter(|event| event.slug == slug) {
+            let solved = summary.state == State::Solved;
+            match &event.deed {
+                Deed::Started => {
+                    summary.started_at.get_or_insert(event.at);
+                }
+                Deed::Checked { .. } => summary.checks += 1,
+                Deed::Hint { rung } => summary.hints = summary.hints.max(*rung),
+                Deed::Solution => summary.shown |= !solved,
+                Deed::Solved => {
+                    summary.solved_at.get_or_insert(event.at);
+                }
+                Deed::Reset => {}
             }
-            Deed::Checked { .. } => summary.checks += 1,
-            Deed::Hint { rung } => summary.hints = summary.hints.max(*rung),
-            Deed::Solution => summary.shown |= !solved,
-            Deed::Solved => {
-                summary.solved_at.get_or_insert(event.at);
-            }
-            Deed::Reset => {}
+            summary.state = match &event.deed {
+                _ if solved => State::Solved,
+                Deed::Solved => State::Solved,
+                Deed::Started | Deed::Reset => State::Started,
+                Deed::Checked { promises, .. } => State::Checked {
+                    kept: promises.iter().filter(|promise| promise.verdict == Outcome::Kept).count(),
+                    of: promises.len(),
+                },
+                Deed::Hint { .. } | Deed::Solution => summary.state,
+            };
         }
-        summary.state = match &event.deed {
-            _ if solved => State::Solved,
-            Deed::Solved => State::Solved,
-            Deed::Started | Deed::Reset => State::Started,
-            Deed::Checked { promises, .. } => State::Checked {
-                kept: promises.iter().filter(|promise| promise.verdict == Outcome::Kept).count(),
-                of: promises.len(),
-            },
-            Deed::Hint { .. } | Deed::Solution => summary.state,
-        };
+        summary
     }
-    summary
 }
 
 #[cfg(test)]
@@ -302,58 +305,58 @@ mod tests {
         Deed::Checked { promises: promises.collect(), model: Some(Model::Fails) }
     }
 
-    fn folder(name: &str) -> std::path::PathBuf {
+    fn clone(name: &str) -> Checkout {
         let folder = std::env::temp_dir().join(format!("ghosts-progress-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
+        fs::create_dir_all(folder.join(EXERCISES)).unwrap();
+        Checkout::at(folder)
     }
 
     #[test]
     fn every_event_is_read_as_it_was_written() {
-        let folder = folder("whole");
+        let clone = clone("whole");
         let both = [Outcome::Kept, Outcome::NotJudged];
         let deeds = [Deed::Started, checked(&both), Deed::Hint { rung: 1 }, Deed::Solution, Deed::Solved, Deed::Reset];
         let events: Vec<Event> = deeds.into_iter().enumerate().map(|(at_s, deed)| at(at_s as u64, deed)).collect();
         for event in &events {
-            append(&folder, event).unwrap();
+            append(&clone, event).unwrap();
         }
-        assert_eq!(read(&folder.join(FILE)).unwrap(), Progress { events, unreadable: Vec::new() });
-        let text = fs::read_to_string(folder.join(FILE)).unwrap();
+        assert_eq!(read(&clone).unwrap(), Progress { events, unreadable: Vec::new() });
+        let text = fs::read_to_string(clone.exercises().join(FILE)).unwrap();
         assert_eq!(text.lines().next().unwrap(), r#"{"schema":1,"at":0,"slug":"hidden-flush","event":"started"}"#);
         assert_eq!(
             text.lines().nth(1).unwrap(),
             r#"{"schema":1,"at":1,"slug":"hidden-flush","event":"checked","promises":[{"key":"a-promise","verdict":"kept"},{"key":"a-promise","verdict":"not-judged"}],"model":"fails"}"#
         );
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(clone.root()).unwrap();
     }
 
     #[test]
     fn a_torn_line_is_named_and_costs_no_other() {
-        let folder = folder("torn");
-        append(&folder, &at(1, Deed::Started)).unwrap();
-        let whole = fs::read(folder.join(FILE)).unwrap();
-        fs::write(folder.join(FILE), [&whole[..], &whole[..20]].concat()).unwrap();
-        append(&folder, &at(2, Deed::Solved)).unwrap();
-        let progress = read(&folder.join(FILE)).unwrap();
+        let clone = clone("torn");
+        append(&clone, &at(1, Deed::Started)).unwrap();
+        let whole = fs::read(clone.exercises().join(FILE)).unwrap();
+        fs::write(clone.exercises().join(FILE), [&whole[..], &whole[..20]].concat()).unwrap();
+        append(&clone, &at(2, Deed::Solved)).unwrap();
+        let progress = read(&clone).unwrap();
         assert_eq!(progress.events, [at(1, Deed::Started), at(2, Deed::Solved)]);
         assert_eq!(progress.unreadable.len(), 1);
         assert!(progress.unreadable[0].to_string().starts_with("line 2: no event: "), "{:?}", progress.unreadable);
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(clone.root()).unwrap();
     }
 
     #[test]
     fn a_file_of_a_newer_version_is_left_as_it_is() {
-        let folder = folder("newer");
+        let clone = clone("newer");
         let newer = "{\"schema\":2,\"at\":\"noon\"}\n";
-        fs::write(folder.join(FILE), newer).unwrap();
-        let said = append(&folder, &at(1, Deed::Started)).unwrap_err().to_string();
+        fs::write(clone.exercises().join(FILE), newer).unwrap();
+        let said = append(&clone, &at(1, Deed::Started)).unwrap_err().to_string();
         assert_eq!(
             said,
             "exercises/progress.jsonl, line 1: a newer version of this workshop has written it; update this clone with \
              `git pull`"
         );
-        assert_eq!(fs::read_to_string(folder.join(FILE)).unwrap(), newer);
-        fs::remove_dir_all(folder).unwrap();
+        assert_eq!(fs::read_to_string(clone.exercises().join(FILE)).unwrap(), newer);
+        fs::remove_dir_all(clone.root()).unwrap();
     }
 
     #[test]
@@ -368,28 +371,28 @@ mod tests {
 
     #[test]
     fn many_writers_at_once_lose_nothing() {
-        let folder = folder("many");
+        let clone = clone("many");
         std::thread::scope(|threads| {
             for writer in 0..8 {
-                let folder = &folder;
+                let clone = &clone;
                 threads.spawn(move || {
                     for event in 0..25 {
-                        append(folder, &at(writer * 100 + event, checked(&[Outcome::Broken; 40]))).unwrap();
+                        append(clone, &at(writer * 100 + event, checked(&[Outcome::Broken; 40]))).unwrap();
                     }
                 });
             }
         });
-        let progress = read(&folder.join(FILE)).unwrap();
+        let progress = read(&clone).unwrap();
         assert_eq!((progress.events.len(), progress.unreadable.len()), (200, 0));
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(clone.root()).unwrap();
     }
 
     #[test]
     fn a_summary_tells_how_far_a_learner_has_come() {
-        let mut events = Vec::new();
+        let mut progress = Progress::default();
         let mut after = |event: Event| {
-            events.push(event);
-            summary(&events, "hidden-flush")
+            progress.events.push(event);
+            progress.summary("hidden-flush")
         };
         assert_eq!(after(at(10, Deed::Started)).state, State::Started);
         assert_eq!(after(at(20, checked(&[Outcome::Kept, Outcome::Broken]))).state, State::Checked { kept: 1, of: 2 });
@@ -407,6 +410,6 @@ mod tests {
             solved_at: Some(50),
         };
         assert_eq!(last, expected);
-        assert_eq!(summary(&events, "ignored-deadline"), Summary::default());
+        assert_eq!(progress.summary("ignored-deadline"), Summary::default());
     }
 }

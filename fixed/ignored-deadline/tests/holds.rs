@@ -19,6 +19,8 @@ mod no_task;
 mod one_lock;
 #[path = "also_right/one_lock/shared.rs"]
 mod one_lock_core;
+#[path = "also_right/own_thread.rs"]
+mod own_thread;
 #[path = "../src/shared.rs"]
 mod shared;
 
@@ -62,6 +64,11 @@ fn an_abort_may_stop_the_preparation() {
 #[test]
 fn a_set_of_tasks_may_own_the_preparation() {
     all_kept(&check(join_set::app));
+}
+
+#[test]
+fn a_thread_of_its_own_may_seal() {
+    all_kept(&check(own_thread::app));
 }
 
 fn all_kept(report: &Report) {

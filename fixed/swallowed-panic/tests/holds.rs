@@ -18,10 +18,12 @@ use tracing_test::traced_test;
 pub mod aborted_task;
 #[path = "also_right/catch_panic_layer.rs"]
 pub mod catch_panic_layer;
+#[path = "also_right/chained_hook.rs"]
+pub mod chained_hook;
 #[path = "also_right/logging_hook.rs"]
 pub mod logging_hook;
 
-/// One of the fixes puts a panic hook into the process, which would log the panics of other tests too.
+/// Two of the fixes put a panic hook into the process, which would log the panics of other tests too.
 static HOOK: Mutex<()> = Mutex::const_new(());
 
 /// Expects that every promise is kept.
@@ -76,4 +78,13 @@ fn a_hook_that_logs_for_a_layer_that_answers_is_right_too() {
         check(logging_hook::app)
     };
     holds("logging-hook", &report);
+}
+
+#[test]
+fn a_hook_that_is_set_once_and_goes_on_to_the_one_before_is_right_too() {
+    let report = {
+        let _hook = HOOK.blocking_lock();
+        check(chained_hook::app)
+    };
+    holds("chained-hook", &report);
 }

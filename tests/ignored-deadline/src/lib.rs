@@ -28,8 +28,8 @@ use tokio::{
 use tower::ServiceExt;
 
 use lab::{
-    Broken, Connection, End, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked,
-    require,
+    Broken, Connection, End, Ghost, HeldClock, Lab, Limits, Proof, Protocol, Report, Scene, Specification, Visit,
+    control, locked, require,
 };
 
 /// Seals a receipt: work for the CPU, done off the threads that serve requests.
@@ -235,11 +235,11 @@ async fn bank_knows_what_is_left(lab: Lab, app: App) -> Proof {
         shop.bank.was_told(&told, 1000)?;
 
         let scene = lab.scene(format!("{protocol}, two hops"));
-        let bank = Bank::new(&scene, "bank");
+        let bank = Bank::new(&scene);
         let (second_ledger, _entries) = mpsc::unbounded_channel();
         let (seal, _gate) = gated(&scene);
         let second = app(bank.router(), seal, second_ledger, Duration::from_secs(5));
-        let line = Bank::in_front_of(second, &scene, "line");
+        let line = bank.behind_a_line_to(second);
         line.will([Reply::Onwards]);
         bank.will([ok_after(0)]);
         let shop = Shop::serve(scene, &app, line, protocol, 1000).await?;
@@ -415,7 +415,7 @@ impl Shop {
     /// Opens a shop whose limit is `limit_ms`.
     async fn open(lab: &Lab, app: &App, title: String, protocol: Protocol, limit_ms: u64) -> Result<Self, Broken> {
         let scene = lab.scene(title);
-        let bank = Bank::new(&scene, "bank");
+        let bank = Bank::new(&scene);
         bank.will([ok_after(0)]);
         Self::serve(scene, app, bank, protocol, limit_ms).await
     }
@@ -442,7 +442,10 @@ impl Shop {
 
     async fn ask(&self, method: Method, path: &str, budget: Option<&str>) -> Result<Told, Broken> {
         let sent_ms = self.scene.now_ms();
-        let answer = self.client.send(request(method, path, budget)).await?;
+        self.bank.clock.client_asks();
+        let answer = self.client.send(request(method, path, budget)).await;
+        self.bank.clock.client_is_told();
+        let answer = answer?;
         let told = Told::now(&self.scene, path, sent_ms, answer.status());
         answer.read().await;
         Ok(told)
@@ -451,11 +454,13 @@ impl Shop {
     /// Orders, and returns when the receipt is being sealed, which goes on until the gate is opened.
     async fn stand_at_the_seal(&self) -> Result<JoinHandle<Result<Told, Broken>>, Broken> {
         self.bank.will([ok_after(0)]);
-        let (scene, client) = (self.scene.clone(), self.client.clone());
+        let (scene, client, clock) = (self.scene.clone(), self.client.clone(), self.bank.clock.clone());
         let order = async move {
             let sent_ms = scene.now_ms();
-            let answer = client.send(request(Method::POST, "/orders/7", None)).await?;
-            Ok(Told::now(&scene, "/orders/7", sent_ms, answer.status()))
+            clock.client_asks();
+            let answer = client.send(request(Method::POST, "/orders/7", None)).await;
+            clock.client_is_told();
+            Ok(Told::now(&scene, "/orders/7", sent_ms, answer?.status()))
         };
         let mut answer = None;
         self.gate.hold(|| answer = Some(self.scene.spawn(order))).await?;
@@ -464,8 +469,15 @@ impl Shop {
 
     /// Opens the gate, and returns when all that comes of it has happened.
     async fn finish_the_receipt(&self) {
-        self.gate.open(&self.scene);
-        // While a closure runs the clock stands still, so this sleep ends after it.
+        let held = self.scene.hold_the_clock();
+        let sealing = self.gate.open(&self.scene);
+        tokio::select! {
+            () = sealing.left() => {}
+            () = self.scene.let_threads_run() => {}
+        }
+        drop(held);
+        self.bank.clock.goes_on();
+        // While a closure of `spawn_blocking` runs the clock stands still, so this sleep ends after it.
         sleep(Duration::from_secs(1)).await;
     }
 
@@ -564,6 +576,7 @@ struct Bank {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     calls: Arc<Mutex<Vec<Call>>>,
     next: Router,
+    clock: Clock,
 }
 
 /// A call as the bank received it.
@@ -574,12 +587,15 @@ struct Call {
 }
 
 impl Bank {
-    fn new(scene: &Scene, lane: &'static str) -> Self {
-        Self::in_front_of(Router::new(), scene, lane)
+    fn new(scene: &Scene) -> Self {
+        let clock = Clock { scene: scene.clone(), still: Arc::default() };
+        let (replies, calls, next) = (Arc::default(), Arc::default(), Router::new());
+        Self { scene: scene.clone(), lane: "bank", replies, calls, next, clock }
     }
 
-    fn in_front_of(next: Router, scene: &Scene, lane: &'static str) -> Self {
-        Self { scene: scene.clone(), lane, replies: Arc::default(), calls: Arc::default(), next }
+    /// A line to an app that asks this bank.
+    fn behind_a_line_to(&self, next: Router) -> Self {
+        Self { lane: "line", replies: Arc::default(), calls: Arc::default(), next, ..self.clone() }
     }
 
     fn router(&self) -> Router {
@@ -625,6 +641,7 @@ impl Bank {
         self.scene.note(self.lane, format!("is asked {} {} ({told})", request.method(), request.uri().path()));
         locked(&self.calls).push(Call { at_ms: self.scene.now_ms(), budget });
         let reply = locked(&self.replies).pop_front();
+        let order = request.method() == Method::POST;
         let mut call = OpenCall { bank: self, answered: false };
         let response = match reply {
             Some(Reply::After(after_ms, status)) => {
@@ -641,7 +658,58 @@ impl Bank {
         };
         call.answered = true;
         self.scene.note(self.lane, format!("answers {}", response.status().as_u16()));
+        if order && response.status().is_success() {
+            self.clock.receipt_may_be_sealed();
+        }
         response
+    }
+}
+
+/// Stands still from when the bank agrees to an order until its client is told: meanwhile the app seals the receipt, on
+/// whatever thread it likes.
+#[derive(Clone)]
+struct Clock {
+    scene: Scene,
+    still: Arc<Mutex<Still>>,
+}
+
+#[derive(Default)]
+struct Still {
+    /// How many clients wait to be told.
+    waiting: usize,
+    held: Vec<HeldClock>,
+}
+
+impl Clock {
+    fn client_asks(&self) {
+        locked(&self.still).waiting += 1;
+    }
+
+    fn client_is_told(&self) {
+        let mut still = locked(&self.still);
+        still.waiting -= 1;
+        if still.waiting == 0 {
+            still.held.clear();
+        }
+    }
+
+    fn receipt_may_be_sealed(&self) {
+        let held = self.scene.hold_the_clock();
+        let mut still = locked(&self.still);
+        if still.waiting > 0 {
+            still.held.push(held);
+        } else {
+            // It should not be sealed any more, and nobody says when it is.
+            let scene = self.scene.clone();
+            drop(self.scene.spawn(async move {
+                scene.let_threads_run().await;
+                drop(held);
+            }));
+        }
+    }
+
+    fn goes_on(&self) {
+        locked(&self.still).held.clear();
     }
 }
 
@@ -673,6 +741,7 @@ struct Receipt {
     order: String,
     /// Whether another thread seals it than the one that serves the requests.
     elsewhere: bool,
+    visit: Visit,
     _sealed: standard::Sender<()>,
 }
 
@@ -697,7 +766,7 @@ fn gated(scene: &Scene) -> (Seal, Gate) {
         let (sealed, done) = standard::channel();
         let elsewhere = thread::current().id() != serving;
         // At the end of the scene nobody listens, and the receipt is sealed.
-        let _ = begins.send(Receipt { order: order.to_owned(), elsewhere, _sealed: sealed });
+        let _ = begins.send(Receipt { order: order.to_owned(), elsewhere, visit: Visit::begin(), _sealed: sealed });
         if elsewhere {
             let _ = done.recv();
         }
@@ -718,10 +787,11 @@ impl Gate {
         require(elsewhere, "the receipt was sealed on the thread that serves the requests, and all of them had to wait")
     }
 
-    /// Lets the receipt be finished.
-    fn open(&self, scene: &Scene) {
+    /// Lets the receipt be finished, by a thread whose visit it returns.
+    fn open(&self, scene: &Scene) -> Visit {
         scene.note("seal", "is done with the receipt");
-        locked(&self.held).take();
+        let receipt = locked(&self.held).take();
+        receipt.expect("it is held until the gate is opened").visit
     }
 }
 

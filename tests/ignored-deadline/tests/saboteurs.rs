@@ -1,6 +1,6 @@
 //! A right checkout, and the ways in which it is spoilt.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, thread, time::Duration};
 
 use axum::{
     Router,
@@ -14,7 +14,10 @@ use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
 use ignored_deadline_spec::{Seal, check};
 use tokio::{
-    sync::mpsc::{UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedSender, unbounded_channel},
+        oneshot,
+    },
     task::spawn_blocking,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
@@ -32,6 +35,7 @@ enum Fault {
     ChargesForEachTry,
     ChargesWhenShutDown,
     SealsInLine,
+    ThreadCharges,
     StatementCollected,
     StatementEndsCleanly,
     StatementReadOn,
@@ -55,6 +59,7 @@ fn each_spoilt_checkout_is_rejected_for_its_own_reason() {
         (Fault::ChargesForEachTry, "answer-matches-ledger"),
         (Fault::ChargesWhenShutDown, "late-seal-charges-nothing"),
         (Fault::SealsInLine, "answer-by-deadline"),
+        (Fault::ThreadCharges, "late-seal-charges-nothing"),
         (Fault::StatementCollected, "statement-ends-at-deadline"),
         (Fault::StatementEndsCleanly, "statement-ends-at-deadline"),
         (Fault::StatementReadOn, "statement-ends-at-deadline"),
@@ -121,6 +126,16 @@ async fn place_order(State(shop): State<Shop>, headers: HeaderMap, Path(order): 
         let (seal, text) = (shop.seal.clone(), order.clone());
         let receipt = match shop.fault {
             Fault::SealsInLine => seal(&text),
+            Fault::ThreadCharges => {
+                let (tell, told) = oneshot::channel();
+                let charging = shop.clone();
+                thread::spawn(move || {
+                    let receipt = seal(&text);
+                    charging.charge(&text);
+                    let _ = tell.send(receipt);
+                });
+                return told.await.expect("a seal does not panic").into_response();
+            }
             _ => spawn_blocking(move || seal(&text)).await.expect("a seal does not panic"),
         };
         if shop.fault != Fault::ChargesForEachTry {

@@ -1,13 +1,14 @@
 //! Judges in a process of its own what could end the process: an exit, an abort, a stack overflow, a loop without an end.
 
 use std::{
-    env, fmt, fs, io,
+    env, fmt, fs,
+    io::{self, Write},
     panic::Location,
     path::{Path, PathBuf},
     process::{self, Child, Command, ExitStatus, Stdio},
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
@@ -16,12 +17,20 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Report, receive_within};
+use crate::{Report, guard::receive_in_parts, report::Judged};
 
 /// The folder in which a child says what it has to say; set in children only.
 const FOLDER: &str = "GHOST_CHILD_FOLDER";
+/// The test that a child is started for; set in children only.
+const TEST: &str = "GHOST_CHILD_TEST";
+/// The key of the promise after which a child begins to judge; set in the child of a child only, see [`judge_the_rest`].
+const REST: &str = "GHOST_CHILD_REST";
 /// How long a child may take, by the wall clock.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How long the child of a child may take, so that its parent still ends in time.
+const REST_LIMIT: Duration = Duration::from_secs(80);
+/// Where this process is a child: its folder.
+static CHILD: OnceLock<PathBuf> = OnceLock::new();
 /// How much of what the child said last is kept.
 const SAID: usize = 4096;
 
@@ -87,7 +96,7 @@ where
         be_the_child(Path::new(&folder), &call, check);
     }
     let mut binary = Command::new(env::current_exe().expect("the path of this test binary"));
-    let child = run(&mut binary, test, limit).expect("this test binary started once already");
+    let child = run(&mut binary, test, limit, &tell_the_terminal).expect("this test binary started once already");
     match child.came_to {
         Some(came_to) => assert!(came_to == call, "`{test}` calls `in_child` twice: give each call a test"),
         // A child that had to be killed may have been on its way.
@@ -104,7 +113,19 @@ where
 /// # Errors
 /// If the binary cannot be started.
 pub fn child_of<T: DeserializeOwned>(binary: &mut Command, test: &str) -> io::Result<Option<Result<T, Ended>>> {
-    let child = run(binary, test, LIMIT)?;
+    child_of_telling(binary, test, &|_| ())
+}
+
+/// Like [`child_of`]. Meanwhile each line that the guard in the child has to tell is told: an app that does not yield so far.
+///
+/// # Errors
+/// If the binary cannot be started.
+pub fn child_of_telling<T: DeserializeOwned>(
+    binary: &mut Command,
+    test: &str,
+    tell: &dyn Fn(&str),
+) -> io::Result<Option<Result<T, Ended>>> {
+    let child = run(binary, test, LIMIT, tell)?;
     Ok((child.killed || child.came_to.is_some()).then_some(child.result))
 }
 
@@ -129,19 +150,20 @@ struct Ran<T> {
     result: Result<T, Ended>,
 }
 
-fn run<T: DeserializeOwned>(binary: &mut Command, test: &str, limit: Duration) -> io::Result<Ran<T>> {
+/// Not by `eprintln!`, which a test harness keeps to itself until the test has failed.
+fn tell_the_terminal(line: &str) {
+    // Whoever has closed standard error does not want to know.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn run<T: DeserializeOwned>(
+    binary: &mut Command,
+    test: &str,
+    limit: Duration,
+    tell: &dyn Fn(&str),
+) -> io::Result<Ran<T>> {
     let folder = Folder::new();
-    let child = binary
-        // The same for cargo test and nextest, and for a test that is only run on demand.
-        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
-        .env(FOLDER, &folder.0)
-        // It ends when this process does, see `end_with_the_parent`.
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(fs::File::create(folder.0.join("said"))?)
-        .spawn()?;
-    let status = wait(child, limit)?;
-    let came_to = fs::read_to_string(folder.0.join("call")).ok();
+    let (status, came_to) = start(binary, test, limit, &folder, tell)?;
     let how = status.map_or_else(|| format!("killed: it had not ended after {limit:?}"), how);
     let result = fs::read(folder.0.join("result.json")).ok();
     let result = result.and_then(|result| serde_json::from_slice(&result).ok());
@@ -149,11 +171,93 @@ fn run<T: DeserializeOwned>(binary: &mut Command, test: &str, limit: Duration) -
     Ok(Ran { came_to, killed: status.is_none(), result })
 }
 
+/// Starts a child, and waits for its end. No status if it had to be killed; which call of `in_child` it came to, if to one.
+fn start(
+    binary: &mut Command,
+    test: &str,
+    limit: Duration,
+    folder: &Folder,
+    tell: &dyn Fn(&str),
+) -> io::Result<(Option<ExitStatus>, Option<String>)> {
+    let child = binary
+        // The same for cargo test and nextest, and for a test that is only run on demand.
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, &folder.0)
+        .env(TEST, test)
+        // It ends when this process does, see `end_with_the_parent`.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(folder.0.join("said"))?)
+        .spawn()?;
+    let status = wait(child, limit, &mut Telling { file: folder.0.join(TOLD), told: 0, tell })?;
+    Ok((status, fs::read_to_string(folder.0.join("call")).ok()))
+}
+
+/// Says to whoever waits for this child what it has to know now. Nothing, if this process is no child.
+pub(super) fn tell(line: &str) {
+    if let Some(folder) = CHILD.get() {
+        let told = fs::OpenOptions::new().create(true).append(true).open(folder.join(TOLD));
+        // What cannot be told is in the report later.
+        let _ = told.and_then(|mut told| writeln!(told, "{line}"));
+    }
+}
+
+/// The key of the promise after which this process begins to judge, if it is there for the rest of a judgement only.
+pub(super) fn judges_after() -> Option<String> {
+    CHILD.get().and_then(|_| env::var(REST).ok())
+}
+
+/// Hands over the rest of a judgement, for which alone this process is there, and ends it.
+pub(super) fn hand_over(judged: &[Judged]) -> ! {
+    let folder = CHILD.get().expect("there is a rest in children only");
+    let judged = serde_json::to_vec(judged).expect("a report is plain data");
+    fs::write(folder.join("rest.json"), judged).expect("the parent made the folder");
+    process::exit(0);
+}
+
+/// Has the promises after the one with this key judged in a process of its own, which is ended. `None` if this process is no
+/// child, and does not know how to start itself again; if it is there for a rest itself, or has asked for one already; and if
+/// the other ended without a verdict.
+pub(super) fn judge_the_rest(after: &str) -> Option<Vec<Judged>> {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    CHILD.get()?;
+    if env::var_os(REST).is_some() || ASKED.swap(true, Ordering::SeqCst) {
+        return None;
+    }
+    let test = env::var(TEST).ok()?;
+    let folder = Folder::new();
+    let mut binary = Command::new(env::current_exe().ok()?);
+    start(binary.env(REST, after), &test, REST_LIMIT, &folder, &tell).ok()?;
+    serde_json::from_slice(&fs::read(folder.0.join("rest.json")).ok()?).ok()
+}
+
+/// The file in a child's folder that [`tell`] adds to.
+const TOLD: &str = "told";
+
+/// Passes on what a child tells, line by line.
+struct Telling<'a> {
+    file: PathBuf,
+    told: usize,
+    tell: &'a dyn Fn(&str),
+}
+
+impl Telling<'_> {
+    fn news(&mut self) {
+        let all = fs::read_to_string(&self.file).unwrap_or_default();
+        let new = all.get(self.told..).unwrap_or_default();
+        // A line is whole when its end is there.
+        let Some(end) = new.rfind('\n') else { return };
+        new[..end].lines().for_each(self.tell);
+        self.told += end + 1;
+    }
+}
+
 fn be_the_child<T: Serialize>(folder: &Path, call: &str, check: impl FnOnce() -> T) -> ! {
     // A test may come here on two threads; the first one speaks for the child, and ends it.
     static SPEAKING: Mutex<()> = Mutex::new(());
     let _speaking = SPEAKING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::write(folder.join("call"), call).expect("the parent made the folder");
+    CHILD.get_or_init(|| folder.to_owned());
     thread::spawn(end_with_the_parent);
     let result = serde_json::to_vec(&check()).expect("a result is plain data");
     fs::write(folder.join("result.json"), result).expect("the parent made the folder");
@@ -168,7 +272,7 @@ fn end_with_the_parent() {
 }
 
 /// `None` if the child had to be killed.
-fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+fn wait(mut child: Child, limit: Duration, telling: &mut Telling<'_>) -> io::Result<Option<ExitStatus>> {
     let mut output = child.stdout.take().expect("it was piped");
     let (end, ended) = mpsc::channel::<()>();
     // The output ends when the child does.
@@ -177,7 +281,9 @@ fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let _ = io::copy(&mut output, &mut io::sink());
         drop(end);
     });
-    if receive_within(&ended, limit) == Err(RecvTimeoutError::Timeout) && child.try_wait()?.is_none() {
+    let told = receive_in_parts(&ended, limit, || telling.news());
+    telling.news();
+    if told == Err(RecvTimeoutError::Timeout) && child.try_wait()?.is_none() {
         child.kill()?;
         child.wait()?;
         return Ok(None);

@@ -107,9 +107,11 @@ struct FedBody {
     shared: Arc<Shared>,
     dropped: watch::Sender<bool>,
     ended: bool,
+    /// Whether it is a breach to poll it after its end.
+    ends_once: bool,
 }
 
-pub(super) fn feed(scene: Scene, lane: &str) -> (Feed, Body) {
+pub(super) fn feed(scene: Scene, lane: &str, ends_once: bool) -> (Feed, Body) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (gone, dropped) = watch::channel(false);
     let shared = Arc::<Shared>::default();
@@ -120,6 +122,7 @@ pub(super) fn feed(scene: Scene, lane: &str) -> (Feed, Body) {
         shared: shared.clone(),
         dropped: gone,
         ended: false,
+        ends_once,
     };
     (Feed { scene, lane: lane.to_owned(), frames: Some(sender), shared, dropped }, Body::new(body))
 }
@@ -131,6 +134,10 @@ impl http_body::Body for FedBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SourceError>>> {
         // A body that has ended stays ended, also after an error.
         if self.ended {
+            if self.ends_once {
+                self.scene.note(&self.lane, "is polled after its end");
+                self.scene.breach(format!("the source `{}` was polled after its end", self.lane));
+            }
             return Poll::Ready(None);
         }
         let frame = ready!(self.frames.poll_recv(cx));

@@ -15,9 +15,10 @@ use std::{
 use tokio::runtime;
 
 use super::{
-    attendance, panics,
+    attendance, child, panics,
     report::{Judged, Outcome, Report},
     scene::{Broken, Lab, Stage},
+    stillness::Holding,
     transcript::SceneRecord,
 };
 
@@ -28,7 +29,8 @@ pub type Proof = Result<(), Broken>;
 /// [scene's own](super::Scene::patience).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'a> {
-    /// How long one promise may take by the wall clock before the app is given up as spinning or blocked.
+    /// How long one promise may take by the wall clock before the app is given up as spinning or blocked. For a sixth of it
+    /// a [held clock](super::Scene::hold_the_clock) waits for the app.
     pub unresponsive: Duration,
     /// The key of the one promise to judge. The report has no line for the others, and is empty if it is the key of none.
     pub only: Option<&'a str>,
@@ -49,6 +51,16 @@ struct Promise {
     proof: Run,
 }
 
+/// On what terms the promises of one judgement are proven.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// Whether no other specification is judged meanwhile.
+    pub(super) alone: bool,
+    /// [`Limits::unresponsive`].
+    limit: Duration,
+    pub(super) holding: Holding,
+}
+
 /// The promises of one ghost, about to be held against one app.
 pub struct Specification<A> {
     ghost: &'static str,
@@ -64,7 +76,9 @@ impl<A: Clone + Send + 'static> Specification<A> {
     }
 
     /// No other specification is judged in this process meanwhile. For apps that change something process-wide, such as the
-    /// panic hook, which is the laboratory's again for the next promise.
+    /// panic hook. A hook that the app sets once, in whatever promise, is there in all that come after; one that the app
+    /// sets each time it is made takes the place of the one before. It hears each panic once, and the laboratory does too,
+    /// whether or not it goes on to the hook that it found. When the specification has been judged it is gone.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self
@@ -84,50 +98,90 @@ impl<A: Clone + Send + 'static> Specification<A> {
 
     /// Holds the app against each promise, on a thread and a runtime of its own. Blocks the caller, also one inside a runtime.
     ///
-    /// An app that spins or blocks its thread is given up with that thread, which stays behind; the promises after it are not
-    /// judged.
+    /// An app that spins or blocks its thread is given up with that thread, which stays behind. Where the judgement is the
+    /// first of a child that [`in_child`](super::in_child) has started, the promises after it are judged in a further process,
+    /// which is ended, and those after a second spin are not judged. Elsewhere those after the first are not.
     ///
     /// # Panics
     /// If the system gives no thread.
     pub fn judge(mut self, limits: Limits<'_>) -> Report {
         self.promises.retain(|promise| limits.only.is_none_or(|only| only == promise.key));
         let _turn = panics::take_turn(self.alone);
-        Report::new(self.ghost, prove_all(self.promises, limits))
+        Report::new(self.ghost, prove_all(self.promises, self.alone, limits))
     }
 }
 
-fn prove_all(promises: Vec<Promise>, limits: Limits<'_>) -> Vec<Judged> {
+fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Judged> {
+    let holding = Holding { limit: limits.unresponsive / 6, in_vain: Arc::default() };
+    let terms = Terms { alone, limit: limits.unresponsive, holding };
     let mut judged: Vec<Judged> = Vec::new();
     let mut given_up = None;
+    // In a process that is there for the rest: the promises up to this one were judged elsewhere.
+    let after = child::judges_after();
+    let mut skipped = after.clone();
     for Promise { key, sentence, proof } in promises {
+        if let Some(last) = &skipped {
+            let done = last == key;
+            judged.push(Judged::not_judged(key, sentence, "it was judged elsewhere".to_owned()));
+            skipped = skipped.filter(|_| !done);
+            continue;
+        }
         let (proof, scenes) =
-            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, limits) };
+            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, &terms) };
         let (outcome, observed) = match (proof, given_up) {
             (Some(Ok(())), _) => (Outcome::Kept, None),
             (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),
             (None, Some(earlier)) => (Outcome::NotJudged, Some(format!("the app was given up at `{earlier}`"))),
             (None, None) => {
                 given_up = Some(key);
-                (Outcome::Broken, Some("the app did not yield: it spins, or it blocks its thread".to_owned()))
+                let spins = Broken::because("the app did not yield: it spins, or it blocks its thread");
+                let scene = scenes.last().map(|scene| scene.title.as_str());
+                (Outcome::Broken, Some(spins.seen_in(scene).to_string()))
             }
         };
         judged.push(Judged { key: key.to_owned(), promise: sentence.to_owned(), outcome, observed, scenes });
+        if given_up == Some(key)
+            && let Some(mut rest) = child::judge_the_rest(key)
+            // Of the same specification.
+            && rest.iter().zip(&judged).all(|(there, here)| there.key == here.key)
+        {
+            judged.extend(rest.drain(judged.len().min(rest.len())..));
+            break;
+        }
+    }
+    if after.is_some() {
+        child::hand_over(&judged);
     }
     judged
 }
 
 /// No proof if the thread did not come to an end in time. It is then left behind.
-fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits<'_>) -> (Option<Proof>, Vec<SceneRecord>) {
-    panics::own_the_hook();
+fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Proof>, Vec<SceneRecord>) {
+    if terms.alone {
+        panics::adopt_the_apps_hook();
+    } else {
+        panics::own_the_hook();
+    }
     let (done, ended) = mpsc::channel();
     let stage = Arc::new(OnceLock::<Stage>::new());
-    let its_stage = stage.clone();
+    let (its_stage, its_terms) = (stage.clone(), terms.clone());
     let work = move || {
         // The caller may have given this promise up.
-        let _ = done.send(prove(proof, &its_stage));
+        let _ = done.send(prove(proof, &its_terms, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
-    match receive_within(&ended, limits.unresponsive) {
+    let mut parts = 0;
+    let so_far = || {
+        parts += 1;
+        // A sixth of the limit, 5 s as a rule.
+        if parts == PARTS / 6 {
+            child::tell(&format!(
+                "`{key}`: the app does not yield so far; it is given up after {}",
+                spelled(terms.limit)
+            ));
+        }
+    };
+    match receive_in_parts(&ended, terms.limit, so_far) {
         Ok(proof) => (Some(proof), stage.get().map(Stage::take_scenes).unwrap_or_default()),
         Err(RecvTimeoutError::Timeout) => (None, stage.get().map(Stage::take_beginnings).unwrap_or_default()),
         Err(RecvTimeoutError::Disconnected) => {
@@ -137,19 +191,35 @@ fn prove_on_a_thread(key: &'static str, proof: Run, limits: Limits<'_>) -> (Opti
     }
 }
 
+/// How many parts a wait by the wall clock has.
+const PARTS: u32 = 100;
+
+/// Waits for a message as [`receive_within`], and does something between two parts.
+pub(super) fn receive_in_parts<T>(
+    from: &Receiver<T>,
+    limit: Duration,
+    mut between: impl FnMut(),
+) -> Result<T, RecvTimeoutError> {
+    for _ in 0..PARTS {
+        let part = from.recv_timeout(limit / PARTS);
+        if !matches!(part, Err(RecvTimeoutError::Timeout)) {
+            return part;
+        }
+        between();
+    }
+    Err(RecvTimeoutError::Timeout)
+}
+
 /// Waits for a message, for `limit` in all, in parts: a process that is stopped meanwhile (Ctrl-Z, a laptop that sleeps) loses
 /// one of them, and not its whole time.
 ///
 /// # Errors
 /// If none came in time, or none can come any more.
 pub fn receive_within<T>(from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
-    const PARTS: u32 = 100;
-    let mut parts = (0..PARTS).map(|_| from.recv_timeout(limit / PARTS));
-    let told = parts.find(|part| !matches!(part, Err(RecvTimeoutError::Timeout)));
-    told.unwrap_or(Err(RecvTimeoutError::Timeout))
+    receive_in_parts(from, limit, || ())
 }
 
-fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
+fn prove(proof: Run, terms: &Terms, slot: &Arc<OnceLock<Stage>>) -> Proof {
     let lent = slot.clone();
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
@@ -159,7 +229,7 @@ fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
         .on_thread_stop(attendance::dismiss)
         .build()
         .expect("a runtime for the promise");
-    let stage = slot.get_or_init(|| Stage::open(runtime.handle()));
+    let stage = slot.get_or_init(|| Stage::open(runtime.handle(), terms));
     let attended = attendance::attend(stage.clone());
     let lab = Lab { stage: stage.clone() };
     let run = async {
@@ -167,13 +237,11 @@ fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
         tokio::select! {
             biased;
             proof = proof => proof,
-            patience = stage.impatience() => Err(Broken::because(format!(
-                "still waiting after {} of virtual time",
-                spelled(patience)
-            ))),
+            (patience, waits) = stage.impatience() => Err(Broken::because(still_waiting(patience, &waits))),
         }
     };
     let proof = unless_panicked(stage, || runtime.block_on(run));
+    let proof = proof.map_err(|broken| broken.seen_in(stage.title().as_deref()));
     stage.close();
     let dropped = unless_panicked(stage, || {
         drop(runtime);
@@ -182,10 +250,15 @@ fn prove(proof: Run, slot: &Arc<OnceLock<Stage>>) -> Proof {
     let afterwards = stage.take_afterwards().into_iter().try_for_each(|step| unless_panicked(stage, step));
     drop(attended);
     let verdict = proof.and(dropped).and(afterwards);
-    let Some(place) = stage.panic_site() else { return verdict };
+    let verdict = match (verdict, stage.take_breach()) {
+        (verdict, None) => verdict,
+        (Ok(()), Some(breach)) => Err(breach),
+        (Err(broken), Some(breach)) => Err(Broken::because(format!("{broken}; {breach}"))),
+    };
+    let Some((place, scene)) = stage.panic_site() else { return verdict };
     let panicked = format!("the app panicked at {place}");
     Err(match verdict {
-        Ok(()) => Broken::because(panicked),
+        Ok(()) => Broken::because(panicked).seen_in(scene.as_deref()),
         Err(broken) if broken.to_string().contains(&panicked) => broken,
         // Seldom a coincidence.
         Err(broken) => Broken::because(format!("{broken}; {panicked}")),
@@ -197,7 +270,9 @@ fn unless_panicked(stage: &Stage, work: impl FnOnce() -> Proof) -> Proof {
         // The app chose it, and it may panic when it is dropped.
         mem::forget(payload);
         let told = match (stage.panic_site(), stage.arranged_site()) {
-            (Some(place), _) => format!("the app panicked at {place}"),
+            (Some((place, scene)), _) => {
+                return Err(Broken::because(format!("the app panicked at {place}")).seen_in(scene.as_deref()));
+            }
             (None, Some(place)) => {
                 format!("a panic of the specification's own came through to the guard, from {place}")
             }
@@ -205,6 +280,13 @@ fn unless_panicked(stage: &Stage, work: impl FnOnce() -> Proof) -> Proof {
         };
         Err(Broken::because(told))
     })
+}
+
+/// A wait without an end, and whose it is.
+fn still_waiting(patience: Duration, waits: &[String]) -> String {
+    let waiting =
+        format!("still waiting after {} of virtual time, which only tokio's timers follow", spelled(patience));
+    if waits.is_empty() { waiting } else { format!("{waiting}: {}", waits.join(", ")) }
 }
 
 fn spelled(time: Duration) -> String {

@@ -94,6 +94,19 @@
 //! assert!(report.all_kept(), "{report}");
 //! ```
 //!
+//! # One order is not every order
+//!
+//! The scenes above let things settle between two events, and so judge one order only. Where the promise is about a stream, a
+//! crowd or a client that leaves, loop over all:
+//!
+//! - a body comes in each order of [`Arrival::ALL`], played by a [`Course`]; where the app must not poll a source after its
+//!   end, the source is one that [ends once](Scene::feed_that_ends_once),
+//! - callers come [all at once](Server::crowd),
+//! - a client [leaves](Connection::leaves_at) at each [moment](Scene::moments_to_leave) of a scene that was played once,
+//! - a service is [asked twice](ready_twice) whether it is ready.
+//!
+//! A part that the specification supplies and that is used as it must not be says so with [`Scene::breach`].
+//!
 //! # What keeps the clock still, and a proof repeatable
 //!
 //! No timer in hyper's connections, no `date` header, small buffers and windows (see [`wire`]), one thread. A loop round
@@ -103,44 +116,60 @@
 //! and judge what it did in [`Lab::afterwards`]. A request that must change threads is polled by hand with
 //! [`Scene::poll_elsewhere`].
 //!
+//! An app may call what the specification supplies from a thread of its own, a `std::thread` or a pool's, of which the clock
+//! knows nothing. Where it may, [hold the clock](Scene::hold_the_clock) from what sets the app going until the part is
+//! entered or the answer is there, and again from when the part returns until its thread [has left](Visit::left).
+//!
 //! # What the guard makes of an app that misbehaves
 //!
 //! | the app | the line in the report |
 //! |---|---|
 //! | panics, wherever, caught or not | *the app panicked at src/lib.rs:7* |
-//! | waits for ever | *still waiting after 60 s of virtual time* ([`Scene::patience`]) |
-//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock |
+//! | waits for ever | *still waiting after 60 s of virtual time*, with who waits and for what ([`Scene::patience`]) |
+//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock; a sixth of it and a child tells |
 //! | exits, aborts, overflows its stack | the process ends: judge it with [`in_child`] |
+//!
+//! Each line begins with the scene in which it was seen: *in HTTP/2: the app panicked at src/lib.rs:7*. Time is virtual, and an
+//! app whose library has timers or sleeping threads of its own waits for something that never comes: only tokio's timers
+//! follow the clock.
 //!
 //! A panic whose place is in the source of `lab` or of a specification beside it is the specification's own, and not counted against the app; one that
 //! is arranged elsewhere says so with [`arranged_panic`]. An app that sets the panic hook or changes something else that is
-//! the process's is judged [`alone`](Specification::alone); what panics under a hook of its own is not heard.
+//! the process's is judged [`alone`](Specification::alone): its hook and the laboratory's then both hear each panic, once.
 
+mod arrival;
 mod attendance;
 mod child;
 mod feed;
 mod ghost;
 mod guard;
 pub mod hostile;
+mod leaving;
 mod logs;
 mod panics;
 mod raw;
+mod readiness;
 mod report;
 mod scene;
+mod stillness;
 mod transcript;
 pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use child::{Ended, child_of, in_child, in_child_within, in_exercise};
+pub use arrival::{Arrival, Course};
+pub use child::{Ended, child_of, child_of_telling, in_child, in_child_within, in_exercise};
 pub use feed::{Feed, SourceError};
 pub use ghost::Ghost;
 pub use guard::{Limits, Proof, Specification, receive_within};
+pub use leaving::Leaving;
 pub use logs::{LogLine, LogSpan};
 pub use panics::arranged_panic;
 pub use raw::RawConnection;
+pub use readiness::ready_twice;
 pub use report::{Beside, Judged, Outcome, Report, Verdicts};
-pub use scene::{Broken, Lab, Scene, control, require};
+pub use scene::{Broken, Lab, Scene, Waits, control, require};
+pub use stillness::{HeldClock, Visit};
 pub use transcript::{Event, SceneRecord, escaped};
 pub use wire::{
     Answer, Closed, Connection, ConnectionWatch, End, EndedBy, Listener, Pending, Protocol, Received, Segment, Server,

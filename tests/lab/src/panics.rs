@@ -1,9 +1,17 @@
 //! The one panic hook. It takes the panics of a promise's threads down in that promise's scene, and leaves all others to the
 //! hook that was there before.
+//!
+//! Where a specification is judged alone, the app may have a hook of its own. Ours is then put in front of it and calls it, so
+//! that a hook which was set once, in the first promise, is heard in all, and one that each app sets anew does not pile up.
 
 use std::{
+    cell::Cell,
+    mem,
     panic::{self, Location, PanicHookInfo},
-    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -13,11 +21,19 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
 /// The hook that was there before ours, while ours is there.
 static BEFORE: RwLock<Option<Hook>> = RwLock::new(None);
+/// The hook of the app under test, while ours is in front of it.
+static APPS: RwLock<Option<Hook>> = RwLock::new(None);
+/// How ours is known when it is met again.
+static OURS: Mutex<Option<Known>> = Mutex::new(None);
 /// How many specifications are being judged.
 static JUDGING: Mutex<usize> = Mutex::new(0);
 /// Specifications that change something process-wide hold the write side, all others the read side.
 static ALONE: RwLock<()> = RwLock::new(());
 
+thread_local! {
+    /// Whether this thread is in the app's hook, called by ours: the app's may go on to ours, which it found there before.
+    static IN_THE_APPS: Cell<bool> = const { Cell::new(false) };
+}
 /// The apps of ours that misbehave are apps all the same.
 const HOSTILE: &str = "src/hostile.rs";
 
@@ -61,6 +77,7 @@ impl Drop for Turn {
             return;
         }
         drop(panic::take_hook());
+        put_away(&APPS, None);
         let before = BEFORE.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(before) = before {
             panic::set_hook(before);
@@ -77,16 +94,76 @@ pub fn arranged_panic(message: impl Into<String>) -> ! {
     panic!("{}", message.into())
 }
 
-/// Makes ours the process's hook. Called before each promise: an app under test may have put its own in the place.
+/// Makes ours the process's hook, in the place of any other. Called before each promise of a specification that others may be
+/// judged beside.
 pub(super) fn own_the_hook() {
-    panic::set_hook(Box::new(hook));
+    let gone = Arc::new(AtomicBool::new(false));
+    let held = Held { gone: gone.clone() };
+    let ours: Hook = Box::new(move |info| hook(&held, info));
+    *OURS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { place: place(&ours), gone });
+    panic::set_hook(ours);
 }
 
-fn hook(info: &PanicHookInfo<'_>) {
-    if let Some(stage) = attendance::stage_of_this_thread() {
+/// Puts ours in front of a hook that the app under test has set since the last call, and forgets the app's that was there
+/// before. Called when a scene begins and when its app has been made, in a specification that is judged alone.
+pub(super) fn adopt_the_apps_hook() {
+    let found = panic::take_hook();
+    let known = OURS.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|ours| ours.is(&found));
+    if known {
+        panic::set_hook(found);
+    } else {
+        put_away(&APPS, Some(found));
+        own_the_hook();
+    }
+}
+
+/// Puts `new` in the place of a hook, which is dropped when nothing is locked any more.
+fn put_away(place: &RwLock<Option<Hook>>, new: Option<Hook>) {
+    let old = mem::replace(&mut *place.write().unwrap_or_else(PoisonError::into_inner), new);
+    drop(old);
+}
+
+/// What our hook holds. It has a size, so that the hook has a place in memory that no other has while it is there.
+struct Held {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Where ours is, and whether it still is.
+struct Known {
+    place: usize,
+    gone: Arc<AtomicBool>,
+}
+
+impl Known {
+    fn is(&self, hook: &Hook) -> bool {
+        !self.gone.load(Ordering::SeqCst) && self.place == place(hook)
+    }
+}
+
+fn place(hook: &Hook) -> usize {
+    (&raw const **hook).cast::<()>().addr()
+}
+
+fn hook(_: &Held, info: &PanicHookInfo<'_>) {
+    let stage = attendance::stage_of_this_thread();
+    let again = IN_THE_APPS.try_with(Cell::get).unwrap_or(false);
+    if let Some(stage) = stage.as_ref().filter(|_| !again) {
         let site = info.location().map_or_else(|| Site::App("an unknown place".to_owned()), site);
         stage.panicked(site);
-    } else if std::thread::current().name() == Some(EXPLORATION) {
+    }
+    if !again && let Some(apps) = &*APPS.read().unwrap_or_else(PoisonError::into_inner) {
+        let _ = IN_THE_APPS.try_with(|within| within.set(true));
+        apps(info);
+        let _ = IN_THE_APPS.try_with(|within| within.set(false));
+    } else if stage.is_some() {
+        // It is in the transcript, and nothing of it on standard error.
+    } else if thread::current().name() == Some(EXPLORATION) {
         // loom ends its threads with panics, hundreds in one exploration; the package `model` tells the one that counts.
     } else if let Some(before) = &*BEFORE.read().unwrap_or_else(PoisonError::into_inner) {
         before(info);

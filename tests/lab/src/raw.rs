@@ -83,12 +83,14 @@ impl RawConnection {
 
     /// Waits until the server has closed the connection.
     pub async fn closed(&mut self) {
+        let _waits = self.scene.waits(&self.client, "the end of the connection");
         // The sender lives as long as the reader, and the reader as long as the connection.
         let _ = self.received.wait_for(|(_, closed)| *closed).await;
     }
 
     /// Waits until what was received contains `text`, or the connection is closed.
     pub async fn hears(&mut self, text: &str) -> bool {
+        let _waits = self.scene.waits(&self.client, escaped(text.as_bytes()));
         let heard = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
         let received = self.received.wait_for(|(bytes, closed)| *closed || heard(bytes)).await;
         received.is_ok_and(|received| heard(&received.0))

@@ -109,6 +109,11 @@ fn breaking(judged: &Judged) -> Option<&SceneRecord> {
 }
 
 impl Judged {
+    pub(super) fn not_judged(key: &str, promise: &str, why: String) -> Self {
+        let (key, promise) = (key.to_owned(), promise.to_owned());
+        Self { key, promise, outcome: Outcome::NotJudged, observed: Some(why), scenes: Vec::new() }
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, scene: Option<&SceneRecord>) -> fmt::Result {
         let word = match self.outcome {
             Outcome::Kept => "kept",

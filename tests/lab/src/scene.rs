@@ -1,7 +1,8 @@
 //! A scene: one run of an app in surroundings that the specification supplies, with its clock, transcript and logs.
 
 use std::{
-    fmt,
+    collections::HashMap,
+    fmt, mem,
     panic::resume_unwind,
     pin::Pin,
     sync::{
@@ -13,22 +14,27 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, http::HeaderMap};
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
 
 use super::{
     attendance,
     feed::{self, Feed},
-    guard::Proof,
+    guard::{Proof, Terms},
+    leaving::Leaving,
     locked,
     logs::LogLine,
-    panics::Site,
+    panics::{self, Site},
+    stillness::{self, HeldClock, Holding},
     transcript::{Event, SceneRecord},
     wire::{Closed, Server},
 };
 
 /// How long a scene may wait, in virtual time, unless it says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many steps of a scene are kept apart.
+const MOST_STEPS: usize = 500;
 
 /// Why a promise does not hold: what was expected, and what was seen instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +44,14 @@ impl Broken {
     /// A breach, told in a sentence.
     pub fn because(observed: impl Into<String>) -> Self {
         Self(observed.into())
+    }
+
+    /// The breach with the scene in which it was seen, if there was one and the sentence does not name it already.
+    pub(super) fn seen_in(self, scene: Option<&str>) -> Self {
+        match scene {
+            Some(scene) if !self.0.contains(scene) => Self(format!("in {scene}: {self}")),
+            _ => self,
+        }
     }
 }
 
@@ -85,6 +99,7 @@ impl Lab {
     /// # Panics
     /// Outside the runtime of the promise.
     pub fn scene(&self, title: impl Into<String>) -> Scene {
+        self.stage.hear_the_apps_hook();
         let runtime = Handle::current();
         let began = Instant::now();
         let mut state = self.stage.state();
@@ -100,8 +115,10 @@ impl Lab {
     }
 
     /// Adds a step that is taken after the promise's runtime was dropped and every blocking task that had started has
-    /// ended. The steps are taken in order; the first that fails is the last.
+    /// ended. The steps are taken in order; the first that fails is the last. It belongs to the scene in which it is added.
     pub fn afterwards(&self, step: impl FnOnce() -> Proof + Send + 'static) {
+        let title = self.stage.title();
+        let step = move || step().map_err(|broken| broken.seen_in(title.as_deref()));
         self.stage.state().afterwards.push(Box::new(step));
     }
 }
@@ -119,12 +136,41 @@ pub struct Scene {
 impl Scene {
     /// Serves `app` on an in-memory wire.
     pub fn serve(&self, app: Router) -> Server {
+        self.stage.hear_the_apps_hook();
         Server::new(self.clone(), app)
     }
 
     /// A body whose frames come when the specification says so, and the handle that says so.
     pub fn feed(&self, lane: &str) -> (Feed, Body) {
-        feed::feed(self.clone(), lane)
+        feed::feed(self.clone(), lane, false)
+    }
+
+    /// Like [`feed`](Self::feed), of a source that must not be polled after its end, as most streams must not: doing it is a
+    /// [breach](Self::breach).
+    pub fn feed_that_ends_once(&self, lane: &str) -> (Feed, Body) {
+        feed::feed(self.clone(), lane, true)
+    }
+
+    /// A part that the specification supplies was used as it must not be. The promise is broken, whatever else is seen; of
+    /// several breaches the first counts.
+    pub fn breach(&self, observed: impl Into<String>) {
+        let mut state = self.stage.state();
+        if state.number == self.number && !state.closed() && state.breach.is_none() {
+            let title = state.title();
+            state.breach = Some(Broken::because(observed).seen_in(title.as_deref()));
+        }
+    }
+
+    /// The moments of this scene at which a client may leave: twice for each step so far, in the midst of it and when all is
+    /// at rest after it. Play the scene once to its end, ask for its moments, and play it again for each with a client that
+    /// [leaves then](super::Connection::leaves_at).
+    pub fn moments_to_leave(&self) -> Vec<Leaving> {
+        Leaving::at_each(self.stage.state().steps.clone())
+    }
+
+    /// Does something once the step with this number, from 0, is taken: in the midst of it.
+    pub(super) fn at_step(&self, step: usize, deed: impl FnOnce() + Send + 'static) {
+        self.stage.state().deeds.push((step, Box::new(deed)));
     }
 
     /// Virtual milliseconds since the scene began. Right on every thread, also on one without a runtime. When the proof is
@@ -137,12 +183,23 @@ impl Scene {
     pub fn note(&self, lane: &str, what: impl Into<String>) {
         let event = Event { at_ms: self.now_ms(), lane: lane.to_owned(), what: what.into() };
         let mut state = self.stage.state();
-        if state.number == self.number
-            && !state.closed()
-            && let Some(record) = &mut state.record
-        {
+        if state.number != self.number || state.closed() {
+            return;
+        }
+        let step = state.steps.len();
+        // An endless source would fill the memory.
+        if step < MOST_STEPS {
+            state.steps.push(format!("{} {}", event.lane, event.what));
+        }
+        if let Some(record) = &mut state.record {
             record.push(event);
         }
+        let (due, later) = mem::take(&mut state.deeds).into_iter().partition(|(at, _)| *at == step);
+        state.deeds = later;
+        drop(state);
+        // They note, too.
+        let due: Vec<(usize, Deed)> = due;
+        due.into_iter().for_each(|(_, deed)| deed());
     }
 
     /// Lets everything run that can run without time passing, then one virtual millisecond go by.
@@ -151,6 +208,40 @@ impl Scene {
     /// at a gate, it moves the clock with `tokio::time::advance`.
     pub async fn settle(&self) {
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Holds the clock, until what is returned is dropped: time passes by `tokio::time::advance` only, also while nothing can
+    /// run. For the time in which the app may be at work on a thread of its own, a `std::thread` or a pool's, for which the
+    /// clock would not wait.
+    ///
+    /// An app that does nothing for a sixth of [`Limits::unresponsive`](super::Limits::unresponsive) by the wall clock waits
+    /// for time to pass, or for ever. The clock then goes on by itself, in this promise and those after it.
+    ///
+    /// ```
+    /// # use std::{thread, time::Duration};
+    /// # use lab::{Lab, Limits, Proof, Specification, require};
+    /// # use tokio::{sync::oneshot, time::timeout};
+    /// # async fn proof(lab: Lab, _: ()) -> Proof {
+    /// let scene = lab.scene("a thread of its own");
+    /// let held = scene.hold_the_clock();
+    /// let (tell, told) = oneshot::channel();
+    /// thread::spawn(move || tell.send("sealed"));
+    /// let in_time = timeout(Duration::from_secs(1), told).await;
+    /// require(in_time == Ok(Ok("sealed")), "the clock did not wait")?;
+    /// drop(held);
+    /// # Ok(())
+    /// # }
+    /// # let report = Specification::of("doc", ()).promise("a", "A.", proof).judge(Limits::default());
+    /// # assert!(report.all_kept(), "{report}");
+    /// ```
+    pub fn hold_the_clock(&self) -> HeldClock {
+        self.stage.0.holding.hold(&self.runtime)
+    }
+
+    /// Gives threads that nobody can wait for many turns to do what they have left to do. Time does not pass meanwhile. It
+    /// is no proof that they are done: what is judged afterwards must not be held against an app that is merely slow.
+    pub async fn let_threads_run(&self) {
+        stillness::let_threads_run(&self.runtime).await;
     }
 
     /// How long this scene may last, in virtual time, before the guard calls it an endless wait. 60 s unless said.
@@ -197,10 +288,29 @@ impl Scene {
     }
 
     /// A stable name for an id that an implementation may choose freely: the first one seen is `id 1`, the next `id 2`.
-    /// Wherever the transcript has the id, also in what came before, the report prints the name.
+    /// Wherever the transcript has the id, also in what came before, the report prints the name. An id that a client sent in
+    /// a header, before any answer had it, keeps its own name: it is the same in each run.
     pub fn id(&self, raw: &str) -> String {
-        let place = self.stage.state().place_of_id(raw);
-        format!("id {}", place + 1)
+        self.stage.state().name_of_id(raw)
+    }
+
+    /// Takes down the headers of a request, or of an answer.
+    pub(super) fn headers_cross(&self, headers: &HeaderMap, from_client: bool) {
+        let mut state = self.stage.state();
+        for value in headers.values() {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            state.headers.entry(value).or_insert(from_client);
+        }
+    }
+
+    /// `who` waits for `what`, until what is returned is dropped: if the wait has no end, the report says so. A client that
+    /// waits for an answer, or for something in it, says so by itself.
+    pub fn waits(&self, who: &str, what: impl fmt::Display) -> Waits {
+        let mut state = self.stage.state();
+        state.waits_begun += 1;
+        let number = state.waits_begun;
+        state.waits.push((number, format!("{who} for {what}")));
+        Waits { stage: self.stage.clone(), number }
     }
 
     /// What the app's log lines have in this field are such ids too, from now on.
@@ -228,6 +338,25 @@ impl fmt::Debug for Scene {
     }
 }
 
+/// See [`Scene::waits`].
+#[must_use = "dropping it ends the wait"]
+pub struct Waits {
+    stage: Stage,
+    number: usize,
+}
+
+impl fmt::Debug for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waits").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.stage.state().waits.retain(|(number, _)| *number != self.number);
+    }
+}
+
 fn whole_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -242,7 +371,13 @@ struct Shared {
     state: Mutex<State>,
     own_tasks: AtomicUsize,
     patience_changed: Notify,
+    /// Whether no other specification is judged meanwhile.
+    alone: bool,
+    holding: Holding,
 }
+
+/// What happens in the midst of a step.
+type Deed = Box<dyn FnOnce() + Send>;
 
 pub(super) type Step = Box<dyn FnOnce() -> Proof + Send>;
 
@@ -257,9 +392,20 @@ struct State {
     over: Vec<SceneRecord>,
     logs: Vec<LogLine>,
     ids: Vec<String>,
+    /// The values of headers that have crossed the wire, and whether it was a client that sent them first.
+    headers: HashMap<String, bool>,
+    /// Who waits for what now, in the order in which they began.
+    waits: Vec<(usize, String)>,
+    waits_begun: usize,
     id_field: Option<&'static str>,
-    panicked: Option<String>,
+    /// Where the app panicked first, and in which scene.
+    panicked: Option<(String, Option<String>)>,
     arranged: Option<String>,
+    /// The first use of a supplied part that must not be.
+    breach: Option<Broken>,
+    /// What was noted in the current scene, in words.
+    steps: Vec<String>,
+    deeds: Vec<(usize, Deed)>,
     afterwards: Vec<Step>,
 }
 
@@ -272,7 +418,7 @@ enum Clock {
 
 impl Stage {
     /// Opens the stage; its time begins. The runtime is the promise's own.
-    pub(super) fn open(runtime: &Handle) -> Self {
+    pub(super) fn open(runtime: &Handle, terms: &Terms) -> Self {
         let _clock = runtime.enter();
         let state = State {
             number: 0,
@@ -283,16 +429,31 @@ impl Stage {
             over: Vec::new(),
             logs: Vec::new(),
             ids: Vec::new(),
+            headers: HashMap::new(),
+            waits: Vec::new(),
+            waits_begun: 0,
             id_field: None,
             panicked: None,
             arranged: None,
+            breach: None,
+            steps: Vec::new(),
+            deeds: Vec::new(),
             afterwards: Vec::new(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             own_tasks: AtomicUsize::new(0),
             patience_changed: Notify::new(),
+            alone: terms.alone,
+            holding: terms.holding.clone(),
         }))
+    }
+
+    /// The app's hook, if it has one, is heard as the laboratory's is.
+    fn hear_the_apps_hook(&self) {
+        if self.0.alone {
+            panics::adopt_the_apps_hook();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -313,8 +474,8 @@ impl Stage {
         self.0.own_tasks.load(Ordering::SeqCst)
     }
 
-    /// Ends when the current scene has lasted longer than it may, and says how long that is.
-    pub(super) async fn impatience(&self) -> Duration {
+    /// Ends when the current scene has lasted longer than it may, and says how long that is, and who waits for what.
+    pub(super) async fn impatience(&self) -> (Duration, Vec<String>) {
         loop {
             let (until, patience) = {
                 let state = self.state();
@@ -329,7 +490,7 @@ impl Stage {
             tokio::select! {
                 biased;
                 () = self.0.patience_changed.notified() => {}
-                () = waited => return patience,
+                () = waited => return (patience, self.waits()),
             }
         }
     }
@@ -352,7 +513,8 @@ impl Stage {
             }
             Site::App(place) => {
                 let what = format!("panics at {place}");
-                state.panicked.get_or_insert(place);
+                let title = state.title();
+                state.panicked.get_or_insert((place, title));
                 what
             }
         };
@@ -369,21 +531,36 @@ impl Stage {
             state.write(now, "log", line.to_string());
             for (key, value) in &line.fields {
                 if state.id_field == Some(key.as_str()) {
-                    state.place_of_id(value);
+                    state.name_of_id(value);
                 }
             }
             state.logs.push(line);
         }
     }
 
-    /// The place of the first panic that nobody arranged.
-    pub(super) fn panic_site(&self) -> Option<String> {
+    /// What distinguishes the current scene from its siblings.
+    pub(super) fn title(&self) -> Option<String> {
+        self.state().title()
+    }
+
+    /// Who waits for what now.
+    fn waits(&self) -> Vec<String> {
+        self.state().waits.iter().map(|(_, what)| what.clone()).collect()
+    }
+
+    /// The place of the first panic that nobody arranged, and its scene.
+    pub(super) fn panic_site(&self) -> Option<(String, Option<String>)> {
         self.state().panicked.clone()
     }
 
     /// The place of the last panic of the specification's own making.
     pub(super) fn arranged_site(&self) -> Option<String> {
         self.state().arranged.clone()
+    }
+
+    /// The first breach of a part that the specification supplies.
+    pub(super) fn take_breach(&self) -> Option<Broken> {
+        self.state().breach.take()
     }
 
     pub(super) fn take_afterwards(&self) -> Vec<Step> {
@@ -417,6 +594,18 @@ impl State {
         attendance::scene_of_this_task().is_none_or(|number| number == self.number)
     }
 
+    fn title(&self) -> Option<String> {
+        self.record.as_ref().map(|record| record.title.clone())
+    }
+
+    /// The name of an id in this scene: its own, if it is a client's.
+    fn name_of_id(&mut self, raw: &str) -> String {
+        match self.headers.get(raw) {
+            Some(true) => raw.to_owned(),
+            _ => format!("id {}", self.place_of_id(raw) + 1),
+        }
+    }
+
     fn place_of_id(&mut self, raw: &str) -> usize {
         self.ids.iter().position(|known| known == raw).unwrap_or_else(|| {
             self.ids.push(raw.to_owned());
@@ -426,6 +615,9 @@ impl State {
 
     fn end_scene(&mut self) {
         self.id_field = None;
+        self.headers.clear();
+        self.steps.clear();
+        self.deeds.clear();
         let ids = std::mem::take(&mut self.ids);
         if let Some(mut over) = self.record.take() {
             over.rename(&ids);

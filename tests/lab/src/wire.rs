@@ -40,6 +40,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
+    leaving::{Instant, Leaving},
     locked,
     raw::RawConnection,
     scene::{Broken, Scene},
@@ -121,6 +122,26 @@ impl Server {
     pub async fn connect(&self, client: &str, protocol: Protocol) -> Connection {
         let (tap, watch) = self.accept(client, protocol);
         Connection::open(self.scene.clone(), client, protocol, tap, watch).await
+    }
+
+    /// Sends each of these requests from a client of its own, `client-1`, `client-2` and so on: all of them before the app is
+    /// asked for the first time. A client stays as long as its connection.
+    pub async fn crowd(
+        &self,
+        protocol: Protocol,
+        requests: impl IntoIterator<Item = Request<Body>>,
+    ) -> Vec<(Connection, Pending)> {
+        let mut clients = Vec::new();
+        for (place, request) in requests.into_iter().enumerate() {
+            clients.push((self.connect(&format!("client-{}", place + 1), protocol).await, request));
+        }
+        clients
+            .into_iter()
+            .map(|(client, request)| {
+                let asked = client.begin(request);
+                (client, asked)
+            })
+            .collect()
     }
 
     /// Opens a connection on which the specification writes and reads the bytes itself.
@@ -264,15 +285,37 @@ impl Drop for Open {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
     client: String,
+    /// The request, in words.
+    asked: String,
+    /// What the client's end of the connection says of it, in its own words.
+    cause: String,
+}
+
+impl Closed {
+    fn new(client: &str, asked: &str, cause: impl Into<String>) -> Self {
+        Self { client: client.to_owned(), asked: asked.to_owned(), cause: cause.into() }
+    }
 }
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} got no answer: the connection or the stream was closed", self.client)
+        let Self { client, asked, cause } = self;
+        write!(f, "{client} got no answer to {asked}: {cause}")
     }
 }
 
 impl std::error::Error for Closed {}
+
+/// An error and its causes, which hyper and h2 do not repeat.
+fn caused(error: &dyn std::error::Error) -> String {
+    let mut chain = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        chain.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    chain
+}
 
 impl Connection {
     async fn open(
@@ -319,8 +362,11 @@ impl Connection {
     pub fn begin(&self, request: Request<Body>) -> Pending {
         let request = self.addressed(request);
         self.scene.note(&self.client, sends(&request));
+        self.scene.headers_cross(request.headers(), true);
+        let asked = asked(&request);
         let (head, answered) = oneshot::channel();
         let (sender, client, scene) = (self.sender.clone(), self.client.clone(), self.scene.clone());
+        let asking = asked.clone();
         let open = self.open.clone();
         let task = self.scene.spawn(async move {
             let answer = match sender {
@@ -336,20 +382,22 @@ impl Connection {
             let answer = match answer {
                 Ok(response) => {
                     open.note(&scene, &client, || gets(&response));
+                    scene.headers_cross(response.headers(), false);
                     let (parts, body) = response.into_parts();
                     let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
                     let decoder = gzip.then(|| flate2::write::MultiGzDecoder::new(Vec::new()));
-                    Ok(Answer { scene, client, status: parts.status, headers: parts.headers, body, decoder, open })
+                    let (status, headers) = (parts.status, parts.headers);
+                    Ok(Answer { scene, client, asked: asking, status, headers, body, decoder, open })
                 }
-                Err(_) => {
+                Err(error) => {
                     open.note(&scene, &client, || "gets no answer: closed".to_owned());
-                    Err(Closed { client })
+                    Err(Closed::new(&client, &asking, caused(&error)))
                 }
             };
             // Nobody waits for it any more.
             let _ = head.send(answer);
         });
-        Pending { task, answered, scene: self.scene.clone(), client: self.client.clone() }
+        Pending { task, answered, scene: self.scene.clone(), client: self.client.clone(), asked }
     }
 
     /// The client is gone, at once and without a word, with everything that it had begun: the server finds the connection
@@ -358,6 +406,21 @@ impl Connection {
         self.scene.note(&self.client, "leaves");
         self.open.left.store(true, Ordering::SeqCst);
         self.open.line.cut();
+    }
+
+    /// Leaves at this moment, which another play of the same scene [has told](Scene::moments_to_leave). Nothing happens if the
+    /// scene does not come to it.
+    pub fn leaves_at(&self, moment: &Leaving) {
+        let (scene, client, instant) = (self.scene.clone(), self.clone(), moment.instant);
+        self.scene.at_step(moment.step, move || match instant {
+            Instant::During => client.leave(),
+            Instant::AtRest => {
+                drop(scene.clone().spawn(async move {
+                    scene.settle().await;
+                    client.leave();
+                }));
+            }
+        });
     }
 
     /// The bytes that crossed the wire so far, in either direction, in order.
@@ -390,9 +453,13 @@ impl Connection {
     }
 }
 
-fn sends(request: &Request<Body>) -> String {
+fn asked(request: &Request<Body>) -> String {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    format!("sends {} {path}{}", request.method(), listed(request.headers(), &["host"]))
+    format!("{} {path}", request.method())
+}
+
+fn sends(request: &Request<Body>) -> String {
+    format!("sends {}{}", asked(request), listed(request.headers(), &["host"]))
 }
 
 fn gets(response: &hyper::Response<Incoming>) -> String {
@@ -421,6 +488,7 @@ pub struct Pending {
     answered: oneshot::Receiver<Result<Answer, Closed>>,
     scene: Scene,
     client: String,
+    asked: String,
 }
 
 impl Pending {
@@ -429,8 +497,9 @@ impl Pending {
     /// # Errors
     /// If the connection closes, or the stream is reset, before a head comes.
     pub async fn answer(mut self) -> Result<Answer, Closed> {
-        let closed = Closed { client: self.client.clone() };
-        (&mut self.answered).await.unwrap_or(Err(closed))
+        let _waits = self.scene.waits(&self.client, format_args!("the answer to {}", self.asked));
+        let taken_back = Closed::new(&self.client, &self.asked, "the request was taken back");
+        (&mut self.answered).await.unwrap_or(Err(taken_back))
     }
 
     /// Takes the request back, and says so in the transcript.
@@ -455,6 +524,7 @@ impl Drop for Pending {
 pub struct Answer {
     scene: Scene,
     client: String,
+    asked: String,
     status: StatusCode,
     headers: HeaderMap,
     body: Incoming,
@@ -486,13 +556,13 @@ impl Answer {
     /// Reads the body in the background from now on.
     pub fn listen(mut self) -> Listener {
         let (news, arrived) = watch::channel(Received { status: self.status, ..Received::default() });
-        let (scene, client) = (self.scene.clone(), self.client.clone());
+        let (scene, client, asked) = (self.scene.clone(), self.client.clone(), self.asked.clone());
         let task = scene.spawn(async move {
             while news.borrow().end.is_none() {
                 self.hear(&news).await;
             }
         });
-        Listener { task, arrived, scene, client }
+        Listener { task, arrived, scene, client, asked }
     }
 
     /// Reads the whole body.
@@ -603,6 +673,7 @@ pub struct Listener {
     arrived: watch::Receiver<Received>,
     scene: Scene,
     client: String,
+    asked: String,
 }
 
 impl Listener {
@@ -618,6 +689,7 @@ impl Listener {
 
     /// Waits for the end of the body.
     pub async fn ended(mut self) -> Received {
+        let _waits = self.scene.waits(&self.client, format_args!("the end of the answer to {}", self.asked));
         self.arrived
             .wait_for(|received| received.end.is_some())
             .await
@@ -630,10 +702,12 @@ impl Listener {
     /// # Errors
     /// If the body ends without it.
     pub async fn hears(&mut self, text: &str) -> Result<(), Broken> {
+        let told = escaped(text.as_bytes());
+        let _waits = self.scene.waits(&self.client, format_args!("{told} in the answer to {}", self.asked));
         let heard = |received: &Received| received.came_at_ms(text).is_some();
         let received = self.arrived.wait_for(|received| received.end.is_some() || heard(received)).await;
         let found = received.is_ok_and(|received| heard(&received));
-        super::require(found, format!("the body ended before {} came", escaped(text.as_bytes())))
+        super::require(found, format!("the body ended before {told} came"))
     }
 }
 

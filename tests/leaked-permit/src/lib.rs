@@ -147,7 +147,7 @@ async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
             stage.all_end(&names, end).await;
             control(round > 0 || stage.database.has_come_to(end.step), "no request came to the database")?;
         }
-        stage.has_all_places(end.title).await?;
+        stage.has_all_places().await?;
     }
     for (title, patience_ms) in [("20 leave while they wait", 1), ("20 wait in vain", 2 * WAIT_MS)] {
         let stage = Stage::open(&lab, &app, Protocol::Http1, 2, title).await;
@@ -163,7 +163,7 @@ async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
         stage.open_gate("ada");
         stage.open_gate("ben");
         stage.scene.settle().await;
-        stage.has_all_places(title).await?;
+        stage.has_all_places().await?;
     }
     for protocol in Protocol::BOTH {
         let stage = Stage::open(&lab, &app, protocol, 2, "one bad end after another").await;
@@ -173,7 +173,7 @@ async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
             stage.end(ada, end).await;
             stage.end(ben, end).await;
         }
-        stage.has_all_places("one bad end after another").await?;
+        stage.has_all_places().await?;
     }
     Ok(())
 }
@@ -231,7 +231,7 @@ async fn release_wakes_a_waiter(lab: Lab, app: App) -> Proof {
             }
             let at_ms = stage.scene.now_ms();
             stage.end(ada, end).await;
-            stage.one_is_served(&waiting, at_ms, &format!("ada's request is over: {}", end.title))?;
+            stage.one_is_served(&waiting, at_ms, "ada's request is over")?;
             let served = waiting.iter().position(|caller| stage.database.was_asked(&caller.name)).unwrap_or_default();
             let (first, second) = (waiting.remove(served), waiting.remove(0));
             let at_ms = stage.scene.now_ms();
@@ -634,7 +634,7 @@ impl Stage {
     }
 
     /// Sees that as many requests as there are places have a connection at the same time, and one more after them.
-    async fn has_all_places(&self, what: &str) -> Proof {
+    async fn has_all_places(&self) -> Proof {
         let names = ["xaver", "yann", "zita"];
         let mut requests = Vec::new();
         for name in names {
@@ -643,11 +643,11 @@ impl Stage {
         self.scene.settle().await;
         let had = names.iter().filter(|name| self.database.was_asked(name)).count();
         let size = self.size;
-        require(had == size, format!("{what}: afterwards {had} of {size} connections can be had at once"))?;
+        require(had == size, format!("afterwards {had} of {size} connections can be had at once"))?;
         names.iter().for_each(|name| self.open_gate(name));
         for request in requests {
             let whole = request.await.is_ok_and(|whole| whole);
-            require(whole, format!("{what}: afterwards a request does not get its rows"))?;
+            require(whole, format!("afterwards a request does not get its rows"))?;
         }
         Ok(())
     }

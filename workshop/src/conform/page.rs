@@ -1,19 +1,19 @@
 //! The page of the matrix, computed from the rows and the verdicts.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{collections::BTreeMap, fmt::Write};
 
 use conform::{Clause, Level, Outcome};
 use matrix::{Cell, Judged};
 
 use super::{
-    counts, findings, is_ours, keys,
+    measured::{counts, findings, is_ours, keys},
     verdicts::{self, Kind, Verdict},
 };
-use crate::Refusal;
+use crate::{Refusal, checkout::Checkout};
 
 /// The page, from the rows of this workspace and those of the field.
-pub(super) fn page(root: &Path, workspace: &[Judged], field: &[Judged]) -> Result<String, Refusal> {
-    let verdicts = verdicts::all(root)?;
+pub(super) fn page(checkout: &Checkout, workspace: &[Judged], field: &[Judged]) -> Result<String, Refusal> {
+    let verdicts = verdicts::all(checkout)?;
     let (ours, theirs): (Vec<&Judged>, Vec<&Judged>) = workspace.iter().chain(field).partition(|row| is_ours(row));
     let published: Vec<Judged> = theirs.iter().map(|row| (*row).clone()).collect();
     let (spotless, rest): (Vec<&Judged>, Vec<&Judged>) = theirs.into_iter().partition(|row| is_spotless(row));

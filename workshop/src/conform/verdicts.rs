@@ -1,12 +1,10 @@
 //! The hand-written verdicts on what is broken, `tests/conform/verdicts.toml`.
 
-use std::path::Path;
-
 use matrix::Judged;
 use serde::Deserialize;
 
-use super::{findings, is_ours, read, title};
-use crate::Refusal;
+use super::measured::{findings, is_ours, title};
+use crate::{Refusal, checkout::Checkout};
 
 /// Where they are.
 pub(super) const FILE: &str = "tests/conform/verdicts.toml";
@@ -54,9 +52,9 @@ impl Verdict {
 }
 
 /// All verdicts.
-pub(super) fn all(root: &Path) -> Result<Vec<Verdict>, Refusal> {
+pub(super) fn all(checkout: &Checkout) -> Result<Vec<Verdict>, Refusal> {
     let verdicts: Verdicts =
-        toml::from_str(&read(root, FILE)?).map_err(|error| Refusal::new(format!("{FILE}: {error}")))?;
+        toml::from_str(&checkout.text(FILE)?).map_err(|error| Refusal::new(format!("{FILE}: {error}")))?;
     Ok(verdicts.all)
 }
 
@@ -66,8 +64,8 @@ pub(super) fn find<'v>(verdicts: &'v [Verdict], row: &Judged, key: &str) -> Opti
 }
 
 /// What is broken and has no verdict, a sentence each. Our own ghosts are broken on purpose; a fixed twin is none of them.
-pub(super) fn missing(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
-    let verdicts = all(root)?;
+pub(super) fn missing(checkout: &Checkout, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
+    let verdicts = all(checkout)?;
     let theirs = rows.iter().filter(|row| !is_ours(row) || row.name == super::ours::FIXED);
     let broken = theirs.flat_map(|row| findings(row).into_iter().map(move |key| (row, key)));
     let missing = broken.filter(|(row, key)| find(&verdicts, row, key).is_none());
@@ -75,9 +73,9 @@ pub(super) fn missing(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refus
 }
 
 /// The verdicts on what is not broken, or follows from another clause, a sentence each. `rows` are all rows.
-pub(super) fn idle(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
+pub(super) fn idle(checkout: &Checkout, rows: &[Judged]) -> Result<Vec<String>, Refusal> {
     let mut idle = Vec::new();
-    for verdict in all(root)? {
+    for verdict in all(checkout)? {
         for named in &verdict.rows {
             for key in &verdict.clauses {
                 let broken = rows.iter().any(|row| title(row) == *named && findings(row).contains(&key.as_str()));
@@ -87,7 +85,7 @@ pub(super) fn idle(root: &Path, rows: &[Judged]) -> Result<Vec<String>, Refusal>
             }
         }
         if let Some(report) = &verdict.report
-            && !root.join(format!("tests/conform/field/reports/{report}.md")).is_file()
+            && !checkout.has(&format!("tests/conform/field/reports/{report}.md"))
         {
             idle.push(format!("{FILE} names the report {report}, and there is none"));
         }

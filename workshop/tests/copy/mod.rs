@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ghosts::root;
+use ghosts::checkout::Checkout;
 
 /// What a clone has and a copy does not need: what is built, what learners have, and what only git knows.
 const LEFT_OUT: [&str; 4] = ["target", "exercises", ".git", "book/book"];
@@ -15,7 +15,7 @@ pub(crate) fn of_the_workspace(name: &str) -> PathBuf {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // What an interrupted run has left.
     let _ = fs::remove_dir_all(&copy);
-    copy_folder(&root(), &copy, "");
+    copy_folder(Checkout::here().root(), &copy, "");
     copy
 }
 

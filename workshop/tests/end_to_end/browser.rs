@@ -7,7 +7,11 @@ use std::{
     thread,
 };
 
-use ghosts::{book, ghosts::ALL, root, serve};
+use ghosts::{
+    catalogue::ghosts::ALL,
+    checkout::Checkout,
+    read::{book, serve},
+};
 use serde_json::Value;
 use tokio::runtime;
 
@@ -22,7 +26,7 @@ impl Book {
     fn serve() -> Self {
         static BASE: OnceLock<String> = OnceLock::new();
         let base = BASE.get_or_init(|| {
-            let built = book::build(&root()).unwrap_or_else(|refusal| panic!("{refusal}"));
+            let built = book::build(&Checkout::here()).unwrap_or_else(|refusal| panic!("{refusal}"));
             let (told, address) = channel();
             thread::spawn(move || {
                 let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -39,7 +43,7 @@ impl Book {
 
     /// The names of all pages that were built.
     fn pages(&self) -> Vec<String> {
-        let files = fs::read_dir(root().join("book/book")).expect("the built book");
+        let files = fs::read_dir(Checkout::here().path("book/book")).expect("the built book");
         let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
         // The table of contents is a frame for browsers without scripts.
         let pages: BTreeSet<String> = names.filter(|name| name.ends_with(".html") && name != "toc.html").collect();

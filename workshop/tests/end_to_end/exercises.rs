@@ -3,10 +3,12 @@
 use std::{fs, process::Output};
 
 use ghosts::{
-    exercise::{JUDGED, without_cause},
-    generated,
-    ghosts::ALL,
-    root,
+    catalogue::{
+        exercise_files::{JUDGED, without_cause},
+        generated,
+        ghosts::ALL,
+    },
+    checkout::Checkout,
 };
 use serde_json::Value;
 
@@ -31,7 +33,7 @@ fn words(output: &Output) -> String {
 
 /// A source of this clone as a learner would have written it.
 fn pasted(name: &str) -> String {
-    without_cause(&fs::read_to_string(root().join(name)).expect("a source of this clone"))
+    without_cause(&Checkout::here().text(name).expect("a source of this clone"))
         + if name.ends_with("shared.rs") { "" } else { JUDGED }
 }
 
@@ -52,10 +54,10 @@ fn every_exercise_begins_as_its_broken_twin(copy: &Learner) {
         let check = copy.ghosts(&["check", slug, "--json"]);
         assert_eq!(check.status.code(), Some(1), "{slug}: {}", err(&check));
         let judged = judged(&check);
-        let known = generated::verdicts(&root(), slug).expect("the generated verdicts");
+        let known = generated::verdicts(&Checkout::here(), slug).expect("the generated verdicts");
         assert_eq!(broken(&judged), known.broken, "{slug}");
         assert_eq!(judged["looks_like"], Value::Array(Vec::new()), "{slug}");
-        let has_model = root().join(format!("cases/{slug}/src/shared.rs")).exists();
+        let has_model = Checkout::here().has(&format!("cases/{slug}/src/shared.rs"));
         assert_eq!(judged["interleavings"]["outcome"] == "fail", has_model, "{slug}: {judged}");
         let folder = format!("exercises/{slug}");
         // The example is built too, nothing is warned of, and the sources stand as rustfmt has them.

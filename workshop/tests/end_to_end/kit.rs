@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use ghosts::kit;
+use ghosts::train::kit;
 
 use crate::learner::{Learner, err};
 
@@ -32,10 +32,10 @@ fn every_source_is_in_a_kit() {
     let (file, home) = (copy.root().join("target/kit.tar.gz"), copy.root().join("target/home"));
     fs::create_dir_all(&home).expect("a folder of our own");
     copy.write("README.md", "changed\n");
-    let refused = kit::run(copy.root(), &file, true).expect_err("the clone is changed").to_string();
+    let refused = kit::run(copy.checkout(), &file, true).expect_err("the clone is changed").to_string();
     assert!(refused.contains("README.md has changes that are not in it"), "{refused}");
     git(&copy, &["checkout", "--quiet", "README.md"]);
-    kit::run(copy.root(), &file, true).expect("a kit");
+    kit::run(copy.checkout(), &file, true).expect("a kit");
 
     let tar = Command::new("tar").args(["xzf", "kit.tar.gz"]).current_dir(copy.root().join("target")).output();
     let tar = tar.expect("tar starts");
@@ -49,7 +49,7 @@ fn every_source_is_in_a_kit() {
     }
 
     assert!(!cargo(copy.root(), &home, &["metadata", "--offline", "--format-version", "1"]).status.success());
-    kit::unpack(copy.root(), &file).expect("the sources");
+    kit::unpack(copy.checkout(), &file).expect("the sources");
     let output = cargo(copy.root(), &home, everything);
     assert!(output.status.success(), "{}", err(&output));
 }

@@ -2,7 +2,15 @@
 
 use std::fs;
 
-use ghosts::{case, exercise::without_cause, generated, ghosts::ALL, root, tour::MODEL};
+use ghosts::{
+    catalogue::{
+        case::{self, MODEL},
+        exercise_files::without_cause,
+        generated,
+        ghosts::ALL,
+    },
+    checkout::Checkout,
+};
 use lab::Report;
 use serde_json::Value;
 
@@ -57,8 +65,8 @@ impl<'a> Exercise<'a> {
     /// Those that `case.toml` tells; tidy compares them with the files.
     fn near_misses_are_rejected(&self) {
         let slug = self.slug;
-        let known = generated::verdicts(&root(), slug).expect("the generated verdicts");
-        for told in case::read(&root(), slug).expect("a case").near_misses {
+        let known = generated::verdicts(&Checkout::here(), slug).expect("the generated verdicts");
+        for told in case::read(&Checkout::here(), slug).expect("a case").near_misses {
             let file = format!("cases/{slug}/src/near_misses/{}.rs", told.name.replace('-', "_"));
             let breaks = known.near_misses.iter().find(|near_miss| near_miss.name == told.name);
             let broken = breaks.expect("the verdict on each near miss").broken.clone();
@@ -75,7 +83,7 @@ impl<'a> Exercise<'a> {
     fn right_fixes_are_accepted(&self) {
         let slug = self.slug;
         let folder = format!("fixed/{slug}/tests/also_right");
-        let mut files: Vec<String> = fs::read_dir(root().join(&folder))
+        let mut files: Vec<String> = fs::read_dir(Checkout::here().path(&folder))
             .expect("a folder of right fixes")
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("names here are plain"))
             .filter(|name| name.ends_with(".rs"))
@@ -134,5 +142,5 @@ fn pasted(file: &str) -> (String, Option<String>) {
 
 /// A source of this clone as a learner would have written it, if there is one of that name.
 fn source(name: &str) -> Option<String> {
-    fs::read_to_string(root().join(name)).ok().map(|text| without_cause(&text))
+    Checkout::here().text(name).ok().map(|text| without_cause(&text))
 }

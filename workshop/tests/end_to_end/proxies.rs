@@ -26,6 +26,7 @@ use axum::{
     http::{Method, Request, StatusCode},
     middleware::map_request,
 };
+use ghosts::{checkout::Checkout, read::serve};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -65,9 +66,9 @@ impl Instance {
             std::future::ready(request)
         });
         let app = app(database, Arc::new(Semaphore::new(4)), PERIOD).layer(counted);
-        let listener = ghosts::serve::bind(0).await.expect("a free port");
+        let listener = serve::bind(0).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener").to_string();
-        tokio::spawn(ghosts::serve::until(listener, app, std::future::pending()));
+        tokio::spawn(serve::until(listener, app, std::future::pending()));
         let instance = Self { address, gone, probes };
         let ready = async {
             while ask(&instance.address, Method::GET, "/orders").await != (StatusCode::OK, "order served".to_owned()) {
@@ -262,7 +263,7 @@ impl Drop for Proxy {
 
 /// Holds what was counted against the chapter, whose table has a row of it.
 fn stands_in_the_chapter(proxy: &str, twin: &str, method: &Method, sent: usize, failed: usize) {
-    let chapter = fs::read_to_string(ghosts::root().join("book/src/lying-health-check.md")).expect("the chapter");
+    let chapter = Checkout::here().text("book/src/lying-health-check.md").expect("the chapter");
     let row = format!("| {proxy} | {twin} | {method} | {sent} | {failed} |");
     assert!(chapter.lines().any(|line| line == row), "the chapter has not this row: {row}");
 }

@@ -2,15 +2,15 @@
 
 use std::{fs, process::Command};
 
-use ghosts::skeleton;
+use ghosts::{checkout::Checkout, make::skeleton};
 
 use crate::copy;
 
 #[test]
 fn a_new_ghost_compiles_and_passes() {
     let copy = copy::of_the_workspace("skeleton");
-    skeleton::run(&copy, "silver-lining", true).expect("a skeleton");
-    let list = copy.join("workshop/src/ghosts.rs");
+    skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect("a skeleton");
+    let list = copy.join("workshop/src/catalogue/ghosts.rs");
     let text = fs::read_to_string(&list).expect("the list of the ghosts");
     let line = "Ghost::of::<silver_lining_spec::Spec>(silver_lining::app, silver_lining_fixed::app, silver_lining::near_misses::ALL),";
     let text = text.replace("    vec![\n", &format!("    vec![\n        {line}\n"));
@@ -42,7 +42,7 @@ fn a_new_ghost_compiles_and_passes() {
             .expect("cargo starts");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let again = skeleton::run(&copy, "silver-lining", true).expect_err("it is there");
+    let again = skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect_err("it is there");
     assert!(again.to_string().starts_with("book/src/silver-lining.md is there already"), "{again}");
     fs::remove_dir_all(&copy).expect("a copy of our own");
 }

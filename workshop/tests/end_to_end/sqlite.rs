@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ghosts::sqlite::Stock;
+use ghosts::catalogue::sqlite::Stock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -45,10 +45,10 @@ async fn ask(address: String, item: &str, manner: Manner) -> String {
 async fn leaked_permit_fixed_has_all_connections_after_four_thousand_requests() {
     let stock = Arc::new(Stock::new(Duration::from_millis(1)).expect("a database"));
     let app = leaked_permit_fixed::app(PLACES, Duration::from_millis(200), stock.clone().connect());
-    let listener = ghosts::serve::bind(0).await.expect("a free port");
+    let listener = ghosts::read::serve::bind(0).await.expect("a free port");
     let address = listener.local_addr().expect("a bound listener").to_string();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(ghosts::serve::until(listener, app, async { drop(stopped.await) }));
+    let server = tokio::spawn(ghosts::read::serve::until(listener, app, async { drop(stopped.await) }));
 
     let mut served = 0;
     for _ in 0..100 {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ghosts::exercise::JUDGED;
+use ghosts::catalogue::exercise_files::JUDGED;
 
 use crate::copy::{of_the_workspace, target};
 

@@ -2,26 +2,33 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
+
+use ghosts::checkout::Checkout;
 
 use crate::copy::{of_the_workspace, target};
 
 /// A learner with a clone of their own; it is removed when it is dropped.
 pub(crate) struct Learner {
-    root: PathBuf,
+    checkout: Checkout,
 }
 
 impl Learner {
     /// Clones. Each test has a name of its own.
     pub(crate) fn with_a_clone(name: &str) -> Self {
-        Self { root: of_the_workspace(name) }
+        Self { checkout: Checkout::at(of_the_workspace(name)) }
+    }
+
+    /// The clone.
+    pub(crate) fn checkout(&self) -> &Checkout {
+        &self.checkout
     }
 
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
-        &self.root
+        self.checkout.root()
     }
 
     /// Runs the runner at the root of the copy.
@@ -41,20 +48,20 @@ impl Learner {
 
     fn command(&self, program: &str, folder: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.root.join(folder)).env("CARGO_TARGET_DIR", target());
+        command.args(arguments).current_dir(self.checkout.path(folder)).env("CARGO_TARGET_DIR", target());
         command.output().expect("a program that is there")
     }
 
     /// Writes a file of the copy.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        let path = self.root.join(name);
+        let path = self.checkout.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder of our own");
         fs::write(path, text).expect("a file of our own");
     }
 
     /// Reads a file of the copy.
     pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.root.join(name)).expect("a file that is there")
+        fs::read_to_string(self.checkout.path(name)).expect("a file that is there")
     }
 }
 
@@ -62,7 +69,7 @@ impl Drop for Learner {
     fn drop(&mut self) {
         // A test that fails leaves it to whoever looks for the reason.
         if !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.root);
+            let _ = fs::remove_dir_all(self.root());
         }
     }
 }

@@ -57,6 +57,22 @@ fn no_line_is_wider_than_80_columns() {
 }
 
 #[test]
+fn a_near_miss_is_shown_by_how_it_differs_from_the_broken_twin() {
+    let shown = out(&run(&["show", "hidden-flush", "--near-misses"]));
+    let (_, shown) = shown.split_once("Near miss: smaller-buffer\n").expect("the near miss");
+    let (difference, report) = shown.split_once("promises kept").expect("its report");
+    assert!(difference.contains("  -const BLOCK: usize = 8 * 1024;\n  +const BLOCK: usize = 256;\n"), "{difference}");
+    assert!(report.contains("small-event-when-quiet"), "{report}");
+    let json = out(&run(&["show", "hidden-flush", "--near-misses", "--json"]));
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let names = |list: &str| -> Vec<String> {
+        let list = value[list].as_array().expect("a list").iter();
+        list.map(|pair| pair[0].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names("near_miss_differences"), names("near_misses"));
+}
+
+#[test]
 fn there_is_no_colour_but_on_a_terminal() {
     for arguments in [&[] as &[&str], &["show", "hidden-flush"], &["diff", "hidden-flush"]] {
         assert!(!out(&run(arguments)).contains('\u{1b}'), "{arguments:?}");

@@ -1,14 +1,12 @@
 //! What an editor finds in the clone says what is so: the tasks of VS Code are commands of the runner, and the container for
 //! development has the toolchain and the ports that they need.
 
-use std::fs;
-
 use clap::Parser;
-use ghosts::{cli::Cli, root};
+use ghosts::{checkout::Checkout, cli::Cli};
 use serde_json::Value;
 
 fn json(name: &str) -> Value {
-    let text = fs::read_to_string(root().join(name)).expect("it is part of the repository");
+    let text = Checkout::here().text(name).expect("it is part of the repository");
     serde_json::from_str(&text).expect("plain JSON")
 }
 

@@ -3,10 +3,14 @@
 use std::{fs, sync::Mutex, thread};
 
 use ghosts::{
-    case, exercise,
-    ghosts::ALL,
+    catalogue::{
+        case,
+        exercise_files::{self, JUDGED, without_cause},
+        ghosts::ALL,
+    },
+    checkout::Checkout,
+    learn::{exercise::Exercise, solution},
     progress::{self, Deed, Event},
-    root, solution,
 };
 
 use crate::learner::{Learner, err, out};
@@ -25,15 +29,15 @@ fn done(output: &std::process::Output) -> String {
 /// The files of the exercise of each ghost.
 fn exercises() -> impl Iterator<Item = (&'static str, Vec<(String, String)>)> {
     ALL.iter().map(|ghost| {
-        let case = case::read(&root(), ghost.slug).expect("a case");
-        (ghost.slug, exercise::files(&root(), ghost, &case).expect("its files"))
+        let case = case::read(&Checkout::here(), ghost.slug).expect("a case");
+        (ghost.slug, exercise_files::files(&Checkout::here(), ghost, &case).expect("its files"))
     })
 }
 
 #[test]
 fn an_exercise_does_not_give_its_cause_away() {
     for (slug, files) in exercises() {
-        let twin = fs::read_to_string(root().join(format!("cases/{slug}/src/lib.rs"))).expect("the broken twin");
+        let twin = Checkout::here().text(&format!("cases/{slug}/src/lib.rs")).expect("the broken twin");
         let cause = twin.lines().skip_while(|line| *line != "//! # Cause").skip(1).take_while(|line| *line != "//!");
         let told: Vec<&str> = cause.map(|line| line.trim_start_matches("//! ")).collect();
         assert!(!told.is_empty(), "{slug}");
@@ -58,7 +62,7 @@ fn comments_inside_the_defect_go_and_those_that_say_what_it_is_for_stay() {
                   drop(1);\n}\n// ANCHOR_END: defect\n// Kept too.\n";
     let expected = "//! A desk.\n//!\n//! # Symptom\n//! Late.\n\nuse std::mem;\n\n// Kept.\n/// Counts.\nfn count() {\n    \
                     drop(1);\n}\n// Kept too.\n";
-    assert_eq!(exercise::without_cause(source), expected);
+    assert_eq!(without_cause(source), expected);
 }
 
 #[test]
@@ -69,8 +73,8 @@ fn an_exercise_has_the_code_of_its_twin() {
     };
     for (slug, files) in exercises() {
         for (name, text) in files.iter().filter(|(name, _)| name.starts_with("src/")) {
-            let twin = fs::read_to_string(root().join(format!("cases/{slug}/{name}"))).expect("a file of the twin");
-            let text = if name == "src/lib.rs" { text.strip_suffix(exercise::JUDGED).expect("its end") } else { text };
+            let twin = Checkout::here().text(&format!("cases/{slug}/{name}")).expect("a file of the twin");
+            let text = if name == "src/lib.rs" { text.strip_suffix(JUDGED).expect("its end") } else { text };
             if !twin.contains("#[expect(") {
                 assert_eq!(code(text), code(&twin), "{slug}: {name}");
             }
@@ -81,7 +85,7 @@ fn an_exercise_has_the_code_of_its_twin() {
 #[test]
 fn a_ghost_with_shared_state_has_its_model_in_the_exercise() {
     for (slug, files) in exercises() {
-        let shared = root().join(format!("cases/{slug}/src/shared.rs")).exists();
+        let shared = Checkout::here().has(&format!("cases/{slug}/src/shared.rs"));
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         for name in ["src/shared.rs", "tests/interleavings.rs", "tests/Cargo.toml"] {
             assert_eq!(names.contains(&name), shared, "{slug}: {name}");
@@ -94,9 +98,9 @@ fn the_solution_gives_a_reason_for_every_piece() {
     let copy = Learner::with_a_clone("solution");
     for ghost in ALL.iter() {
         done(&copy.ghosts(&["start", ghost.slug]));
-        let solution = solution::of(copy.root(), ghost).expect("a solution");
+        let solution = solution::of(&Exercise::of(copy.checkout(), ghost)).expect("a solution");
         assert!(!solution.hunks.is_empty() && !solution.fix.is_empty(), "{}", ghost.slug);
-        let reasons = case::read(copy.root(), ghost.slug).expect("a case").reasons;
+        let reasons = case::read(copy.checkout(), ghost.slug).expect("a case").reasons;
         for reason in &reasons {
             let told = solution.hunks.iter().any(|hunk| hunk.reasons.contains(&reason.why));
             assert!(told, "cases/{}/case.toml: no piece changes `{}`", ghost.slug, reason.code);
@@ -173,8 +177,8 @@ fn of_those_who_start_at_once_one_wins_and_nothing_is_half_made() {
             let said = refused(output);
             assert!(said.starts_with(&format!("ghosts: exercises/{slug} is there already; ")), "{said}");
         }
-        let case = case::read(copy.root(), slug).expect("a case");
-        for (name, text) in exercise::files(copy.root(), ghost, &case).expect("its files") {
+        let case = case::read(copy.checkout(), slug).expect("a case");
+        for (name, text) in exercise_files::files(copy.checkout(), ghost, &case).expect("its files") {
             assert_eq!(copy.read(&format!("exercises/{slug}/{name}")), text, "{slug}: {name}");
         }
     }
@@ -239,6 +243,32 @@ fn what_cannot_be_judged_is_one_clear_sentence() {
 }
 
 #[test]
+fn an_exercise_of_an_older_or_newer_clone_is_told_and_can_be_made_anew() {
+    let copy = Learner::with_a_clone("formats");
+    let manifest = "exercises/hidden-flush/Cargo.toml";
+    done(&copy.ghosts(&["start", "hidden-flush"]));
+    let now = copy.read(manifest);
+    let stated = format!("format = {}\n", exercise_files::FORMAT);
+    assert!(now.contains(&stated), "{now}");
+    let first = now
+        .replace(&format!("[package.metadata.ghosts]\n{stated}"), "")
+        .replace("lab = { path = \"../../tests/lab\" }", "spec = { path = \"../../tests\" }");
+    for (older, sentence) in [
+        (
+            first,
+            "exercises/hidden-flush was started in an older clone; `cargo ghosts reset hidden-flush` makes it anew",
+        ),
+        (now.replace(&stated, "format = 1000\n"), "exercises/hidden-flush was started in a newer clone; `git pull`"),
+    ] {
+        copy.write(manifest, &older);
+        let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
+        assert!(said.contains(sentence), "{said}");
+    }
+    done(&copy.ghosts(&["reset", "hidden-flush"]));
+    assert_eq!(copy.read(manifest), now);
+}
+
+#[test]
 fn a_manifest_that_is_nonsense_stops_cargo_in_its_own_exercise_only() {
     let copy = Learner::with_a_clone("manifest");
     for slug in ["hidden-flush", "swallowed-panic"] {
@@ -265,8 +295,7 @@ fn hints_come_one_a_call_and_all_can_be_read_again() {
     let said = done(&copy.ghosts(&["hint", "hidden-flush"]));
     assert_eq!(said.matches(" of 4, ").count(), 4, "{said}");
     // Whoever has solved it without hints may read them all, and has still taken none.
-    let exercises = exercise::exercises(copy.root());
-    progress::append(&exercises, &Event::now("swallowed-panic", Deed::Solved)).expect("a line");
+    progress::append(copy.checkout(), &Event::now("swallowed-panic", Deed::Solved)).expect("a line");
     let said = done(&copy.ghosts(&["hint", "swallowed-panic"]));
     assert_eq!(said.matches(" of 4, ").count(), 4, "{said}");
     let list = done(&copy.ghosts(&["list"]));
@@ -284,10 +313,9 @@ fn the_solution_is_not_shown_to_whoever_has_not_asked_for_it() {
     assert!(said.starts_with("ghosts: you have not laid hidden-flush to rest yet; "), "{said}");
     let said = done(&copy.ghosts(&["solution", "hidden-flush", "--yes"]));
     assert!(said.contains("+                Poll::Pending if this.unflushed > 0 => return this.flush(),"), "{said}");
-    let ours = fs::read_to_string(root().join("fixed/hidden-flush/src/lib.rs")).expect("the fixed twin");
-    copy.write("exercises/hidden-flush/src/lib.rs", &(exercise::without_cause(&ours) + exercise::JUDGED));
-    let exercises = exercise::exercises(copy.root());
-    progress::append(&exercises, &Event::now("hidden-flush", Deed::Solved)).expect("a line");
+    let ours = Checkout::here().text("fixed/hidden-flush/src/lib.rs").expect("the fixed twin");
+    copy.write("exercises/hidden-flush/src/lib.rs", &(without_cause(&ours) + JUDGED));
+    progress::append(copy.checkout(), &Event::now("hidden-flush", Deed::Solved)).expect("a line");
     let said = done(&copy.ghosts(&["solution", "hidden-flush"]));
     assert!(said.contains("Your files and ours are the same."), "{said}");
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use ghosts::{ghosts::ALL, root};
+use ghosts::{catalogue::ghosts::ALL, checkout::Checkout};
 
 use crate::learner::Learner;
 
@@ -12,7 +12,7 @@ const TESTED: &str = "normal,build,dev";
 
 /// Each library from outside with its features, as cargo would build it to test the given packages.
 fn libraries(packages: &[&str]) -> BTreeSet<String> {
-    libraries_in(&root(), TESTED, &[&["--locked"], packages].concat())
+    libraries_in(Checkout::here().root(), TESTED, &[&["--locked"], packages].concat())
 }
 
 fn libraries_in(folder: &Path, edges: &str, arguments: &[&str]) -> BTreeSet<String> {
@@ -43,7 +43,7 @@ fn one_case_is_built_from_the_same_libraries_as_the_workspace() {
 #[test]
 fn the_runner_is_built_from_the_same_libraries_as_the_workspace() {
     let all = libraries(&["--workspace"]);
-    let run = libraries_in(&root(), "normal,build", &["--locked", "--package", "ghosts"]);
+    let run = libraries_in(Checkout::here().root(), "normal,build", &["--locked", "--package", "ghosts"]);
     let other: Vec<String> = run.difference(&all).cloned().collect();
     assert_eq!(
         other, [""; 0],

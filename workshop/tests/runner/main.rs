@@ -17,6 +17,7 @@ mod editor;
 mod exercise;
 mod features;
 mod progress;
+mod rooms;
 mod sockets;
 mod tidy;
 mod trainer;

@@ -3,13 +3,16 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use ghosts::progress::{self, Deed, Event};
+use ghosts::{
+    checkout::Checkout,
+    progress::{self, Deed, Event},
+};
 
-/// The folder to write to; set in writers only.
+/// The folder of the clone to write to; set in writers only.
 const FOLDER: &str = "GHOSTS_PROGRESS_OF_A_WRITER";
 const KILLS: usize = 100;
 
@@ -17,7 +20,7 @@ const KILLS: usize = 100;
 fn a_writer_that_is_killed_loses_no_event() {
     let name = "progress::a_writer_that_is_killed_loses_no_event";
     if let Some(folder) = env::var_os(FOLDER) {
-        write_for_ever(&PathBuf::from(folder));
+        write_for_ever(&Checkout::at(folder));
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("killed");
     // What an interrupted run has left.
@@ -39,7 +42,7 @@ fn a_writer_that_is_killed_loses_no_event() {
         written.extend(told);
         writer.wait().expect("it is our child");
     }
-    let progress = progress::read(&folder.join(progress::FILE)).expect("what was written");
+    let progress = progress::read(&Checkout::at(&folder)).expect("what was written");
     let there: Vec<&str> = progress.events.iter().map(|event| event.slug.as_str()).collect();
     for slug in written.iter().map(|line| line.trim_start_matches("written ")) {
         assert!(there.contains(&slug), "{slug} is lost");
@@ -49,10 +52,10 @@ fn a_writer_that_is_killed_loses_no_event() {
     fs::remove_dir_all(folder).expect("a folder of our own");
 }
 
-fn write_for_ever(folder: &Path) -> ! {
+fn write_for_ever(checkout: &Checkout) -> ! {
     for number in 0.. {
         let slug = format!("event-{}-{number}", std::process::id());
-        progress::append(folder, &Event::now(&slug, Deed::Hint { rung: 1 })).expect("a line");
+        progress::append(checkout, &Event::now(&slug, Deed::Hint { rung: 1 })).expect("a line");
         println!("written {slug}");
         std::io::stdout().flush().expect("the parent reads");
     }

@@ -274,11 +274,11 @@ async fn rude(address: String, slug: &'static str, manner: usize) {
 
 /// After all that, a request is answered, and no task is left: each connection, and with it its socket, is a task.
 async fn survives(slug: &'static str) {
-    let ghost = ghosts::ghosts::find(slug).expect("a ghost");
-    let listener = ghosts::serve::bind(0).await.expect("a free port");
+    let ghost = ghosts::catalogue::ghosts::find(slug).expect("a ghost");
+    let listener = ghosts::read::serve::bind(0).await.expect("a free port");
     let address = listener.local_addr().expect("a bound listener").to_string();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(ghosts::serve::until(listener, ghost.serve(true), async { drop(stopped.await) }));
+    let server = tokio::spawn(ghosts::read::serve::until(listener, ghost.serve(true), async { drop(stopped.await) }));
     serves(&address, slug).await;
     let before = at_rest().await;
 

@@ -67,7 +67,7 @@ fn a_handout_is_of_one_ghost_or_of_all() {
     assert_eq!(page.status.code(), Some(0));
     assert!(out(&page).starts_with("The hidden flush (hidden-flush)\n"), "{}", out(&page));
     let pages = out(&run(&["handout", "--all"]));
-    assert_eq!(pages.split('\u{c}').count(), ghosts::ghosts::ALL.len());
+    assert_eq!(pages.split('\u{c}').count(), ghosts::catalogue::ghosts::ALL.len());
     for wrong in [&["handout"] as &[&str], &["handout", "hidden-flush", "--all"], &["handout", "hiden-flush"]] {
         let refused = run(wrong);
         assert_eq!((refused.status.code(), &*out(&refused)), (Some(2), ""), "{wrong:?}");

@@ -2,13 +2,14 @@
 
 use std::{
     env, fs,
-    hint::black_box,
+    hint::{self, black_box},
     process::{self, Command},
+    sync::Mutex,
     thread,
     time::Duration,
 };
 
-use lab::{Ended, Report, in_child, in_child_within, require};
+use lab::{Ended, Lab, Limits, Proof, Report, Specification, child_of_telling, in_child, in_child_within, require};
 
 use crate::{judged, observed};
 
@@ -170,4 +171,44 @@ fn a_broken_promise_in_a_child_is_a_verdict() {
     let report = in_child("child::a_broken_promise_in_a_child_is_a_verdict", || doing(|| panic!("in the app")));
     let report = report.expect("a verdict");
     assert!(observed(&report).contains("tests/lab/tests/laboratory/child.rs:"), "{report}");
+}
+
+/// Spins at two of its promises.
+fn spinning_twice() -> Report {
+    async fn yields(_: Lab, (): ()) -> Proof {
+        Ok(())
+    }
+    async fn spins(lab: Lab, (): ()) -> Proof {
+        lab.scene("a busy loop");
+        loop {
+            hint::spin_loop();
+        }
+    }
+    Specification::of("spins-twice", ())
+        .promise("first", "It yields.", yields)
+        .promise("second", "It spins.", spins)
+        .promise("third", "It yields again.", yields)
+        .promise("fourth", "It spins again.", spins)
+        .promise("fifth", "It would yield.", yields)
+        .judge(Limits { unresponsive: Duration::from_millis(1500), only: None })
+}
+
+#[test]
+fn what_comes_after_a_spin_is_judged_in_a_process_that_is_ended() {
+    let report = in_child("child::what_comes_after_a_spin_is_judged_in_a_process_that_is_ended", spinning_twice);
+    insta::assert_snapshot!(report.expect("a verdict").verdicts());
+}
+
+#[test]
+fn an_app_that_does_not_yield_so_far_is_told_meanwhile() {
+    let told = Mutex::new(Vec::new());
+    let mut binary = Command::new(env::current_exe().expect("this binary"));
+    let test = "child::what_comes_after_a_spin_is_judged_in_a_process_that_is_ended";
+    let tell = |line: &str| told.lock().expect("nothing panics").push(line.to_owned());
+    let report =
+        child_of_telling::<Report>(&mut binary, test, &tell).expect("it starts").expect("it comes to its call");
+    assert_eq!(report.expect("a verdict").broken(), ["second", "fourth"]);
+    let told = told.into_inner().expect("nothing panics");
+    let does_not = |key| format!("`{key}`: the app does not yield so far; it is given up after 1500 ms");
+    assert_eq!(told, [does_not("second"), does_not("fourth")]);
 }

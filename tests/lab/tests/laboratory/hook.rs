@@ -2,7 +2,7 @@
 
 use std::{
     panic::{self, PanicHookInfo},
-    sync::Mutex,
+    sync::{Mutex, Once},
     thread,
 };
 
@@ -42,7 +42,10 @@ fn panics_elsewhere_go_to_the_hook_that_was_there_before() {
         panic::set_hook(Box::new(hearing("earlier")));
         let report = judged(async |lab, ()| {
             panic_elsewhere("meanwhile");
-            is_asked(lab, misbehaving::panics_in_call).await
+            let client =
+                lab.scene("HTTP/1.1").serve(misbehaving::panics_in_call()).connect("client", Protocol::Http1).await;
+            client.send(get("/")).await?;
+            Ok(())
         });
         panic_elsewhere("afterwards");
         Seen { report, heard: heard() }
@@ -67,33 +70,136 @@ fn a_hook_set_between_two_judgements_stays() {
     assert_eq!(heard.expect("a result"), ["later: meanwhile", "later: afterwards"]);
 }
 
-/// A middleware of the kind that sets a hook and thinks that it has dealt with panics.
-fn with_a_hook_of_its_own() -> Router {
+/// An app that panics, and its hook.
+type Hooked = fn() -> Router;
+
+/// Takes the place of whatever hook was there, each time.
+fn hooked_each_time() -> Router {
     panic::set_hook(Box::new(hearing("the app's")));
     misbehaving::panics_in_call()
 }
 
-async fn is_asked(lab: Lab, app: fn() -> Router) -> Proof {
-    let client = lab.scene("HTTP/1.1").serve(app()).connect("client", Protocol::Http1).await;
-    client.send(get("/")).await?;
+fn chained() {
+    let (before, hears) = (panic::take_hook(), hearing("the app's"));
+    panic::set_hook(Box::new(move |info| {
+        hears(info);
+        before(info);
+    }));
+}
+
+/// Goes on to the hook that was there, each time.
+fn chained_each_time() -> Router {
+    chained();
+    misbehaving::panics_in_call()
+}
+
+/// Takes the place of whatever hook was there, the first time that the process makes the app.
+fn hooked_once() -> Router {
+    static SET: Once = Once::new();
+    SET.call_once(|| panic::set_hook(Box::new(hearing("the app's"))));
+    misbehaving::panics_in_call()
+}
+
+/// Goes on to the hook that was there, the first time that the process makes the app.
+fn chained_once() -> Router {
+    static SET: Once = Once::new();
+    SET.call_once(chained);
+    misbehaving::panics_in_call()
+}
+
+/// Goes on to the hook that was there, and sets its own when it has its first request.
+fn chained_at_the_first_request() -> Router {
+    static SET: Once = Once::new();
+    misbehaving::panics_in_call().layer(axum::middleware::map_request(async |request: axum::extract::Request| {
+        SET.call_once(chained);
+        request
+    }))
+}
+
+async fn is_asked(lab: Lab, app: Hooked) -> Proof {
+    for protocol in Protocol::BOTH {
+        let client = lab.scene(protocol.to_string()).serve(app()).connect("client", protocol).await;
+        // It panics.
+        let _ = client.send(get("/")).await;
+    }
     Ok(())
 }
 
+/// Two promises of two scenes each, with one request in each.
+fn four_panics_of(app: Hooked) -> Seen {
+    panic::set_hook(Box::new(hearing("earlier")));
+    let report = Specification::of("hooked", app)
+        .promise("first", "The app is heard.", is_asked)
+        .promise("second", "It is heard again.", is_asked)
+        .alone()
+        .judge(Limits::default());
+    panic_elsewhere("afterwards");
+    Seen { report, heard: heard() }
+}
+
+/// Each panic was heard once by the app's hook, and by the laboratory's; none by the one before, which is there again now.
+fn heard_alike(seen: &Seen) {
+    let apps = "the app's: in call";
+    assert_eq!(seen.heard, [apps, apps, apps, apps, "earlier: afterwards"]);
+    assert_eq!(seen.report.broken(), ["first", "second"], "{}", seen.report);
+    for scene in seen.report.promises.iter().flat_map(|judged| &judged.scenes) {
+        let panics = scene.events.iter().filter(|event| event.what.starts_with("panics at ")).count();
+        assert_eq!(panics, 1, "{scene}");
+    }
+}
+
 #[test]
-fn an_app_that_sets_its_own_hook_does_not_blind_the_next_promise() {
-    let seen = in_child("hook::an_app_that_sets_its_own_hook_does_not_blind_the_next_promise", || {
+fn a_hook_that_each_app_sets_is_heard_in_every_scene() {
+    let seen = in_child("hook::a_hook_that_each_app_sets_is_heard_in_every_scene", || four_panics_of(hooked_each_time));
+    heard_alike(&seen.expect("a verdict"));
+}
+
+#[test]
+fn a_hook_that_each_app_puts_in_front_is_heard_once_in_every_scene() {
+    let seen = in_child("hook::a_hook_that_each_app_puts_in_front_is_heard_once_in_every_scene", || {
+        four_panics_of(chained_each_time)
+    });
+    heard_alike(&seen.expect("a verdict"));
+}
+
+#[test]
+fn a_hook_that_is_set_once_is_heard_in_every_scene() {
+    let seen = in_child("hook::a_hook_that_is_set_once_is_heard_in_every_scene", || four_panics_of(hooked_once));
+    heard_alike(&seen.expect("a verdict"));
+}
+
+#[test]
+fn a_hook_that_is_put_in_front_once_is_heard_in_every_scene() {
+    let seen =
+        in_child("hook::a_hook_that_is_put_in_front_once_is_heard_in_every_scene", || four_panics_of(chained_once));
+    heard_alike(&seen.expect("a verdict"));
+}
+
+#[test]
+fn a_hook_that_the_first_request_puts_in_front_is_heard_in_every_scene() {
+    let seen = in_child("hook::a_hook_that_the_first_request_puts_in_front_is_heard_in_every_scene", || {
+        four_panics_of(chained_at_the_first_request)
+    });
+    heard_alike(&seen.expect("a verdict"));
+}
+
+#[test]
+fn panics_of_other_threads_go_by_the_apps_hook_to_the_one_before() {
+    let seen = in_child("hook::panics_of_other_threads_go_by_the_apps_hook_to_the_one_before", || {
         panic::set_hook(Box::new(hearing("earlier")));
         let report = Specification::of("hooked", ())
-            .promise("with-its-hook", "The app may set a hook.", |lab, ()| is_asked(lab, with_a_hook_of_its_own))
-            .promise("without", "The next one is heard.", |lab, ()| is_asked(lab, misbehaving::panics_in_call))
+            .promise("first", "Others panic.", async |lab, ()| {
+                let _app = lab.scene("a panic elsewhere").serve(chained_once());
+                panic_elsewhere("in front");
+                Ok(())
+            })
             .alone()
             .judge(Limits::default());
-        panic_elsewhere("afterwards");
         Seen { report, heard: heard() }
     });
     let seen = seen.expect("a verdict");
-    assert_eq!(seen.heard, ["the app's: in call", "earlier: afterwards"]);
-    insta::assert_snapshot!(seen.report.verdicts());
+    assert_eq!(seen.heard, ["the app's: in front", "earlier: in front"]);
+    assert!(seen.report.all_kept(), "{}", seen.report);
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request, middleware, routing};
+use axum::{Router, extract::Request, http::HeaderValue, middleware, routing};
 use lab::{Lab, Limits, Outcome, Proof, Protocol, Report, Specification, escaped, require};
 use tokio::time::sleep;
 
-use crate::{get, judged, misbehaving, transcript};
+use crate::{get, judged, misbehaving, observed, transcript};
 
 /// Tasks, timers, logs, two clients, both protocols, a panic, a client that leaves: whatever could differ from run to run.
 async fn wild_in_both(lab: Lab, answer: &'static str) -> Proof {
@@ -181,6 +181,24 @@ fn ids_that_the_app_chose_are_numbered_as_they_were_seen() {
         scene.note("client", "gets 7 of 7 (x-id: 7, x-seven: 7)");
         Ok(())
     });
+    insta::assert_snapshot!(transcript(&report));
+}
+
+#[test]
+fn an_id_that_the_client_sent_keeps_its_value() {
+    let report = judged(async |lab, ()| {
+        let scene = lab.scene("ids");
+        let echo = async || ([("x-request-id", "made-by-app")], "boo");
+        let client = scene.serve(Router::new().route("/", routing::get(echo))).connect("client", Protocol::Http1).await;
+        for id in ["of-the-client", "made-by-app"] {
+            let mut request = get("/");
+            request.headers_mut().insert("x-request-id", HeaderValue::from_static(id));
+            client.send(request).await?.read().await;
+            scene.note("client", format!("calls it {}", scene.id(id)));
+        }
+        require(false, format!("{} and {}", scene.id("of-the-client"), scene.id("made-by-app")))
+    });
+    assert_eq!(observed(&report), "in ids: of-the-client and id 1");
     insta::assert_snapshot!(transcript(&report));
 }
 

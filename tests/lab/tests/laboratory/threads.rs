@@ -79,7 +79,10 @@ fn a_panic_on_another_thread_is_the_callers_and_the_apps() {
         require(catch_unwind(AssertUnwindSafe(step)).is_err(), "the panic was lost")
     });
     let observed = crate::observed(&report);
-    assert!(observed.starts_with("the app panicked at tests/lab/tests/laboratory/threads.rs:"), "{observed}");
+    assert!(
+        observed.starts_with("in a panic: the app panicked at tests/lab/tests/laboratory/threads.rs:"),
+        "{observed}"
+    );
 }
 
 #[test]

@@ -112,8 +112,10 @@ fn patience_is_the_scenes_own_and_heard_at_once() {
             Ok(())
         })
     };
-    assert_eq!(observed(&after(Duration::from_secs(2))), "still waiting after 2 s of virtual time");
-    assert_eq!(observed(&after(Duration::from_millis(1500))), "still waiting after 1500 ms of virtual time");
+    let told =
+        |time| format!("in impatient: still waiting after {time} of virtual time, which only tokio's timers follow");
+    assert_eq!(observed(&after(Duration::from_secs(2))), told("2 s"));
+    assert_eq!(observed(&after(Duration::from_millis(1500))), told("1500 ms"));
     assert_eq!(observed(&after(Duration::from_secs(3601))), "kept");
     assert_eq!(observed(&after(Duration::MAX)), "kept");
 }
@@ -133,5 +135,8 @@ fn a_new_scene_has_new_patience() {
     });
     assert_eq!(report.promises[0].outcome, Outcome::Broken);
     assert_eq!(report.promises[0].scenes.len(), 5);
-    assert_eq!(observed(&report), "still waiting after 60 s of virtual time");
+    assert_eq!(
+        observed(&report),
+        "in fifth: still waiting after 60 s of virtual time, which only tokio's timers follow"
+    );
 }

@@ -1,0 +1,126 @@
+//! A thread of its own seals each receipt and sends it back; the charge stands in the future of the request, after the last
+//! wait. One owner either polls that future or drops it, so there is nothing to agree upon.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderMap, Method, StatusCode, Uri},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::{
+    sync::{mpsc::UnboundedSender, oneshot},
+    time::{Instant, timeout_at},
+};
+use tower::ServiceExt;
+use tower_http::timeout::DeadlineBody;
+use tracing::{info, warn};
+
+/// The milliseconds for which the client is going to wait.
+const BUDGET: &str = "x-budget-ms";
+
+/// Serves `POST /orders/{order}` and `GET /statements/{order}`, and lets no client wait longer than `budget`.
+pub fn app(
+    bank: Router,
+    seal: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    ledger: UnboundedSender<String>,
+    budget: Duration,
+) -> Router {
+    Router::new()
+        .route("/orders/{order}", post(place_order))
+        .route("/statements/{order}", get(statement))
+        .layer(from_fn_with_state(budget, within_budget))
+        .with_state(Shop { bank, seal, ledger })
+}
+
+/// The instant at which the client stops waiting.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// What a checkout needs; it is cloned for each request.
+#[derive(Clone)]
+struct Shop {
+    bank: Router,
+    seal: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    ledger: UnboundedSender<String>,
+}
+
+impl Shop {
+    /// Asks the bank the same question as the client asked us.
+    async fn ask(&self, method: Method, uri: &Uri, deadline: Deadline) -> Response {
+        let left = deadline.left().as_millis() as u64;
+        if left == 0 {
+            return StatusCode::GATEWAY_TIMEOUT.into_response();
+        }
+        let question = Request::builder()
+            .method(method)
+            .uri(uri.path())
+            .header(BUDGET, left)
+            .body(Body::empty())
+            .expect("a path that has been parsed before");
+        let Ok(answer) = self.bank.clone().oneshot(question).await;
+        answer
+    }
+
+    /// Charges `order` when the bank agrees, and returns the sealed receipt.
+    async fn check_out(self, order: String, uri: Uri, deadline: Deadline) -> Result<String, StatusCode> {
+        let mut answer = self.ask(Method::POST, &uri, deadline).await;
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            answer = self.ask(Method::POST, &uri, deadline).await;
+        }
+        if !answer.status().is_success() {
+            return Err(answer.status());
+        }
+        let text = order.clone();
+        let (tell, sealed) = oneshot::channel();
+        // Nobody waits for the receipt of an order that is over.
+        thread::spawn(move || tell.send((self.seal)(&text)));
+        let receipt = sealed.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        self.ledger.send(order).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        info!(path = uri.path(), "charged");
+        Ok(receipt)
+    }
+}
+
+/// Answers 504 once the time is up that the client, or else `limit`, allows.
+async fn within_budget(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
+    let deadline = Deadline(Instant::now() + granted(request.headers(), limit));
+    request.extensions_mut().insert(deadline);
+    if let Ok(answer) = timeout_at(deadline.0, next.run(request)).await {
+        return answer;
+    }
+    warn!("the deadline has passed");
+    StatusCode::GATEWAY_TIMEOUT.into_response()
+}
+
+/// Checks out in the request's own future: the charge is the last step, so there is no half-way to be interrupted at.
+async fn place_order(
+    State(shop): State<Shop>,
+    Extension(deadline): Extension<Deadline>,
+    Path(order): Path<String>,
+    uri: Uri,
+) -> Result<String, StatusCode> {
+    shop.check_out(order, uri, deadline).await
+}
+
+/// Streams the bank's statement of an order.
+async fn statement(State(shop): State<Shop>, Extension(deadline): Extension<Deadline>, uri: Uri) -> Response {
+    let answer = shop.ask(Method::GET, &uri, deadline).await;
+    answer.map(|body| Body::new(DeadlineBody::new(deadline.left(), body)))
+}
+
+/// The tighter of our own limit and the client's.
+fn granted(headers: &HeaderMap, limit: Duration) -> Duration {
+    let wanted = headers.get(BUDGET).and_then(|value| value.to_str().ok()?.parse().ok());
+    wanted.map_or(limit, |milliseconds| limit.min(Duration::from_millis(milliseconds)))
+}

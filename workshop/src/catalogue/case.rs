@@ -1,0 +1,251 @@
+//! `case.toml`: what a case *is*. This is the only place that reads it.
+
+use std::ops::Range;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::{Refusal, checkout::Checkout};
+
+/// What a case is: everything about it that is neither code nor produced by code.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// The name of the ghost as a person says it.
+    pub title: String,
+    /// The part of the catalogue that it belongs to.
+    pub family: Family,
+    /// What production sees, in one line of the tour.
+    pub symptom: String,
+    /// How long a group needs for it.
+    pub minutes: u32,
+    /// From 1, plain, to 3, demanding.
+    pub difficulty: u8,
+    /// Where to look, what to ask, the mechanism, the fix.
+    pub hints: Vec<String>,
+    /// The promise whose scene the picture shows; without it, the first that the broken twin breaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+    /// What to try against `ghosts serve`.
+    #[serde(rename = "try")]
+    pub tries: Vec<Try>,
+    /// The tempting wrong fixes, in the order of `near_misses::ALL`.
+    #[serde(rename = "near_miss")]
+    pub near_misses: Vec<NearMiss>,
+    /// Why the fixed twin is as it is, for `ghosts solution`.
+    #[serde(default, rename = "reason", skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+    /// Upstream threads that were read.
+    #[serde(rename = "thread")]
+    pub threads: Vec<Thread>,
+    /// The versions in which it was seen.
+    pub seen: Vec<Seen>,
+}
+
+/// The families of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// What a layer remembers.
+    State,
+    /// What a layer forwards.
+    Streams,
+    /// What a layer hides.
+    Failure,
+    /// When a layer ends.
+    Time,
+    /// What a layer cannot carry.
+    Load,
+}
+
+impl Family {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Streams => "streams",
+            Self::Failure => "failure",
+            Self::Time => "time",
+            Self::Load => "load",
+        }
+    }
+}
+
+/// One line to paste into a second terminal.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Try {
+    /// A curl line; `{base}` stands for the address of the server.
+    pub curl: String,
+    /// What it shows with the broken twin, and what with the fixed one.
+    pub shows: String,
+}
+
+/// A tempting wrong fix.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NearMiss {
+    /// Its name in `near_misses::ALL`.
+    pub name: String,
+    /// Why it tempts.
+    pub tempts: String,
+    /// The key of the promise that it breaks, or `model`.
+    pub breaks: String,
+}
+
+/// Why a piece of the difference of the twins is as it is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// What stands in a line that changes.
+    pub code: String,
+    /// Why it changes, a sentence.
+    pub why: String,
+}
+
+/// An upstream thread.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thread {
+    /// `owner/name` on GitHub.
+    pub repository: String,
+    /// The number of the issue or pull request.
+    pub number: u32,
+    /// What it shows.
+    pub shows: String,
+}
+
+/// Versions of a crate in which the failure was seen.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The crate.
+    #[serde(rename = "crate")]
+    pub library: String,
+    /// Its versions.
+    pub versions: String,
+    /// What was seen in them.
+    pub note: String,
+}
+
+/// What `breaks` says of a near miss that only the model rejects.
+pub const MODEL: &str = "model";
+
+/// What must be true of a case beyond its shape, with the place of what is not.
+#[derive(Deserialize)]
+struct Checked {
+    symptom: Spanned<String>,
+    difficulty: Spanned<u8>,
+    hints: Spanned<Vec<String>>,
+    minutes: Spanned<u32>,
+}
+
+/// The longest symptom that fits a line of the tour.
+const SYMPTOM: usize = 76;
+
+/// Reads `cases/<slug>/case.toml`.
+///
+/// # Errors
+/// If it is missing or wrong: the sentence names file, line and key.
+pub fn read(checkout: &Checkout, slug: &str) -> Result<Case, Refusal> {
+    let name = format!("cases/{slug}/case.toml");
+    parse(&name, &checkout.text(&name)?)
+}
+
+fn parse(name: &str, text: &str) -> Result<Case, Refusal> {
+    let at = |span: Option<Range<usize>>| {
+        let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+        before.matches('\n').count() + 1
+    };
+    let refused = |error: toml::de::Error| {
+        Refusal::new(format!("{name}:{}: {}", at(error.span()), error.message().trim().replace('\n', " ")))
+    };
+    let case: Case = toml::from_str(text).map_err(refused)?;
+    let checked: Checked = toml::from_str(text).map_err(refused)?;
+    let wrong = |key: &str, span: Range<usize>, why: &str| {
+        Err(Refusal::new(format!("{name}:{}: `{key}` {why}", at(Some(span)))))
+    };
+    if checked.symptom.get_ref().chars().count() > SYMPTOM {
+        return wrong("symptom", checked.symptom.span(), &format!("is longer than {SYMPTOM} characters"));
+    }
+    if !(1..=3).contains(checked.difficulty.get_ref()) {
+        return wrong("difficulty", checked.difficulty.span(), "is 1, 2 or 3");
+    }
+    if checked.hints.get_ref().len() != 4 {
+        return wrong(
+            "hints",
+            checked.hints.span(),
+            "has four rungs: where to look, what to ask, the mechanism, the fix",
+        );
+    }
+    if *checked.minutes.get_ref() == 0 {
+        return wrong("minutes", checked.minutes.span(), "is more than 0");
+    }
+    Ok(case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"title = "The example"
+family = "state"
+symptom = "Something is wrong."
+minutes = 10
+difficulty = 1
+hints = ["a", "b", "c", "d"]
+try = []
+near_miss = []
+thread = []
+seen = []
+"#;
+
+    fn refusal(text: &str) -> String {
+        parse("cases/example/case.toml", text).expect_err("a wrong case").to_string()
+    }
+
+    #[test]
+    fn a_whole_case_is_read() {
+        assert_eq!(parse("case.toml", GOOD).unwrap().title, "The example");
+    }
+
+    #[test]
+    fn the_picture_may_be_chosen() {
+        let text = GOOD.replace("try = []", "picture = \"a-promise\"\ntry = []");
+        assert_eq!(parse("case.toml", GOOD).unwrap().picture, None);
+        assert_eq!(parse("case.toml", &text).unwrap().picture.as_deref(), Some("a-promise"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let said = refusal(&GOOD.replace("minutes = 10", "minuets = 10"));
+        assert!(said.starts_with("cases/example/case.toml:4: unknown field `minuets`"), "{said}");
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let said = refusal(&GOOD.replace("minutes = 10\n", ""));
+        assert!(said.contains("missing field `minutes`"), "{said}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_line() {
+        let said = refusal(&GOOD.replace("minutes = 10", "minutes = \"ten\""));
+        assert!(said.starts_with("cases/example/case.toml:4: invalid type: string \"ten\", expected u32"), "{said}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_its_line() {
+        let said = refusal(&GOOD.replace("difficulty = 1", "difficulty = 4"));
+        assert_eq!(said, "cases/example/case.toml:5: `difficulty` is 1, 2 or 3");
+        let said = refusal(&GOOD.replace(", \"d\"", ""));
+        assert!(said.starts_with("cases/example/case.toml:6: `hints` has four rungs"), "{said}");
+    }
+
+    #[test]
+    fn a_text_that_is_no_toml_is_named_with_its_line() {
+        let said = refusal(&GOOD.replace("family = ", "family "));
+        assert!(said.starts_with("cases/example/case.toml:2: "), "{said}");
+    }
+}

@@ -1,0 +1,225 @@
+//! A learner's copy of a ghost: the broken twin without the words that give its cause away, and the test that judges it.
+//!
+//! Everything in it is made from the trees by rule, so that nothing is kept by hand twice. Each exercise is a cargo workspace
+//! of its own below `exercises/`, with the root's lock file and target directory: no crate from outside is built twice, and
+//! nothing that a learner breaks stops cargo anywhere else.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use toml::{Table, Value};
+
+use super::{case::Case, ghosts::Ghost};
+use crate::{
+    Refusal,
+    checkout::{Checkout, EXERCISES, unwritable},
+    terminal::wrapped,
+};
+
+/// What the twins' tests need and no app does.
+const TESTS_ONLY: [&str; 4] = ["insta", "lab", "model", "tracing-test"];
+
+const MANIFEST: &str = include_str!("../../templates/exercise/Cargo.toml");
+const README: &str = include_str!("../../templates/exercise/README.md");
+const PROMISES: &str = include_str!("../../templates/exercise/promises.rs");
+const INTERLEAVINGS: &str = include_str!("../../templates/exercise/interleavings.rs");
+const MODEL_MANIFEST: &str = include_str!("../../templates/exercise/interleavings.toml");
+const DYLIB: &str = include_str!("../../templates/exercise/dylib.rs");
+const DYLIB_MANIFEST: &str = include_str!("../../templates/exercise/dylib.toml");
+const SERVE: &str = include_str!("../../templates/exercise/serve.rs");
+
+/// The number of the form that exercises have; it changes when one of the old form cannot be judged any more.
+pub const FORMAT: i64 = 2;
+
+/// The end of every `src/lib.rs`: what the promises are judged by.
+pub const JUDGED: &str = "
+// The promises: leave these lines here.
+#[cfg(test)]
+#[path = \"../tests/promises.rs\"]
+mod promises;
+";
+
+/// What cargo and editors need to know in every exercise: written anew when the clone has moved or changed.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn surroundings(checkout: &Checkout) -> Result<(), Refusal> {
+    let manifest = manifest(checkout, "Cargo.toml")?;
+    let dylib = placed(checkout, &manifest, DYLIB_MANIFEST)?;
+    let mut config: Table = manifest.into_iter().filter(|(key, _)| key == "profile").collect();
+    // An exercise is built again and again. Crates from outside are not touched by it.
+    if let Some(dev) = config.get_mut("profile").and_then(|profile| profile.get_mut("dev")?.as_table_mut()) {
+        dev.insert("incremental".to_owned(), Value::from(true));
+    }
+    let at = checkout.path("Cargo.toml").to_string_lossy().into_owned();
+    // The root's alias is text, and cargo refuses to put a list in its place. Text is split at each space.
+    let at = if at.contains(char::is_whitespace) { "../../Cargo.toml".to_owned() } else { at };
+    let run = Value::from(format!("run --quiet --manifest-path {at} --package ghosts --"));
+    config.insert("alias".to_owned(), Value::from(Table::from_iter([("ghosts".to_owned(), run)])));
+    let target = Value::from("../target");
+    config.insert("build".to_owned(), Value::from(Table::from_iter([("target-dir".to_owned(), target)])));
+    let editor = "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n";
+    for (name, text) in [
+        (".cargo/config.toml", config.to_string()),
+        (".vscode/settings.json", editor.to_owned()),
+        (".dylib/Cargo.toml", dylib),
+        (".dylib/lib.rs", DYLIB.to_owned()),
+    ] {
+        let name = format!("{EXERCISES}/{name}");
+        if checkout.text(&name).ok().as_ref() != Some(&text) {
+            checkout.write(&name, &text).map_err(|error| unwritable(&name, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every file of the exercise with its text.
+///
+/// # Errors
+/// If a source cannot be read, or lacks what the exercise takes from it.
+pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
+    let slug = ghost.slug;
+    let module = slug.replace('-', "_");
+    let lib = checkout.text(&format!("cases/{slug}/src/lib.rs"))?;
+    let (item, app) = if lib.contains("\npub fn layer") {
+        ("layer", "|| {module}_spec::BoxedLayer::new({module}_exercise::layer())")
+    } else {
+        ("app", "{module}_exercise::app")
+    };
+    let shared = format!("cases/{slug}/src/shared.rs");
+    let shared = checkout.has(&shared).then(|| checkout.text(&shared)).transpose()?;
+    let filled = |template: &str| {
+        let template = template.replace("{app}", app).replace("{item}", item);
+        template.replace("{slug}", slug).replace("{module}", &module)
+    };
+    let mut files = vec![
+        ("Cargo.toml".to_owned(), filled(&package(checkout, shared.is_some())?)),
+        ("Cargo.lock".to_owned(), checkout.text("Cargo.lock")?),
+        ("README.md".to_owned(), filled(&page(case, &lib, shared.is_some()))),
+        ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
+        ("tests/promises.rs".to_owned(), filled(PROMISES)),
+        ("examples/serve.rs".to_owned(), filled(SERVE)),
+        (".vscode/settings.json".to_owned(), "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n".to_owned()),
+    ];
+    if let Some(shared) = shared {
+        let name = format!("cases/{slug}/tests/reproduces.rs");
+        let tests = checkout.text(&name)?;
+        let model = between(&tests, "// ANCHOR: model\n", "// ANCHOR_END: model\n").ok_or_else(|| {
+            Refusal::new(format!("{name} has no `// ANCHOR: model`, from which the exercise has its model"))
+        })?;
+        files.push(("src/shared.rs".to_owned(), without_cause(&shared)));
+        files.push(("tests/interleavings.rs".to_owned(), filled(INTERLEAVINGS).replace("{model}\n", model)));
+        let package = placed(checkout, &manifest(checkout, "Cargo.toml")?, MODEL_MANIFEST)?;
+        files.push(("tests/Cargo.toml".to_owned(), filled(&package)));
+    }
+    Ok(files)
+}
+
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
+    text.split_once(begin)?.1.split_once(end).map(|(between, _)| between)
+}
+
+/// The manifest: every exercise has the dependencies of all twins and their fixes, which so give nothing away.
+fn package(checkout: &Checkout, shared: bool) -> Result<String, Refusal> {
+    let mut used = BTreeSet::new();
+    for (tree, tables) in [("cases", &["dependencies"] as &[&str]), ("fixed", &["dependencies", "dev-dependencies"])] {
+        for slug in checkout.names(tree) {
+            let twin = manifest(checkout, &format!("{tree}/{slug}/Cargo.toml"))?;
+            used.extend(
+                tables.iter().filter_map(|table| twin.get(*table)?.as_table()).flat_map(|table| table.keys().cloned()),
+            );
+        }
+    }
+    let workspace = manifest(checkout, "Cargo.toml")?;
+    let stated = |name: &str| {
+        let stated = workspace.get("workspace").and_then(|workspace| workspace.get("dependencies")?.get(name));
+        stated.ok_or_else(|| Refusal::new(format!("Cargo.toml has no `{name}` for the exercises")))
+    };
+    let mut dependencies = String::new();
+    let tests_only = |name: &str| TESTS_ONLY.contains(&name) || name.ends_with("-spec");
+    for name in used.iter().filter(|name| !tests_only(name)) {
+        dependencies.push_str(&format!("{name} = {}\n", stated(name)?));
+    }
+    Ok(placed(checkout, &workspace, MANIFEST)?
+        .replace("{dependencies}", &dependencies)
+        .replace("{format}", &FORMAT.to_string())
+        .replace("{tracing_subscriber}", &stated("tracing-subscriber")?.to_string())
+        .replace("{interleavings}\n", if shared { "members = [\"tests\"]\n" } else { "" }))
+}
+
+/// A manifest that says of which folder it is, in the edition of this workspace.
+fn placed(checkout: &Checkout, workspace: &Table, template: &str) -> Result<String, Refusal> {
+    let edition = workspace.get("workspace").and_then(|workspace| workspace.get("package")?.get("edition")?.as_str());
+    let edition = edition.ok_or_else(|| Refusal::new("Cargo.toml has no `edition` for the exercises"))?;
+    let mut place = DefaultHasher::new();
+    let root = checkout.root();
+    root.canonicalize().unwrap_or_else(|_| root.to_owned()).hash(&mut place);
+    Ok(template.replace("{place}", &format!("{:x}", place.finish())).replace("{edition}", edition))
+}
+
+fn page(case: &Case, lib: &str, shared: bool) -> String {
+    let header =
+        lib.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let scenario: Vec<&str> = header.take_while(|line| *line != "# Cause").collect();
+    let scenario = scenario.join("\n").replace("\n# Symptom\n", "\n## What on-call sees\n\n");
+    let scenario = scenario.replace("\n# Trigger\n", "\n## How it comes about\n\n");
+    let tries: String = case
+        .tries
+        .iter()
+        .map(|line| {
+            let curl = line.curl.replace("{base}", "http://127.0.0.1:3000");
+            format!("\n```console\n$ {curl}\n```\n\n{}", wrapped(&line.shows, ""))
+        })
+        .collect();
+    let interleavings =
+        "$ cargo test --workspace         # and every order in which threads can meet in src/shared.rs\n";
+    let told = "- `src/shared.rs` is what threads share. Its primitives come from `super::sync`, so that a test can try every order of\n  \
+                their steps. Keep the names of its functions if you can; a fix that does not need it may remove it.\n";
+    README
+        .replace("{title}", &case.title)
+        .replace("{symptom}", &case.symptom)
+        .replace("{scenario}", scenario.trim())
+        .replace("{minutes}", &case.minutes.to_string())
+        .replace("{tries}", &tries)
+        .replace("{interleavings}", if shared { interleavings } else { "" })
+        .replace("{shared}", if shared { told } else { "" })
+}
+
+/// A source of the twins without what gives the cause away: the header from `# Cause` on, marks, lints that were expected,
+/// near misses, and the comments inside the defect.
+pub fn without_cause(source: &str) -> String {
+    let (mut header, mut defect, mut attribute) = (true, false, false);
+    let mut kept: Vec<&str> = Vec::new();
+    for line in source.lines() {
+        let trimmed = line.trim();
+        header &= trimmed != "//! # Cause";
+        defect = match trimmed {
+            "// ANCHOR: defect" => true,
+            "// ANCHOR_END: defect" => false,
+            _ => defect,
+        };
+        attribute |= trimmed.starts_with("#[expect(") || trimmed.starts_with("#![expect(");
+        let hidden = attribute
+            || (!header && trimmed.starts_with("//!"))
+            || trimmed.starts_with("// ANCHOR")
+            || (defect && trimmed.starts_with("// "))
+            || ["#[doc(hidden)]", "pub mod near_misses;"].contains(&trimmed);
+        attribute &= !trimmed.ends_with(")]");
+        let blank = |line: &&str| line.is_empty();
+        if !(hidden || trimmed.is_empty() && kept.last().is_none_or(blank)) {
+            kept.push(line);
+        }
+    }
+    if let Some(end) = kept.iter().position(|line| !line.starts_with("//!")).and_then(|end| end.checked_sub(1))
+        && kept[end] == "//!"
+    {
+        kept.remove(end);
+    }
+    kept.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn manifest(checkout: &Checkout, name: &str) -> Result<Table, Refusal> {
+    checkout.text(name)?.parse().map_err(|error| Refusal::new(format!("{name}: {error}")))
+}

@@ -1,0 +1,122 @@
+//! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
+
+use std::{fmt, sync::LazyLock};
+
+use axum::Router;
+use lab::{Ghost as Specified, Limits, Report};
+
+use crate::Refusal;
+
+/// Every ghost, in the order of the tour.
+#[rustfmt::skip] // One line a ghost.
+pub static ALL: LazyLock<Vec<Ghost>> = LazyLock::new(|| {
+    use unready_clone_spec::BoxedLayer;
+    vec![
+        Ghost::of::<closure_captured_state_spec::Spec>(closure_captured_state::app, closure_captured_state_fixed::app, closure_captured_state::near_misses::ALL),
+        Ghost::of::<hidden_flush_spec::Spec>(hidden_flush::app, hidden_flush_fixed::app, hidden_flush::near_misses::ALL),
+        Ghost::of::<body_double_close_spec::Spec>(body_double_close::app, body_double_close_fixed::app, body_double_close::near_misses::ALL),
+        Ghost::of::<swallowed_panic_spec::Spec>(swallowed_panic::app, swallowed_panic_fixed::app, swallowed_panic::near_misses::ALL),
+        Ghost::of::<ignored_deadline_spec::Spec>(ignored_deadline::app, ignored_deadline_fixed::app, ignored_deadline::near_misses::ALL),
+        Ghost::of::<unready_clone_spec::Spec>(|| BoxedLayer::new(unready_clone::layer()), || BoxedLayer::new(unready_clone_fixed::layer()), unready_clone::near_misses::ALL),
+        Ghost::among::<leaked_permit_spec::Spec>(leaked_permit::app, leaked_permit_fixed::app, leaked_permit::near_misses::ALL, with_a_database),
+        Ghost::of::<unread_body_spec::Spec>(unread_body::app, unread_body_fixed::app, unread_body::near_misses::ALL),
+        Ghost::of::<lying_health_check_spec::Spec>(lying_health_check::app, lying_health_check_fixed::app, lying_health_check::near_misses::ALL),
+    ]
+});
+
+/// What leaked-permit is served with: a database in memory, or SQLite where the feature is on.
+fn with_a_database() -> <leaked_permit_spec::Spec as Specified>::StandIns {
+    let stand_ins = leaked_permit_spec::Spec::stand_ins();
+    #[cfg(feature = "sqlite")]
+    let stand_ins = (stand_ins.0, stand_ins.1, super::sqlite::stand_in());
+    stand_ins
+}
+
+/// One ghost, ready to be judged and served.
+pub struct Ghost {
+    /// Its one name.
+    pub slug: &'static str,
+    /// The near misses, in their order.
+    pub near_misses: Vec<NearMiss>,
+    broken: Judge,
+    fixed: Judge,
+    serve: Box<dyn Fn(bool) -> Router + Send + Sync>,
+}
+
+/// A near miss, ready to be judged.
+pub struct NearMiss {
+    /// Its name.
+    pub name: &'static str,
+    judge: Judge,
+}
+
+/// Judges one app.
+type Judge = Box<dyn Fn(Limits<'_>) -> Report + Send + Sync>;
+
+impl Ghost {
+    /// The ghost of a specification, with its twins and near misses.
+    fn of<S: Specified + 'static>(broken: S::App, fixed: S::App, near_misses: &[(&'static str, S::App)]) -> Self {
+        Self::among::<S>(broken, fixed, near_misses, S::stand_ins)
+    }
+
+    /// The same, served in other surroundings than those of the specification.
+    fn among<S: Specified + 'static>(
+        broken: S::App,
+        fixed: S::App,
+        near_misses: &[(&'static str, S::App)],
+        stand_ins: fn() -> S::StandIns,
+    ) -> Self {
+        let judge = |app: S::App| -> Judge { Box::new(move |limits| S::judge(app, limits)) };
+        Self {
+            slug: S::SLUG,
+            near_misses: near_misses.iter().map(|(name, app)| NearMiss { name, judge: judge(*app) }).collect(),
+            broken: judge(broken),
+            fixed: judge(fixed),
+            serve: Box::new(move |is_fixed| S::serve(if is_fixed { fixed } else { broken }, stand_ins())),
+        }
+    }
+
+    /// Judges the broken twin.
+    pub fn broken(&self) -> Report {
+        (self.broken)(Limits::default())
+    }
+
+    /// Judges the fixed twin.
+    pub fn fixed(&self) -> Report {
+        (self.fixed)(Limits::default())
+    }
+
+    /// A twin with believable surroundings: the fixed one if `is_fixed`, else the broken one. To be called inside a runtime.
+    pub fn serve(&self, is_fixed: bool) -> Router {
+        (self.serve)(is_fixed)
+    }
+}
+
+impl NearMiss {
+    /// Judges it.
+    pub fn judge(&self, limits: Limits<'_>) -> Report {
+        (self.judge)(limits)
+    }
+}
+
+impl fmt::Debug for Ghost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ghost").field("slug", &self.slug).finish_non_exhaustive()
+    }
+}
+
+/// The ghost with this slug.
+///
+/// # Errors
+/// If there is none: the sentence proposes the nearest.
+pub fn find(slug: &str) -> Result<&'static Ghost, Refusal> {
+    if let Some(ghost) = ALL.iter().find(|ghost| ghost.slug == slug) {
+        return Ok(ghost);
+    }
+    let likeness = |ghost: &&Ghost| (strsim::jaro_winkler(ghost.slug, slug) * 1000.0) as u32;
+    let next = match ALL.iter().max_by_key(likeness).filter(|ghost| likeness(ghost) > 700) {
+        Some(ghost) => format!("did you mean `{}`?", ghost.slug),
+        None => "`cargo run` lists them".to_owned(),
+    };
+    Err(Refusal::new(format!("there is no ghost `{}`; {next}", slug.escape_debug())))
+}

@@ -1,0 +1,232 @@
+//! Writes everything that is generated and committed: the pages of the book that are not written by hand, and the README's table.
+
+use std::{collections::BTreeMap, fmt::Write, fs};
+
+use lab::{Limits, Outcome, Report};
+use serde::Serialize;
+
+use super::picture;
+use crate::{
+    Refusal,
+    catalogue::{
+        case::{self, Case},
+        difference,
+        generated::{COMMAND, FOLDER, Rejected, VERDICTS, Verdicts, interleavings},
+        ghosts::{self, Ghost},
+    },
+    checkout::Checkout,
+    conform::measured,
+    terminal::{print, print_json, wrapped},
+};
+
+const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
+const END: &str = "<!-- end of ghosts -->";
+
+#[derive(Serialize)]
+struct Written {
+    schema: u32,
+    written: Vec<String>,
+    removed: Vec<String>,
+}
+
+/// Writes every generated file that differs from what the generator makes now.
+///
+/// # Errors
+/// If a source cannot be read or a file cannot be written.
+pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
+    let files = files(checkout)?;
+    let mut done = Written { schema: 1, written: Vec::new(), removed: Vec::new() };
+    for (name, text) in &files {
+        if checkout.text(name).ok().as_ref() != Some(text) {
+            checkout.write(name, text).map_err(|error| Refusal::new(format!("cannot write {name}: {error}")))?;
+            done.written.push(name.clone());
+        }
+    }
+    for name in orphans(checkout, &files)? {
+        fs::remove_file(checkout.path(&name))
+            .map_err(|error| Refusal::new(format!("cannot remove {name}: {error}")))?;
+        done.removed.push(name);
+    }
+    if json {
+        print_json(&done)?;
+    } else {
+        let mut text: String = done.written.iter().map(|name| format!("wrote {name}\n")).collect();
+        text.extend(done.removed.iter().map(|name| format!("removed {name}\n")));
+        if text.is_empty() {
+            text.push_str("everything generated is as the generator makes it\n");
+        }
+        print(&text)?;
+    }
+    Ok(true)
+}
+
+/// What differs between the committed files and what the generator makes now, a sentence each.
+///
+/// # Errors
+/// If a source cannot be read.
+pub fn stale(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
+    let files = files(checkout)?;
+    let differs =
+        files.iter().filter(|(name, text)| checkout.text(name).ok().as_ref() != Some(text)).map(|(name, _)| name);
+    let differs = differs.map(|name| format!("{name} is not what the generator makes now: run `{COMMAND}`"));
+    let orphans =
+        orphans(checkout, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
+    Ok(differs.chain(orphans).chain(measured::stale(checkout)?).collect())
+}
+
+/// Every generated file with its text, by its name below the root.
+fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut files = BTreeMap::new();
+    let mut cases = Vec::new();
+    for ghost in ghosts::ALL.iter() {
+        let case = case::read(checkout, ghost.slug)?;
+        for (name, text) in of_ghost(checkout, ghost, &case)? {
+            files.insert(format!("{FOLDER}/{}/{name}", ghost.slug), text);
+        }
+        cases.push((ghost.slug, case));
+    }
+    let readme = checkout.text("README.md")?;
+    files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
+    files.extend(measured::files(checkout)?);
+    Ok(files)
+}
+
+fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
+    let (broken, fixed) = (ghost.broken(), ghost.fixed());
+    let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
+    for judged in &broken.promises {
+        let _ = writeln!(promises, "| `{}` | {} |", judged.key, judged.promise);
+    }
+    let mut near = "| tempting fix | why it tempts | what rejects it |\n|---|---|---|\n".to_owned();
+    for told in &case.near_misses {
+        let _ = writeln!(near, "| `{}` | {} | `{}` |", told.name, told.tempts, told.breaks);
+    }
+    let mut threads = String::new();
+    for thread in &case.threads {
+        let kind = format!("https://github.com/{}/issues/{}", thread.repository, thread.number);
+        let _ = writeln!(threads, "- [{}#{}]({kind}): {}", thread.repository, thread.number, thread.shows);
+    }
+    let mut seen = "| crate | versions | what was seen |\n|---|---|---|\n".to_owned();
+    for version in &case.seen {
+        let _ = writeln!(seen, "| `{}` | {} | {} |", version.library, version.versions, version.note);
+    }
+    let mut files = vec![
+        ("broken.txt".to_owned(), broken.to_string()),
+        ("fixed.txt".to_owned(), fixed.beside(&broken).to_string()),
+        ("difference.diff".to_owned(), difference::unified(checkout, ghost.slug)?),
+        ("promises.md".to_owned(), promises),
+        ("near-misses.md".to_owned(), near),
+        ("threads.md".to_owned(), threads),
+        ("seen.md".to_owned(), seen),
+        ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
+    ];
+    let mut verdicts = Verdicts { schema: 1, broken: keys(&broken), near_misses: Vec::new() };
+    for near_miss in &ghost.near_misses {
+        let report = near_miss.judge(Limits::default());
+        files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&report)));
+        verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(&report) });
+    }
+    let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
+    files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
+    files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
+    if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
+        files.push(("timeline.html".to_owned(), picture));
+    }
+    for interleaving in interleavings(checkout, ghost.slug)? {
+        files.push((format!("{}.txt", interleaving.name), interleaving.text));
+    }
+    Ok(files)
+}
+
+fn keys(report: &Report) -> Vec<String> {
+    report.broken().into_iter().map(str::to_owned).collect()
+}
+
+/// The promises that a near miss breaks, each with what was seen.
+fn rejection(report: &Report) -> String {
+    let broken = report.promises.iter().filter(|judged| judged.outcome == Outcome::Broken);
+    let told = broken.map(|judged| {
+        let observed = judged.observed.as_deref().unwrap_or_default();
+        format!("BROKEN  {}\n{}", judged.key, wrapped(&format!("-> {observed}"), "        "))
+    });
+    let told = told.collect::<Vec<_>>().join("\n");
+    if told.is_empty() { "every promise is kept: only the model rejects it\n".to_owned() } else { told }
+}
+
+/// The libraries that the reports were made with, from the lock file.
+fn verified_with(checkout: &Checkout) -> Result<String, Refusal> {
+    let lock = checkout.text("Cargo.lock")?;
+    let version = |library: &str| {
+        let entry = lock.split("[[package]]\n").find(|entry| entry.starts_with(&format!("name = \"{library}\"\n")));
+        let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
+        version.map(|version| format!("{library} {version}"))
+    };
+    let all = ["axum", "tower", "tower-http", "hyper", "h2", "http-body-util", "async-compression", "tokio"]
+        .into_iter()
+        .filter_map(version);
+    Ok(format!("{}\n", all.collect::<Vec<_>>().join(", ")))
+}
+
+/// The twins in the scene in which the broken one fails; none where it breaks no promise.
+fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result<Option<String>, Refusal> {
+    let Some(key) = case.picture.as_deref().or(broken.broken().first().copied()) else { return Ok(None) };
+    let cannot = |why: &str| {
+        Refusal::new(format!(
+            "cannot draw the promise `{key}` of {slug}: {why}; cases/{slug}/case.toml may choose another `picture`"
+        ))
+    };
+    let judged = |report: &'_ Report| report.promises.iter().find(|judged| judged.key == key).cloned();
+    let failing = judged(broken).filter(|judged| judged.outcome == Outcome::Broken);
+    let failing = failing.ok_or_else(|| cannot("it is none that the broken twin breaks"))?;
+    let scene = failing.scenes.last().ok_or_else(|| cannot("the broken twin has played no scene of it"))?;
+    let scenes = judged(fixed).map(|judged| judged.scenes).unwrap_or_default();
+    let same = scenes.iter().find(|other| other.title == scene.title);
+    let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
+    Ok(Some(picture::timelines(slug, scene, failing.observed.as_deref(), same)))
+}
+
+fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
+    let marks = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) =
+        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{BEGIN}` and `{END}`")))?;
+    let mut table = "| ghost | what production sees |\n|---|---|\n".to_owned();
+    for (slug, case) in cases {
+        let _ = writeln!(table, "| [`{slug}`](book/src/{slug}.md) | {} |", case.symptom);
+    }
+    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+}
+
+/// The files below the folder of generated files that no generator makes.
+fn orphans(checkout: &Checkout, files: &BTreeMap<String, String>) -> Result<Vec<String>, Refusal> {
+    let mut orphans = Vec::new();
+    for slug in checkout.names(FOLDER) {
+        for file in checkout.names(&format!("{FOLDER}/{slug}")) {
+            let name = format!("{FOLDER}/{slug}/{file}");
+            if !files.contains_key(&name) {
+                orphans.push(name);
+            }
+        }
+    }
+    Ok(orphans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
+        let ghost = &ghosts::ALL[0];
+        let (broken, fixed) = (ghost.broken(), ghost.fixed());
+        let mut case = case::read(&Checkout::here(), ghost.slug).unwrap();
+        for key in broken.broken() {
+            case.picture = Some(key.to_owned());
+            assert!(timelines(ghost.slug, &case, &broken, &fixed).unwrap().is_some(), "{key}");
+        }
+        case.picture = Some("no-such-promise".to_owned());
+        let said = timelines(ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
+        assert!(said.contains("`no-such-promise`") && said.contains("none that the broken twin breaks"), "{said}");
+        case.picture = None;
+        assert_eq!(timelines(ghost.slug, &case, &fixed, &fixed).unwrap(), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! One twin on a real socket.
+
+use std::{future::poll_fn, io, net::SocketAddr, task::Poll, time::Duration};
+
+use axum::Router;
+use serde::Serialize;
+use tokio::{net::TcpListener, runtime, signal, sync::oneshot};
+
+use crate::{
+    Refusal,
+    catalogue::{
+        case::{self, Case},
+        ghosts::Ghost,
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
+};
+
+/// How long requests in flight may go on after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct Serving<'a> {
+    schema: u32,
+    slug: &'static str,
+    twin: &'static str,
+    base: &'a str,
+}
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+/// If the port is taken or the address cannot be bound.
+pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Result<bool, Refusal> {
+    let case = case::read(checkout, ghost.slug)?;
+    // The app's log goes to standard error, where the supplied parts tell what they do as well.
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Refusal::new(format!("cannot start a runtime: {error}")))?;
+    let served = runtime.block_on(async {
+        let listener = bind(port).await?;
+        let mut interrupted = Box::pin(signal::ctrl_c());
+        // The first poll sets the handler up: whoever reads our first line may interrupt us.
+        let _ = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx))).await;
+        let address = listener.local_addr().map_err(|error| Refusal::new(format!("cannot learn the port: {error}")))?;
+        let base = format!("http://{address}");
+        if json {
+            let twin = if fixed { "fixed" } else { "broken" };
+            print_json(&Serving { schema: 1, slug: ghost.slug, twin, base: &base })?;
+        } else {
+            print(&invitation(ghost, &case, fixed, &base))?;
+        }
+        until(listener, ghost.serve(fixed), async { drop(interrupted.await) }).await
+    });
+    runtime.shutdown_background();
+    served?;
+    if !json {
+        print("\nthe ghost is gone\n")?;
+    }
+    Ok(true)
+}
+
+/// Serves `app` until `stop` ends; what is in flight then may go on for a second.
+///
+/// # Errors
+/// If connections can no longer be accepted.
+pub async fn until(
+    listener: TcpListener,
+    app: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Refusal> {
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let (stopping, stopped) = oneshot::channel();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
+        stop.await;
+        // The other end waits for nothing else.
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        served = serving => served.map_err(|error| Refusal::new(format!("cannot serve: {error}"))),
+        // A stream that never ends must not keep the server from ending.
+        () = async { drop(stopped.await); tokio::time::sleep(GRACE).await } => Ok(()),
+    }
+}
+
+/// Listens on a port of 127.0.0.1; 0 takes any free one.
+///
+/// # Errors
+/// If the port is taken or may not be used.
+pub async fn bind(port: u16) -> Result<TcpListener, Refusal> {
+    TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
+        Refusal::new(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("port {port} is taken; choose another with --port N, or --port 0 for any free one")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("port {port} may not be used; choose one above 1023 with --port N")
+            }
+            _ => format!("cannot listen on 127.0.0.1:{port}: {error}"),
+        })
+    })
+}
+
+fn invitation(ghost: &Ghost, case: &Case, fixed: bool, base: &str) -> String {
+    let (twin, other) = if fixed { ("fixed", "") } else { ("broken", " --fixed") };
+    let laid = if fixed { "Laid to rest here: " } else { "" };
+    let mut text = format!("{}, {twin} twin, on {base}\n", ghost.slug);
+    text.push_str(&wrapped(&format!("{laid}{}", case.symptom), ""));
+    text.push_str("\nIn a second terminal:\n");
+    for line in &case.tries {
+        text.push_str(&format!("\n  {}\n", line.curl.replace("{base}", base)));
+        text.push_str(&wrapped(&line.shows, "    "));
+    }
+    text.push_str(&format!("\nCtrl-C ends it. The other twin: cargo ghosts serve {}{other}\n", ghost.slug));
+    text
+}

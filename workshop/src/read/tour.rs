@@ -1,0 +1,223 @@
+//! The tour: every specification on the broken twin, the near misses and the fixed twin, in one table.
+//!
+//! A near miss is held against the promise that it is known for, which is enough to reject it. What else it breaks is seen by the
+//! tests of its case, and told by `show --near-misses`. One that only the model rejects is held against every promise.
+
+use std::{
+    collections::VecDeque,
+    fmt::Write,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use anstyle::{AnsiColor, Style};
+use lab::{Limits, Report};
+use serde::Serialize;
+
+use crate::{
+    Refusal,
+    catalogue::{
+        case::{self, Case, MODEL},
+        ghosts::{self, Ghost},
+    },
+    checkout::Checkout,
+    terminal::{print, print_json, wrapped},
+};
+
+/// The verdicts on every ghost.
+#[derive(Debug, Serialize)]
+pub struct Tour {
+    schema: u32,
+    ghosts: Vec<Row>,
+    as_it_should_be: bool,
+}
+
+/// The verdicts on one ghost.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    slug: &'static str,
+    symptom: String,
+    promises: usize,
+    broken_by_broken_twin: Vec<String>,
+    near_misses: Vec<NearMissVerdict>,
+    kept_by_fixed_twin: usize,
+    /// What is not as it should be, a sentence each.
+    amiss: Vec<String>,
+}
+
+/// The verdict on one near miss.
+#[derive(Debug, Serialize)]
+struct NearMissVerdict {
+    name: &'static str,
+    /// The promise that it is known for, or `model`.
+    breaks: String,
+    /// What it broke of that one promise, or of all where it is `model`.
+    broken: Vec<String>,
+    rejected: bool,
+}
+
+/// Judges every ghost and prints the table.
+///
+/// # Errors
+/// If a `case.toml` is wrong.
+pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
+    let tour = judge(checkout)?;
+    if json {
+        print_json(&tour)?
+    } else {
+        print(&tour.table())?
+    }
+    Ok(tour.as_it_should_be)
+}
+
+/// Judges every ghost.
+///
+/// # Errors
+/// If a `case.toml` is wrong.
+pub fn judge(checkout: &Checkout) -> Result<Tour, Refusal> {
+    let cases = ghosts::ALL.iter().map(|ghost| case::read(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
+    let mut reports = judge_all(&ghosts::ALL, &cases).into_iter();
+    let rows = ghosts::ALL.iter().zip(cases).map(|(ghost, case)| {
+        let count = 2 + ghost.near_misses.len();
+        row(ghost, &case, &reports.by_ref().take(count).collect::<Vec<_>>())
+    });
+    let ghosts: Vec<Row> = rows.collect();
+    let as_it_should_be = ghosts.iter().all(|row| row.amiss.is_empty());
+    Ok(Tour { schema: 1, ghosts, as_it_should_be })
+}
+
+type Job<'a> = Box<dyn FnOnce() -> Report + Send + 'a>;
+
+/// The reports of each ghost's broken twin, fixed twin and near misses, in this order, judged on every core.
+fn judge_all(ghosts: &[Ghost], cases: &[Case]) -> Vec<Report> {
+    let mut jobs: VecDeque<(usize, Job<'_>)> = VecDeque::new();
+    for (ghost, case) in ghosts.iter().zip(cases) {
+        let twins: [Job<'_>; 2] = [Box::new(|| ghost.broken()), Box::new(|| ghost.fixed())];
+        let near_misses = ghost.near_misses.iter().map(|near_miss| -> Job<'_> {
+            let told = case.near_misses.iter().find(|told| told.name == near_miss.name);
+            let only = told.map(|told| &*told.breaks).filter(|breaks| *breaks != MODEL);
+            Box::new(move || near_miss.judge(Limits { only, ..Limits::default() }))
+        });
+        for job in twins.into_iter().chain(near_misses) {
+            jobs.push_back((jobs.len(), job));
+        }
+    }
+    let (jobs, reports) = (Mutex::new(jobs), Mutex::new(Vec::new()));
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((place, job)) = next() {
+                    let report = job();
+                    reports.lock().unwrap_or_else(PoisonError::into_inner).push((place, report));
+                }
+            });
+        }
+    });
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.sort_by_key(|(place, _)| *place);
+    reports.into_iter().map(|(_, report)| report).collect()
+}
+
+fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
+    let (broken, fixed, near) = (&reports[0], &reports[1], &reports[2..]);
+    let mut amiss = Vec::new();
+    if broken.broken().is_empty() {
+        amiss.push("the broken twin breaks no promise".to_owned());
+    }
+    for key in not_kept(fixed) {
+        amiss.push(format!("the fixed twin does not keep `{key}`"));
+    }
+    let names: Vec<&str> = ghost.near_misses.iter().map(|near_miss| near_miss.name).collect();
+    let told: Vec<&str> = case.near_misses.iter().map(|near_miss| near_miss.name.as_str()).collect();
+    if names != told {
+        amiss.push(format!("case.toml tells other near misses than near_misses::ALL: {told:?} and {names:?}"));
+    }
+    let near_misses: Vec<NearMissVerdict> = names
+        .iter()
+        .zip(&case.near_misses)
+        .zip(near)
+        .map(|((name, told), report)| {
+            let broken = report.broken();
+            let (rejected, otherwise) = if told.breaks == MODEL {
+                (report.all_kept(), format!("should keep every promise and breaks `{}`", broken.join("`, `")))
+            } else {
+                (broken.contains(&&*told.breaks), format!("does not break `{}`", told.breaks))
+            };
+            if !rejected {
+                amiss.push(format!("the near miss `{name}` {otherwise}"));
+            }
+            let broken = broken.into_iter().map(str::to_owned).collect();
+            NearMissVerdict { name, breaks: told.breaks.clone(), broken, rejected }
+        })
+        .collect();
+    Row {
+        slug: ghost.slug,
+        symptom: case.symptom.clone(),
+        promises: broken.promises.len(),
+        broken_by_broken_twin: broken.broken().into_iter().map(str::to_owned).collect(),
+        near_misses,
+        kept_by_fixed_twin: fixed.kept(),
+        amiss,
+    }
+}
+
+fn not_kept(report: &Report) -> impl Iterator<Item = &str> {
+    let kept = lab::Outcome::Kept;
+    report.promises.iter().filter(move |judged| judged.outcome != kept).map(|judged| judged.key.as_str())
+}
+
+impl Tour {
+    /// The table, with colours.
+    pub fn table(&self) -> String {
+        let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+        let mut table = format!("{bold}{:28}{:>12}{:>20}{:>14}{bold:#}\n", "ghost", "broken", "near misses", "fixed");
+        for row in &self.ghosts {
+            row.write(&mut table, dim);
+        }
+        let _ = match self.ghosts.iter().map(|row| row.amiss.len()).sum::<usize>() {
+            0 => writeln!(
+                table,
+                "\n{} ghosts: each haunts its broken twin, each near miss is rejected, and each\n\
+                 fixed twin keeps every promise. Next: cargo ghosts show {}",
+                self.ghosts.len(),
+                self.ghosts.first().map_or("", |row| row.slug)
+            ),
+            1 => writeln!(table, "\n1 verdict is not as it should be."),
+            many => writeln!(table, "\n{many} verdicts are not as they should be."),
+        };
+        table
+    }
+}
+
+impl Row {
+    fn write(&self, table: &mut String, dim: Style) {
+        let (red, green) = (AnsiColor::Red.on_default(), AnsiColor::Green.on_default());
+        let broken = format!("{} of {}", self.broken_by_broken_twin.len(), self.promises);
+        let fixed = format!("{} of {}", self.kept_by_fixed_twin, self.promises);
+        let colour = if self.amiss.is_empty() { green } else { red };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "\n{:28}{red}{broken:>12}{red:#}{:>20}{colour}{fixed:>14}{colour:#}",
+            self.slug,
+            self.rejected()
+        );
+        let _ = writeln!(table, "  {dim}{}{dim:#}", self.symptom);
+        for sentence in &self.amiss {
+            let _ = write!(table, "{red}{}{red:#}", wrapped(sentence, "  "));
+        }
+    }
+
+    /// For instance `6 + 2 by model`.
+    fn rejected(&self) -> String {
+        let by = |model: bool| {
+            self.near_misses.iter().filter(|near| near.rejected && (near.breaks == MODEL) == model).count()
+        };
+        match by(true) {
+            0 => by(false).to_string(),
+            model => format!("{} + {model} by model", by(false)),
+        }
+    }
+}
