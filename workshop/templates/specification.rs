@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body, http::Request};
 
-use lab::{Ghost, Lab, Limits, Proof, Protocol, Report, Specification, require};
+use lab::{Asked, Ghost, Lab, Limits, Proof, Protocol, Report, Specification};
 
 /// Makes the app under test.
 pub type App = Arc<dyn Fn() -> Router + Send + Sync>;
+
+const SAYS_BOO: Asked = Asked::new("says-boo", "A request is answered with boo.");
 
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn() -> Router + Send + Sync + 'static) -> Report {
@@ -17,7 +19,7 @@ pub fn check(app: impl Fn() -> Router + Send + Sync + 'static) -> Report {
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise("says-boo", "A request is answered with boo.", says_boo)
+        .promise(SAYS_BOO, says_boo)
         .judge(limits)
 }
 
@@ -48,7 +50,7 @@ async fn says_boo(lab: Lab, app: App) -> Proof {
         let client = scene.serve(app()).connect("client", protocol).await;
         let request = Request::get("/").body(Body::empty()).expect("a request that never changes");
         let said = client.send(request).await?.read().await.text();
-        require(said == "boo", format!("expected boo, and it said {said}"))?;
+        SAYS_BOO.require(said == "boo", format!("expected boo, and it said {said}"))?;
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use lab::{
-    Broken, Feed, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
+    Asked, Broken, Feed, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
     wire::{Connection, Pending, Server},
 };
 
@@ -45,6 +45,35 @@ pub type App = Arc<dyn Fn(usize, Router, UnboundedSender<Line>) -> Router + Send
 /// A line of the audit: slot, bytes that the handler received, `complete`, `failed` or `abandoned`.
 pub type Line = (usize, u64, String);
 
+const SLOT_RELEASED_ONCE: Asked =
+    Asked::new("slot-released-once", "A slot is given back exactly once, however the upload ends.");
+const SLOT_HAS_ONE_UPLOAD: Asked =
+    Asked::new("slot-has-one-upload", "No two uploads whose bodies can still yield something have the same `x-slot`.");
+const NO_MORE_THAN_SLOTS: Asked = Asked::new(
+    "no-more-than-slots",
+    "There are never more live uploads than slots, and after any mixture of endings as many as there are slots \
+             succeed.",
+);
+const ENDED_STAYS_ENDED: Asked = Asked::new(
+    "ended-stays-ended",
+    "A body says that it has ended only when it has, and again when it is polled again; what lies under it is not \
+             polled again.",
+);
+const AUDIT_IS_TRUE: Asked = Asked::new(
+    "audit-is-true",
+    "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how it \
+             ended.",
+);
+const NOBODY_WAITS: Asked = Asked::new(
+    "nobody-waits",
+    "Below the limit no request waits for another's body, nor for the rest of its own: each is answered as soon \
+             as without the layer.",
+);
+const FREE_AT_LAST_BYTE: Asked = Asked::new(
+    "free-at-last-byte",
+    "A slot is free when the last byte has been read, though the handler keeps the spent body and works on.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(usize, Router, UnboundedSender<Line>) -> Router + Send + Sync + 'static) -> Report {
     judge(Arc::new(app), Limits::default())
@@ -53,45 +82,13 @@ pub fn check(app: impl Fn(usize, Router, UnboundedSender<Line>) -> Router + Send
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "slot-released-once",
-            "A slot is given back exactly once, however the upload ends.",
-            slot_released_once,
-        )
-        .promise(
-            "slot-has-one-upload",
-            "No two uploads whose bodies can still yield something have the same `x-slot`.",
-            slot_has_one_upload,
-        )
-        .promise(
-            "no-more-than-slots",
-            "There are never more live uploads than slots, and after any mixture of endings as many as there are slots \
-             succeed.",
-            no_more_than_slots,
-        )
-        .promise(
-            "ended-stays-ended",
-            "A body says that it has ended only when it has, and again when it is polled again; what lies under it is not \
-             polled again.",
-            ended_stays_ended,
-        )
-        .promise(
-            "audit-is-true",
-            "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how it \
-             ended.",
-            audit_is_true,
-        )
-        .promise(
-            "nobody-waits",
-            "Below the limit no request waits for another's body, nor for the rest of its own: each is answered as soon \
-             as without the layer.",
-            nobody_waits,
-        )
-        .promise(
-            "free-at-last-byte",
-            "A slot is free when the last byte has been read, though the handler keeps the spent body and works on.",
-            free_at_last_byte,
-        )
+        .promise(SLOT_RELEASED_ONCE, slot_released_once)
+        .promise(SLOT_HAS_ONE_UPLOAD, slot_has_one_upload)
+        .promise(NO_MORE_THAN_SLOTS, no_more_than_slots)
+        .promise(ENDED_STAYS_ENDED, ended_stays_ended)
+        .promise(AUDIT_IS_TRUE, audit_is_true)
+        .promise(NOBODY_WAITS, nobody_waits)
+        .promise(FREE_AT_LAST_BYTE, free_at_last_byte)
         .judge(limits)
 }
 
@@ -208,7 +205,7 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
     for mut sending in [ben, cem] {
         sending.feed.end();
         let status = sending.pending.answer().await?.status().as_u16();
-        require(status == 200, format!("an upload got {status} in place of 200"))?;
+        SLOT_HAS_ONE_UPLOAD.require(status == 200, format!("an upload got {status} in place of 200"))?;
     }
     Ok(())
 }
@@ -272,7 +269,7 @@ async fn ended_stays_ended(lab: Lab, app: App) -> Proof {
         stage.scene.settle().await;
         stage.desk.stayed_ended("ada")?;
         let polled_on = *locked(&polled_on);
-        require(
+        ENDED_STAYS_ENDED.require(
             !polled_on,
             "the body under the layer had ended and was polled once more; one that is made by `stream::unfold` panics then",
         )?;
@@ -302,7 +299,7 @@ async fn nobody_waits(lab: Lab, app: App) -> Proof {
         let with = a_slow_sender_among_others(&lab, &app, protocol, "a slow sender among others").await?;
         for ((name, bare), (_, with)) in without.into_iter().zip(with) {
             control(bare.is_some(), format!("without the layer {name} was not answered"))?;
-            require(bare == with, later(name, bare.unwrap_or_default(), with))?;
+            NOBODY_WAITS.require(bare == with, later(name, bare.unwrap_or_default(), with))?;
         }
     }
     Ok(())
@@ -325,14 +322,14 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             stage.desk.has_all_of("ada")?;
             let ben = stage.ask("ben").await;
-            require(
+            FREE_AT_LAST_BYTE.require(
                 stage.desk.upload("ben").is_some(),
                 "ada's upload was read to its last byte, and its handler works on with the spent body: the slot is not \
                  free, ben's upload does not begin",
             )?;
             stage.let_go("ada");
             let status = pending.answer().await?.status().as_u16();
-            require(status == 200, format!("ada got {status} in place of 200"))?;
+            FREE_AT_LAST_BYTE.require(status == 200, format!("ada got {status} in place of 200"))?;
             stage.finish([ben]).await?;
         }
     }

@@ -23,7 +23,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use lab::{
-    Broken, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
+    Asked, Broken, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control, locked, require,
     wire::{Answer, Connection, Pending, Server},
 };
 
@@ -38,6 +38,44 @@ const SLOW: Duration = Duration::from_millis(3_000);
 /// How long it looks for anything of anybody else's.
 const QUICK: Duration = Duration::from_millis(200);
 
+const ANSWER_NAMES_THE_CALLER: Asked = Asked::new(
+    "answer-names-the-caller",
+    "Each answer, and each question to the warehouse, names the user whose request it is, also when another \
+             request comes while it is suspended.",
+);
+const ACCESS_LOG_NAMES_THE_CALLER: Asked = Asked::new(
+    "access-log-names-the-caller",
+    "Each answer leaves one entry in the access log: the user whose request it was, the `x-log-id` of the \
+             answer and its status.",
+);
+const LOG_IDS_DIFFER: Asked = Asked::new(
+    "log-ids-differ",
+    "No two of 100 requests get the same log id, over several connections, one after another or at once, \
+             whatever `x-log-id` the clients send.",
+);
+const ONLY_AUTHORIZATION_COUNTS: Asked = Asked::new(
+    "only-authorization-counts",
+    "A request without `authorization` gets 401 and the warehouse hears nothing of it, also while another is \
+             suspended; an `x-user` that the client sends is nobody's identity.",
+);
+const STREAMS_KEEP_APART: Asked = Asked::new(
+    "streams-keep-apart",
+    "Requests that overlap on one HTTP/2 connection are answered and logged each under its own user and id.",
+);
+const ANY_THREAD_MAY_POLL: Asked = Asked::new(
+    "any-thread-may-poll",
+    "A request keeps its user and its id when each poll of its future comes from another thread.",
+);
+const SLOW_REQUESTS_OVERLAP: Asked = Asked::new(
+    "slow-requests-overlap",
+    "A request that comes while another is suspended is served at once, also when both are the same user's.",
+);
+const FAILURE_LEAVES_NOTHING: Asked = Asked::new(
+    "failure-leaves-nothing",
+    "A request that fails or is given up changes nothing for those before, beside and after it, and is never \
+             logged under another's name.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(Router, UnboundedSender<Entry>) -> Router + Send + Sync + 'static) -> Report {
     judge(Arc::new(app), Limits::default())
@@ -46,51 +84,14 @@ pub fn check(app: impl Fn(Router, UnboundedSender<Entry>) -> Router + Send + Syn
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "answer-names-the-caller",
-            "Each answer, and each question to the warehouse, names the user whose request it is, also when another \
-             request comes while it is suspended.",
-            answer_names_the_caller,
-        )
-        .promise(
-            "access-log-names-the-caller",
-            "Each answer leaves one entry in the access log: the user whose request it was, the `x-log-id` of the \
-             answer and its status.",
-            access_log_names_the_caller,
-        )
-        .promise(
-            "log-ids-differ",
-            "No two of 100 requests get the same log id, over several connections, one after another or at once, \
-             whatever `x-log-id` the clients send.",
-            log_ids_differ,
-        )
-        .promise(
-            "only-authorization-counts",
-            "A request without `authorization` gets 401 and the warehouse hears nothing of it, also while another is \
-             suspended; an `x-user` that the client sends is nobody's identity.",
-            only_authorization_counts,
-        )
-        .promise(
-            "streams-keep-apart",
-            "Requests that overlap on one HTTP/2 connection are answered and logged each under its own user and id.",
-            streams_keep_apart,
-        )
-        .promise(
-            "any-thread-may-poll",
-            "A request keeps its user and its id when each poll of its future comes from another thread.",
-            any_thread_may_poll,
-        )
-        .promise(
-            "slow-requests-overlap",
-            "A request that comes while another is suspended is served at once, also when both are the same user's.",
-            slow_requests_overlap,
-        )
-        .promise(
-            "failure-leaves-nothing",
-            "A request that fails or is given up changes nothing for those before, beside and after it, and is never \
-             logged under another's name.",
-            failure_leaves_nothing,
-        )
+        .promise(ANSWER_NAMES_THE_CALLER, answer_names_the_caller)
+        .promise(ACCESS_LOG_NAMES_THE_CALLER, access_log_names_the_caller)
+        .promise(LOG_IDS_DIFFER, log_ids_differ)
+        .promise(ONLY_AUTHORIZATION_COUNTS, only_authorization_counts)
+        .promise(STREAMS_KEEP_APART, streams_keep_apart)
+        .promise(ANY_THREAD_MAY_POLL, any_thread_may_poll)
+        .promise(SLOW_REQUESTS_OVERLAP, slow_requests_overlap)
+        .promise(FAILURE_LEAVES_NOTHING, failure_leaves_nothing)
         .judge(limits)
 }
 
@@ -175,7 +176,8 @@ async fn log_ids_differ(lab: Lab, app: App) -> Proof {
         for visit in visits {
             ids.push(visit.ended(&desk).await?.log_id.unwrap_or_default());
         }
-        require(ids[0] != ids[1], format!("two requests that come at once both get {}", scene.id(&ids[0])))?;
+        LOG_IDS_DIFFER
+            .require(ids[0] != ids[1], format!("two requests that come at once both get {}", scene.id(&ids[0])))?;
     }
 
     let scene = lab.scene("100 requests on four connections");
@@ -194,7 +196,7 @@ async fn log_ids_differ(lab: Lab, app: App) -> Proof {
     for visit in visits {
         ids.extend(visit.ended(&desk).await?.log_id);
     }
-    require(ids.len() == 100, format!("of 100 answers only {} carry an `x-log-id`", ids.len()))?;
+    LOG_IDS_DIFFER.require(ids.len() == 100, format!("of 100 answers only {} carry an `x-log-id`", ids.len()))?;
     let different = ids.iter().collect::<HashSet<_>>().len();
     let first_repeated = (1..).zip(&ids).find(|(number, id)| ids[*number..].contains(id));
     let Some((number, _)) = first_repeated else { return Ok(()) };
@@ -219,11 +221,11 @@ async fn only_authorization_counts(lab: Lab, app: App) -> Proof {
         let turned_away = async |what: &str, request| {
             let asked = desk.questions();
             let got = answered(stranger.send(request).await?).await;
-            require(
+            ONLY_AUTHORIZATION_COUNTS.require(
                 got.status == StatusCode::UNAUTHORIZED,
                 format!("{what} without `authorization` gets {} instead of 401", got.status.as_u16()),
             )?;
-            require(
+            ONLY_AUTHORIZATION_COUNTS.require(
                 desk.questions() == asked,
                 format!("{what} without `authorization` makes the desk ask the warehouse"),
             )
@@ -235,7 +237,8 @@ async fn only_authorization_counts(lab: Lab, app: App) -> Proof {
         turned_away("a request that says `x-user: carol`", claiming(None)).await?;
         let second = desk.send(&bob, "bob", claiming(Some("bob"))).await?;
         let name = second.named();
-        require(second.user == name, format!("Bob's request that says `x-user: carol` is answered as {name}'s"))?;
+        ONLY_AUTHORIZATION_COUNTS
+            .require(second.user == name, format!("Bob's request that says `x-user: carol` is answered as {name}'s"))?;
         desk.names_in_questions()?;
         first.ended(&desk).await?;
     }
@@ -295,11 +298,11 @@ async fn slow_requests_overlap(lab: Lab, app: App) -> Proof {
         let asked = desk.questions();
         let second = desk.begin(&clients[1], "bob", asking(Some("bob")));
         sleep(Duration::from_millis(1_000)).await;
-        require(
+        SLOW_REQUESTS_OVERLAP.require(
             desk.questions() > asked,
             "Bob came while Ada's request was suspended, and 1000 ms later the warehouse had not been asked for his orders",
         )?;
-        require(
+        SLOW_REQUESTS_OVERLAP.require(
             second.pending.is_answered(),
             format!(
                 "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though alone he waits {took} ms"
@@ -308,7 +311,7 @@ async fn slow_requests_overlap(lab: Lab, app: App) -> Proof {
         let asked = desk.questions();
         let _third = desk.begin(&clients[2], "ada", asking(Some("ada")));
         sleep(Duration::from_millis(500)).await;
-        require(
+        SLOW_REQUESTS_OVERLAP.require(
             desk.questions() > asked,
             "Ada's second request came while her first was suspended, and 500 ms later the warehouse had not been asked",
         )?;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use lab::{Lab, Limits, Specification, locked};
+use lab::{Asked, Lab, Limits, Specification, locked};
 
 use crate::{
     clauses::{Clause, clauses},
@@ -89,7 +89,7 @@ impl Trial {
                     }
                 }
             };
-            specification = specification.promise(clause.key, clause.sentence, proof);
+            specification = specification.promise(Asked::new(clause.key, clause.sentence), proof);
         }
         let report = specification.judge(limits);
         let trials = clauses.into_iter().zip(report.promises);

@@ -103,6 +103,7 @@ pub mod fits;
 mod judge;
 mod probe;
 mod report;
+mod rest;
 mod stand;
 mod subject;
 
@@ -112,4 +113,5 @@ pub use judge::{check, judge};
 pub use lab::{self, Ended, Limits, in_child};
 pub use probe::{Fault, Probe};
 pub use report::{Conformance, Judged, Outcome};
+pub use rest::the_rest;
 pub use subject::Subject;

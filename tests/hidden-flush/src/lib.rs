@@ -24,8 +24,8 @@ use futures_util::stream;
 use tokio::time::sleep;
 
 use lab::{
-    Broken, Connection, End, Ghost, Lab, Limits, Proof, Protocol, Received, Report, Scene, Specification, control,
-    require,
+    Asked, Broken, Connection, End, Ghost, Lab, Limits, Proof, Protocol, Received, Report, Scene, Specification,
+    control, require,
 };
 
 /// Makes the app under test from the server of the logs.
@@ -36,6 +36,37 @@ const LIVE: [&str; 3] = ["text/event-stream", "application/x-ndjson", "text/plai
 /// What may be taken of an endless source while nobody reads.
 const MOST_TAKEN: usize = 4 * 1024 * 1024;
 
+const EVENT_BEFORE_CLOCK: Asked = Asked::new(
+    "event-before-clock",
+    "Each event reaches the client before the clock moves after it was produced, whatever the type of the \
+             stream.",
+);
+const SMALL_EVENT_WHEN_QUIET: Asked = Asked::new(
+    "small-event-when-quiet",
+    "An event of one byte reaches the client even though the source then goes quiet.",
+);
+const BYTES_ONCE_IN_ORDER: Asked = Asked::new(
+    "bytes-once-in-order",
+    "All bytes arrive once and in order, and a finished log comes as gzip to whoever accepts it.",
+);
+const TRAILERS_SURVIVE: Asked = Asked::new("trailers-survive", "Trailers arrive after the last byte.");
+const HEADERS_ARE_TRUE: Asked = Asked::new(
+    "headers-are-true",
+    "The headers are true of what follows them, and an answer that must not be compressed is left alone.",
+);
+const STOPPED_READER_STOPS_SOURCE: Asked = Asked::new(
+    "stopped-reader-stops-source",
+    "While the client does not read, at most 4 MiB of an endless source are taken.",
+);
+const SOURCE_DROPPED_WITH_CLIENT: Asked = Asked::new(
+    "source-dropped-with-client",
+    "When the client leaves while the source is quiet, the source is dropped.",
+);
+const ERROR_AFTER_ITS_BYTES: Asked = Asked::new(
+    "error-after-its-bytes",
+    "An error of the source reaches the client as an error, after every byte that was produced before it.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(Router) -> Router + Send + Sync + 'static) -> Report {
     judge(Arc::new(app), Limits::default())
@@ -44,43 +75,14 @@ pub fn check(app: impl Fn(Router) -> Router + Send + Sync + 'static) -> Report {
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "event-before-clock",
-            "Each event reaches the client before the clock moves after it was produced, whatever the type of the \
-             stream.",
-            event_before_clock,
-        )
-        .promise(
-            "small-event-when-quiet",
-            "An event of one byte reaches the client even though the source then goes quiet.",
-            small_event_when_quiet,
-        )
-        .promise(
-            "bytes-once-in-order",
-            "All bytes arrive once and in order, and a finished log comes as gzip to whoever accepts it.",
-            bytes_once_in_order,
-        )
-        .promise("trailers-survive", "Trailers arrive after the last byte.", trailers_survive)
-        .promise(
-            "headers-are-true",
-            "The headers are true of what follows them, and an answer that must not be compressed is left alone.",
-            headers_are_true,
-        )
-        .promise(
-            "stopped-reader-stops-source",
-            "While the client does not read, at most 4 MiB of an endless source are taken.",
-            stopped_reader_stops_source,
-        )
-        .promise(
-            "source-dropped-with-client",
-            "When the client leaves while the source is quiet, the source is dropped.",
-            source_dropped_with_client,
-        )
-        .promise(
-            "error-after-its-bytes",
-            "An error of the source reaches the client as an error, after every byte that was produced before it.",
-            error_after_its_bytes,
-        )
+        .promise(EVENT_BEFORE_CLOCK, event_before_clock)
+        .promise(SMALL_EVENT_WHEN_QUIET, small_event_when_quiet)
+        .promise(BYTES_ONCE_IN_ORDER, bytes_once_in_order)
+        .promise(TRAILERS_SURVIVE, trailers_survive)
+        .promise(HEADERS_ARE_TRUE, headers_are_true)
+        .promise(STOPPED_READER_STOPS_SOURCE, stopped_reader_stops_source)
+        .promise(SOURCE_DROPPED_WITH_CLIENT, source_dropped_with_client)
+        .promise(ERROR_AFTER_ITS_BYTES, error_after_its_bytes)
         .judge(limits)
 }
 
@@ -137,7 +139,7 @@ async fn event_before_clock(lab: Lab, app: App) -> Proof {
             let received = listener.so_far();
             let came: Vec<_> = events.iter().map(|event| received.came_at_ms(event)).collect();
             let seen = format!("events were produced at {}; they came at {}", times(&produced), times(&came));
-            require(came == produced, seen)?;
+            EVENT_BEFORE_CLOCK.require(came == produced, seen)?;
         }
     }
     Ok(())
@@ -165,7 +167,7 @@ async fn small_event_when_quiet(lab: Lab, app: App) -> Proof {
                     "a single byte was produced at {sent} ms; after 20 s without another the client had {came:?} and \
                      not {dots:?}"
                 );
-                require(came == dots, seen)?;
+                SMALL_EVENT_WHEN_QUIET.require(came == dots, seen)?;
             }
             feed.end();
             listener.ended().await;
@@ -181,7 +183,7 @@ async fn bytes_once_in_order(lab: Lab, app: App) -> Proof {
         for accepted in ["gzip", "identity;q=0.5, gzip;q=0.9"] {
             let answer = Whole::of(&client, accepting(accepted, FINISHED_LOG)).await?;
             let seen = format!("accept-encoding: {accepted} was answered with content-encoding: {}", answer.named());
-            require(answer.is_gzip(), seen)?;
+            BYTES_ONCE_IN_ORDER.require(answer.is_gzip(), seen)?;
             same(&answer.decoded()?, &TEXT)?;
         }
 
@@ -234,7 +236,7 @@ async fn trailers_survive(lab: Lab, app: App) -> Proof {
             Some(result) => format!("the trailer x-build-result came as {result:?} and not as \"passed\""),
             None => "the log ended without the trailer x-build-result".to_owned(),
         };
-        require(result.as_deref() == Some("passed"), seen)?;
+        TRAILERS_SURVIVE.require(result.as_deref() == Some("passed"), seen)?;
     }
     Ok(())
 }
@@ -254,7 +256,7 @@ async fn headers_are_true(lab: Lab, app: App) -> Proof {
         for accepted in ["", "gzip;q=0", "br", "identity, gzip; q=0.000"] {
             let plain = Whole::of(&client, accepting(accepted, FINISHED_LOG)).await?;
             let seen = format!("accept-encoding: {accepted:?} was answered with content-encoding: {}", plain.named());
-            require(plain.coding().is_none(), seen)?;
+            HEADERS_ARE_TRUE.require(plain.coding().is_none(), seen)?;
             same(&plain.received.raw, &text)?;
             plain.has_true_length()?;
             plain.varies(varies_by)?;
@@ -264,7 +266,7 @@ async fn headers_are_true(lab: Lab, app: App) -> Proof {
             let mut request = if accepts_gzip { asking(FINISHED_LOG) } else { plainly(FINISHED_LOG) };
             *request.method_mut() = Method::HEAD;
             let head = Whole::of(&client, request).await?;
-            require(head.received.raw.is_empty(), "a HEAD was answered with a body")?;
+            HEADERS_ARE_TRUE.require(head.received.raw.is_empty(), "a HEAD was answered with a body")?;
             // The answer may leave the coding out, but if it states a length, it is that of the coding that it names.
             let length = if head.is_gzip() { gzip.received.raw.len() } else { text.len() };
             head.states(length)?;
@@ -272,16 +274,17 @@ async fn headers_are_true(lab: Lab, app: App) -> Proof {
 
         for (path, status) in [(NO_CONTENT, StatusCode::NO_CONTENT), (NOT_MODIFIED, StatusCode::NOT_MODIFIED)] {
             let empty = Whole::of(&client, asking(path)).await?;
-            require(empty.status == status, format!("a {} became a {}", status.as_u16(), empty.status.as_u16()))?;
+            HEADERS_ARE_TRUE
+                .require(empty.status == status, format!("a {} became a {}", status.as_u16(), empty.status.as_u16()))?;
             let seen = format!("a {} got content-encoding: {}", status.as_u16(), empty.named());
-            require(empty.coding().is_none(), seen)?;
-            require(empty.received.raw.is_empty(), format!("a {} got a body", status.as_u16()))?;
+            HEADERS_ARE_TRUE.require(empty.coding().is_none(), seen)?;
+            HEADERS_ARE_TRUE.require(empty.received.raw.is_empty(), format!("a {} got a body", status.as_u16()))?;
             empty.states(0)?;
         }
 
         let encoded = Whole::of(&client, asking(ENCODED)).await?;
         let seen = format!("content-encoding: zstd became {}", encoded.named());
-        require(encoded.coding().as_deref() == Some("zstd"), seen)?;
+        HEADERS_ARE_TRUE.require(encoded.coding().as_deref() == Some("zstd"), seen)?;
         same(&encoded.received.raw, &NOISE.slice(..4_096))?;
         encoded.has_true_length()?;
     }
@@ -299,7 +302,7 @@ async fn stopped_reader_stops_source(lab: Lab, app: App) -> Proof {
         control(kib > 0, "the app did not read the log")?;
         scene.note("logs", format!("gave {kib} KiB so far"));
         let seen = format!("the client read nothing for 30 s, and {kib} KiB of the endless log were taken");
-        require(kib <= MOST_TAKEN / 1024, seen)?;
+        STOPPED_READER_STOPS_SOURCE.require(kib <= MOST_TAKEN / 1024, seen)?;
         drop(pending);
     }
     Ok(())
@@ -324,7 +327,7 @@ async fn source_dropped_with_client(lab: Lab, app: App) -> Proof {
         }
         sleep(Duration::from_secs(30)).await;
         let seen = format!("the client left at {left} ms; 30 s later the quiet source was still held");
-        require(feed.dropped_at_ms().is_some(), seen)?;
+        SOURCE_DROPPED_WITH_CLIENT.require(feed.dropped_at_ms().is_some(), seen)?;
     }
     Ok(())
 }
@@ -343,10 +346,12 @@ async fn error_after_its_bytes(lab: Lab, app: App) -> Proof {
         let received = listener.ended().await;
         for name in ["event 1", "event 2"] {
             let came = received.came_at_ms(&event(name)).is_some();
-            require(came, format!("the source failed, and {name}, which it had produced before, never came"))?;
+            ERROR_AFTER_ITS_BYTES
+                .require(came, format!("the source failed, and {name}, which it had produced before, never came"))?;
         }
         let broke_off = matches!(received.end, Some((_, End::Error)));
-        require(broke_off, "the source failed, and the client saw a body that ended as it should")?;
+        ERROR_AFTER_ITS_BYTES
+            .require(broke_off, "the source failed, and the client saw a body that ended as it should")?;
     }
     Ok(())
 }

@@ -28,8 +28,8 @@ use tokio::{
 use tower::ServiceExt;
 
 use lab::{
-    Broken, Connection, End, Ghost, HeldClock, Lab, Limits, Proof, Protocol, Report, Scene, Specification, Visit,
-    control, locked, require,
+    Asked, Broken, Connection, End, Ghost, HeldClock, Lab, Limits, Proof, Protocol, Report, Scene, Specification,
+    Visit, control, locked, require,
 };
 
 /// Seals a receipt: work for the CPU, done off the threads that serve requests.
@@ -41,6 +41,44 @@ pub type App = Arc<dyn Fn(Router, Seal, UnboundedSender<String>, Duration) -> Ro
 /// The header in which the budget travels.
 const BUDGET: &str = "x-budget-ms";
 
+const ANSWER_BY_DEADLINE: Asked = Asked::new(
+    "answer-by-deadline",
+    "A client whose order is not done has its 504 by the deadline, and not before nine tenths of its time, whether the bank \
+             or the seal is slow.",
+);
+const TIGHTER_LIMIT_WINS: Asked = Asked::new(
+    "tighter-limit-wins",
+    "The deadline is the tighter of the app's own limit and the budget that the client sends.",
+);
+const MALFORMED_BUDGET_DOES_NO_HARM: Asked = Asked::new(
+    "malformed-budget-does-no-harm",
+    "A budget that is no number of milliseconds is refused with 400, or ignored.",
+);
+const SPENT_BUDGET_ASKS_NOBODY: Asked =
+    Asked::new("spent-budget-asks-nobody", "A request whose budget is 0 fails at once, without a call to the bank.");
+const BANK_KNOWS_WHAT_IS_LEFT: Asked = Asked::new(
+    "bank-knows-what-is-left",
+    "Each call tells the bank a budget of more than 0 and no more than is left, on the second try and over two hops as well.",
+);
+const WORK_IN_TIME_IS_KEPT: Asked = Asked::new(
+    "work-in-time-is-kept",
+    "Work that is done in nine tenths of the budget is kept: the order is charged, the statement is whole.",
+);
+const ANSWER_MATCHES_LEDGER: Asked = Asked::new(
+    "answer-matches-ledger",
+    "An order that is answered 200 is charged exactly once; any other is never charged, not even later.",
+);
+const LATE_SEAL_CHARGES_NOTHING: Asked = Asked::new(
+    "late-seal-charges-nothing",
+    "An order whose receipt is still being sealed at the deadline is not charged once it is sealed.",
+);
+const NOTHING_RUNS_ON: Asked =
+    Asked::new("nothing-runs-on", "When a request was cut off at its deadline, no task of it is left.");
+const STATEMENT_ENDS_AT_DEADLINE: Asked = Asked::new(
+    "statement-ends-at-deadline",
+    "A streamed statement arrives up to the deadline and then ends with an error; nothing more is read from the bank.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(
     app: impl Fn(Router, Seal, UnboundedSender<String>, Duration) -> Router + Send + Sync + 'static,
@@ -51,57 +89,16 @@ pub fn check(
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "answer-by-deadline",
-            "A client whose order is not done has its 504 by the deadline, and not before nine tenths of its time, whether the bank \
-             or the seal is slow.",
-            answer_by_deadline,
-        )
-        .promise(
-            "tighter-limit-wins",
-            "The deadline is the tighter of the app's own limit and the budget that the client sends.",
-            tighter_limit_wins,
-        )
-        .promise(
-            "malformed-budget-does-no-harm",
-            "A budget that is no number of milliseconds is refused with 400, or ignored.",
-            malformed_budget_does_no_harm,
-        )
-        .promise(
-            "spent-budget-asks-nobody",
-            "A request whose budget is 0 fails at once, without a call to the bank.",
-            spent_budget_asks_nobody,
-        )
-        .promise(
-            "bank-knows-what-is-left",
-            "Each call tells the bank a budget of more than 0 and no more than is left, on the second try and over two hops as well.",
-            bank_knows_what_is_left,
-        )
-        .promise(
-            "work-in-time-is-kept",
-            "Work that is done in nine tenths of the budget is kept: the order is charged, the statement is whole.",
-            work_in_time_is_kept,
-        )
-        .promise(
-            "answer-matches-ledger",
-            "An order that is answered 200 is charged exactly once; any other is never charged, not even later.",
-            answer_matches_ledger,
-        )
-        .promise(
-            "late-seal-charges-nothing",
-            "An order whose receipt is still being sealed at the deadline is not charged once it is sealed.",
-            late_seal_charges_nothing,
-        )
-        .promise(
-            "nothing-runs-on",
-            "When a request was cut off at its deadline, no task of it is left.",
-            nothing_runs_on,
-        )
-        .promise(
-            "statement-ends-at-deadline",
-            "A streamed statement arrives up to the deadline and then ends with an error; nothing more is read from the bank.",
-            statement_ends_at_deadline,
-        )
+        .promise(ANSWER_BY_DEADLINE, answer_by_deadline)
+        .promise(TIGHTER_LIMIT_WINS, tighter_limit_wins)
+        .promise(MALFORMED_BUDGET_DOES_NO_HARM, malformed_budget_does_no_harm)
+        .promise(SPENT_BUDGET_ASKS_NOBODY, spent_budget_asks_nobody)
+        .promise(BANK_KNOWS_WHAT_IS_LEFT, bank_knows_what_is_left)
+        .promise(WORK_IN_TIME_IS_KEPT, work_in_time_is_kept)
+        .promise(ANSWER_MATCHES_LEDGER, answer_matches_ledger)
+        .promise(LATE_SEAL_CHARGES_NOTHING, late_seal_charges_nothing)
+        .promise(NOTHING_RUNS_ON, nothing_runs_on)
+        .promise(STATEMENT_ENDS_AT_DEADLINE, statement_ends_at_deadline)
         .judge(limits)
 }
 
@@ -164,13 +161,17 @@ async fn answer_by_deadline(lab: Lab, app: App) -> Proof {
         let shop = Shop::open(&lab, &app, format!("{protocol}, the seal is slow"), protocol, 1000).await?;
         let answer = shop.stand_at_the_seal().await?;
         shop.advance_to(890).await;
-        require(!answer.is_finished(), "the deadline was at 1000 ms, and the client had an answer before 890 ms")?;
+        ANSWER_BY_DEADLINE.require(
+            !answer.is_finished(),
+            "the deadline was at 1000 ms, and the client had an answer before 890 ms",
+        )?;
         shop.advance_to(1000).await;
         let by_then = answer.is_finished();
         shop.advance_to(1500).await;
         shop.finish_the_receipt().await;
         let told = finished(answer).await?;
-        require(by_then, format!("{told}, when the receipt had been sealed; the deadline was at 1000 ms"))?;
+        ANSWER_BY_DEADLINE
+            .require(by_then, format!("{told}, when the receipt had been sealed; the deadline was at 1000 ms"))?;
         in_time(&told, 1000)?;
     }
     Ok(())
@@ -197,7 +198,10 @@ async fn malformed_budget_does_no_harm(lab: Lab, app: App) -> Proof {
             shop.bank.will([ok_after(100)]);
             let told = shop.order(order, Some(budget)).await?;
             let harmless = [StatusCode::OK, StatusCode::BAD_REQUEST].contains(&told.status);
-            require(harmless, format!("{told} to a budget of {budget:?}; it should be 400, or 200 if it is ignored"))?;
+            MALFORMED_BUDGET_DOES_NO_HARM.require(
+                harmless,
+                format!("{told} to a budget of {budget:?}; it should be 400, or 200 if it is ignored"),
+            )?;
             shop.ledger.matches(&told)?;
         }
     }
@@ -211,8 +215,12 @@ async fn spent_budget_asks_nobody(lab: Lab, app: App) -> Proof {
             shop.bank.will([ok_after(0)]);
             let told = shop.ask(method, path, Some("0")).await?;
             shop.scene.settle().await;
-            require(shop.bank.calls().is_empty(), "the client had no time left, and the bank was asked all the same")?;
-            require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
+            SPENT_BUDGET_ASKS_NOBODY.require(
+                shop.bank.calls().is_empty(),
+                "the client had no time left, and the bank was asked all the same",
+            )?;
+            SPENT_BUDGET_ASKS_NOBODY
+                .require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
             shop.ledger.matches(&told)?;
         }
     }
@@ -260,7 +268,8 @@ async fn work_in_time_is_kept(lab: Lab, app: App) -> Proof {
         for (order, replies) in [("6", vec![ok_after(890)]), ("7", vec![busy_after(440), ok_after(450)])] {
             shop.bank.will(replies);
             let told = shop.order(order, None).await?;
-            require(told.status == StatusCode::OK, format!("the bank agreed at 890 ms of 1000, and {told}"))?;
+            WORK_IN_TIME_IS_KEPT
+                .require(told.status == StatusCode::OK, format!("the bank agreed at 890 ms of 1000, and {told}"))?;
             shop.ledger.matches(&told)?;
         }
         let (mut feed, body) = shop.scene.feed("bank");
@@ -272,7 +281,8 @@ async fn work_in_time_is_kept(lab: Lab, app: App) -> Proof {
         feed.end();
         let statement = listener.ended().await;
         let whole = statement.text() == "opening\nclosing\n" && matches!(statement.end, Some((_, End::Clean)));
-        require(whole, "the statement ended at 890 ms of 1000, and did not arrive whole and with a clean end")?;
+        WORK_IN_TIME_IS_KEPT
+            .require(whole, "the statement ended at 890 ms of 1000, and did not arrive whole and with a clean end")?;
     }
     Ok(())
 }
@@ -291,10 +301,10 @@ async fn answer_matches_ledger(lab: Lab, app: App) -> Proof {
             shop.bank.will(replies);
             let told = shop.order(order, None).await?;
             sleep(Duration::from_secs(10)).await;
-            require(told.status.is_success() == agreed, format!("{what}, and {told}"))?;
+            ANSWER_MATCHES_LEDGER.require(told.status.is_success() == agreed, format!("{what}, and {told}"))?;
             shop.ledger.matches(&told)?;
             let calls = shop.bank.calls().len();
-            require(calls <= 2, format!("the bank was asked {calls} times for one order"))?;
+            ANSWER_MATCHES_LEDGER.require(calls <= 2, format!("the bank was asked {calls} times for one order"))?;
         }
 
         for (title, replies) in [
@@ -306,7 +316,7 @@ async fn answer_matches_ledger(lab: Lab, app: App) -> Proof {
             let told = shop.order("7", None).await?;
             sleep(Duration::from_secs(20)).await;
             shop.ledger.matches(&told)?;
-            require(!told.status.is_success(), format!("{title}, at 1000 ms, and {told}"))?;
+            ANSWER_MATCHES_LEDGER.require(!told.status.is_success(), format!("{title}, at 1000 ms, and {told}"))?;
         }
     }
     Ok(())
@@ -342,7 +352,10 @@ async fn nothing_runs_on(lab: Lab, app: App) -> Proof {
         }
         shop.scene.settle().await;
         let left = shop.scene.app_tasks().saturating_sub(before);
-        require(left == 0, format!("three orders were cut off at their deadline, and {} still running", are(left)))?;
+        NOTHING_RUNS_ON.require(
+            left == 0,
+            format!("three orders were cut off at their deadline, and {} still running", are(left)),
+        )?;
 
         let (feed, body) = shop.scene.feed("bank");
         shop.bank.will([Reply::Stream(0, body)]);
@@ -350,7 +363,8 @@ async fn nothing_runs_on(lab: Lab, app: App) -> Proof {
         feed.data("opening\n");
         sleep(Duration::from_secs(2)).await;
         let left = shop.scene.app_tasks().saturating_sub(before);
-        require(left == 0, format!("a second after the statement's deadline {} still running", are(left)))?;
+        NOTHING_RUNS_ON
+            .require(left == 0, format!("a second after the statement's deadline {} still running", are(left)))?;
     }
     Ok(())
 }
@@ -381,7 +395,8 @@ async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
                 let observed = format!(
                     "the bank sent a line at {moment} ms, and it had not come by the deadline at {deadline} ms"
                 );
-                require(in_time.came_at_ms(&format!("line at {moment}\n")).is_some(), observed)?;
+                STATEMENT_ENDS_AT_DEADLINE
+                    .require(in_time.came_at_ms(&format!("line at {moment}\n")).is_some(), observed)?;
             }
             let Some((ended, how)) = listener.so_far().end else {
                 let observed = format!("the deadline was at {deadline} ms, and 5 s later the statement was still open");
@@ -389,10 +404,14 @@ async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
             };
             let ended = ended - shop.began_ms;
             let observed = format!("the deadline was at {deadline} ms, and the statement ended at {ended} ms");
-            require(ended <= deadline && ended * 10 >= deadline * 9, observed)?;
-            require(how == End::Error, "the statement was cut off at its deadline, and ended as if it were whole")?;
+            STATEMENT_ENDS_AT_DEADLINE.require(ended <= deadline && ended * 10 >= deadline * 9, observed)?;
+            STATEMENT_ENDS_AT_DEADLINE.require(
+                how == End::Error,
+                "the statement was cut off at its deadline, and ended as if it were whole",
+            )?;
             let later = feed.taken() - taken;
-            require(later == 0, format!("{later} bytes were read from the bank after the deadline"))?;
+            STATEMENT_ENDS_AT_DEADLINE
+                .require(later == 0, format!("{later} bytes were read from the bank after the deadline"))?;
         }
     }
     Ok(())

@@ -120,7 +120,7 @@ enum Step {
 ///
 /// ```
 /// use axum::{Router, body::Body, http::Request, routing::post};
-/// use lab::{Arrival, Course, Lab, Limits, Proof, Protocol, Specification, require};
+/// use lab::{Asked, Arrival, Course, Lab, Limits, Proof, Protocol, Specification, require};
 ///
 /// async fn comes_back_whole(lab: Lab, app: fn() -> Router) -> Proof {
 ///     for protocol in Protocol::BOTH {
@@ -140,7 +140,7 @@ enum Step {
 ///
 /// let app = || Router::new().route("/", post(|text: String| async { text }));
 /// let report = Specification::of("an-echo", app as fn() -> Router)
-///     .promise("comes-back-whole", "What was sent comes back.", comes_back_whole)
+///     .promise(Asked::new("comes-back-whole", "What was sent comes back."), comes_back_whole)
 ///     .judge(Limits::default());
 /// assert!(report.all_kept(), "{report}");
 /// ```

@@ -2,7 +2,7 @@
 
 use axum::Router;
 
-use crate::{Limits, Report};
+use crate::{Asked, Limits, Report};
 
 /// One ghost, as its specification knows it.
 pub trait Ghost {
@@ -12,6 +12,9 @@ pub trait Ghost {
     type App: Copy + Send + Sync + 'static;
     /// The believable surroundings in which the app is served.
     type StandIns;
+    /// Every status, order, header, unit and limit that is demanded beside the promises' own sentences: *What is asked* on
+    /// the exercise's page.
+    const ASKED: &'static [Asked] = &[];
 
     /// Holds the app against every promise.
     fn judge(app: Self::App, limits: Limits<'_>) -> Report;

@@ -15,6 +15,7 @@ use std::{
 use tokio::runtime;
 
 use super::{
+    asked::Asked,
     attendance, child, panics,
     report::{Judged, Outcome, Report},
     scene::{Broken, Lab, Stage},
@@ -34,21 +35,34 @@ pub struct Limits<'a> {
     pub unresponsive: Duration,
     /// The key of the one promise to judge. The report has no line for the others, and is empty if it is the key of none.
     pub only: Option<&'a str>,
+    /// Whether promises that are judged [beside](Specification::beside) the scenes are judged; if not, the report has no line
+    /// for them.
+    pub beside: bool,
 }
 
 impl Default for Limits<'_> {
     fn default() -> Self {
-        Self { unresponsive: Duration::from_secs(30), only: None }
+        Self { unresponsive: Duration::from_secs(30), only: None, beside: true }
     }
 }
 
 /// The proof of one promise for one app. What the app is does not show, so that what follows is compiled once for all.
 type Run = Box<dyn FnOnce(Lab) -> Pin<Box<dyn Future<Output = Proof>>> + Send>;
 
+/// What came of a promise that is judged beside the scenes, and the scenes that its judge has played.
+pub type Shown = (Proof, Vec<SceneRecord>);
+
 struct Promise {
-    key: &'static str,
-    sentence: &'static str,
-    proof: Run,
+    asked: Asked,
+    way: Way,
+}
+
+/// How a promise is judged.
+enum Way {
+    /// In scenes, on a thread and a runtime of its own.
+    Scenes(Run),
+    /// By a judge that has guards of its own.
+    Beside(Box<dyn FnOnce(Limits<'_>) -> Shown + Send>),
 }
 
 /// On what terms the promises of one judgement are proven.
@@ -84,15 +98,24 @@ impl<A: Clone + Send + 'static> Specification<A> {
         self
     }
 
-    /// Adds a promise: its kebab-case `key`, its `sentence`, and the `proof` that it is kept. The proof gets a laboratory and
-    /// the constructor of its own; what it does not need to send to other threads need not be `Send`.
-    pub fn promise<F>(mut self, key: &'static str, sentence: &'static str, proof: F) -> Self
+    /// Adds a promise: what is `asked`, and the `proof` that it is kept. The proof gets a laboratory and the constructor of its
+    /// own; what it does not need to send to other threads need not be `Send`.
+    pub fn promise<F>(mut self, asked: Asked, proof: F) -> Self
     where
         F: AsyncFnOnce(Lab, A) -> Proof + Send + 'static,
     {
         let app = self.app.clone();
         let proof: Run = Box::new(|lab| Box::pin(async move { proof(lab, app).await }));
-        self.promises.push(Promise { key, sentence, proof });
+        self.promises.push(Promise { asked, way: Way::Scenes(proof) });
+        self
+    }
+
+    /// Adds a promise that another judge holds the app against, one with threads, runtimes and guards of its own such as a
+    /// conformance suite. It gets the constructor and the limits.
+    pub fn beside(mut self, asked: Asked, judge: impl FnOnce(A, Limits<'_>) -> Shown + Send + 'static) -> Self {
+        let app = self.app.clone();
+        let judge = Box::new(move |limits: Limits<'_>| judge(app, limits));
+        self.promises.push(Promise { asked, way: Way::Beside(judge) });
         self
     }
 
@@ -105,7 +128,8 @@ impl<A: Clone + Send + 'static> Specification<A> {
     /// # Panics
     /// If the system gives no thread.
     pub fn judge(mut self, limits: Limits<'_>) -> Report {
-        self.promises.retain(|promise| limits.only.is_none_or(|only| only == promise.key));
+        let is_wanted = |promise: &Promise| limits.beside || matches!(promise.way, Way::Scenes(_));
+        self.promises.retain(|promise| is_wanted(promise) && limits.only.is_none_or(|only| only == promise.asked.key));
         let _turn = panics::take_turn(self.alone);
         Report::new(self.ghost, prove_all(self.promises, self.alone, limits))
     }
@@ -119,15 +143,21 @@ fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Jud
     // In a process that is there for the rest: the promises up to this one were judged elsewhere.
     let after = child::judges_after();
     let mut skipped = after.clone();
-    for Promise { key, sentence, proof } in promises {
+    for Promise { asked: Asked { key, sentence }, way } in promises {
         if let Some(last) = &skipped {
             let done = last == key;
             judged.push(Judged::not_judged(key, sentence, "it was judged elsewhere".to_owned()));
             skipped = skipped.filter(|_| !done);
             continue;
         }
-        let (proof, scenes) =
-            if given_up.is_some() { (None, Vec::new()) } else { prove_on_a_thread(key, proof, &terms) };
+        let (proof, scenes) = match way {
+            _ if given_up.is_some() => (None, Vec::new()),
+            Way::Scenes(proof) => prove_on_a_thread(key, proof, &terms),
+            Way::Beside(judge) => {
+                let (proof, scenes) = judge(limits);
+                (Some(proof), scenes)
+            }
+        };
         let (outcome, observed) = match (proof, given_up) {
             (Some(Ok(())), _) => (Outcome::Kept, None),
             (Some(Err(broken)), _) => (Outcome::Broken, Some(broken.to_string())),

@@ -53,7 +53,7 @@ impl Manner {
 pub fn first_lines(manners: &[Manner], judge: impl Fn(Manner, Limits<'_>) -> Report) -> String {
     let mut lines = String::new();
     for &manner in manners {
-        let report = judge(manner, Limits { unresponsive: Duration::from_secs(1), only: None });
+        let report = judge(manner, Limits { unresponsive: Duration::from_secs(1), only: None, beside: true });
         let first = &report.promises[0];
         assert_eq!(first.outcome, Outcome::Broken, "{manner:?}: {report}");
         if manner == Manner::Spins {

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use axum::{Router, body::Body, http::Request, routing::get};
-//! use lab::{Lab, Limits, Proof, Protocol, Specification, require};
+//! use lab::{Asked, Lab, Limits, Proof, Protocol, Specification, require};
 //!
 //! async fn answers(lab: Lab, app: fn() -> Router) -> Proof {
 //!     for protocol in Protocol::BOTH {
@@ -23,7 +23,7 @@
 //!
 //! let app = || Router::new().route("/", get(|| async { "boo" }));
 //! let report = Specification::of("an-example", app as fn() -> Router)
-//!     .promise("answers", "A request is answered.", answers)
+//!     .promise(Asked::new("answers", "A request is answered."), answers)
 //!     .judge(Limits::default());
 //! assert!(report.all_kept(), "{report}");
 //! ```
@@ -47,7 +47,7 @@
 //! ```
 //! use std::{sync::Arc, time::Duration};
 //! use axum::{Router, body::Body, http::Request, routing::get};
-//! use lab::{Lab, Limits, Proof, Protocol, Specification, control, require};
+//! use lab::{Asked, Lab, Limits, Proof, Protocol, Specification, control, require};
 //! use tokio::{sync::Semaphore, time::{sleep, timeout}};
 //!
 //! /// A gateway that gives its backend one second.
@@ -89,7 +89,7 @@
 //! }
 //!
 //! let report = Specification::of("a-gateway", gateway as fn(Router) -> Router)
-//!     .promise("answers-in-time", "The client is answered within a second.", answers_in_time)
+//!     .promise(Asked::new("answers-in-time", "The client is answered within a second."), answers_in_time)
 //!     .judge(Limits::default());
 //! assert!(report.all_kept(), "{report}");
 //! ```
@@ -138,6 +138,7 @@
 //! the process's is judged [`alone`](Specification::alone): its hook and the laboratory's then both hear each panic, once.
 
 mod arrival;
+mod asked;
 mod attendance;
 mod child;
 mod feed;
@@ -158,10 +159,11 @@ pub mod wire;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use arrival::{Arrival, Course};
+pub use asked::Asked;
 pub use child::{Ended, child_of, child_of_telling, in_child, in_child_within, in_exercise};
 pub use feed::{Feed, SourceError};
 pub use ghost::Ghost;
-pub use guard::{Limits, Proof, Specification, receive_within};
+pub use guard::{Limits, Proof, Shown, Specification, receive_within};
 pub use leaving::Leaving;
 pub use logs::{LogLine, LogSpan};
 pub use panics::arranged_panic;

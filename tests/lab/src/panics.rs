@@ -31,6 +31,8 @@ static JUDGING: Mutex<usize> = Mutex::new(0);
 static ALONE: RwLock<()> = RwLock::new(());
 
 thread_local! {
+    /// Whether a specification is being judged on behalf of this thread.
+    static HAS_A_TURN: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread is in the app's hook, called by ours: the app's may go on to ours, which it found there before.
     static IN_THE_APPS: Cell<bool> = const { Cell::new(false) };
 }
@@ -42,16 +44,24 @@ const EXPLORATION: &str = "loom";
 
 /// Held while one specification is judged. The last one to end puts the hook back that was there before the first.
 pub(super) struct Turn {
-    _alone: Alone,
+    alone: Alone,
 }
 
 enum Alone {
-    No { _guard: RwLockReadGuard<'static, ()> },
-    Yes { _guard: RwLockWriteGuard<'static, ()> },
+    /// A judgement within another one, on the same thread.
+    Within,
+    No {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    Yes {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
 }
 
 pub(super) fn take_turn(alone: bool) -> Turn {
-    let alone = if alone {
+    let alone = if HAS_A_TURN.get() {
+        Alone::Within
+    } else if alone {
         Alone::Yes { _guard: ALONE.write().unwrap_or_else(PoisonError::into_inner) }
     } else {
         Alone::No { _guard: ALONE.read().unwrap_or_else(PoisonError::into_inner) }
@@ -65,11 +75,15 @@ pub(super) fn take_turn(alone: bool) -> Turn {
         own_the_hook();
     }
     *judging += 1;
-    Turn { _alone: alone }
+    HAS_A_TURN.set(true);
+    Turn { alone }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        if !matches!(self.alone, Alone::Within) {
+            HAS_A_TURN.set(false);
+        }
         let mut judging = JUDGING.lock().unwrap_or_else(PoisonError::into_inner);
         *judging -= 1;
         // A hook cannot be set while the thread panics.

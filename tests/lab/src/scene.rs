@@ -219,7 +219,7 @@ impl Scene {
     ///
     /// ```
     /// # use std::{thread, time::Duration};
-    /// # use lab::{Lab, Limits, Proof, Specification, require};
+    /// # use lab::{Asked, Lab, Limits, Proof, Specification, require};
     /// # use tokio::{sync::oneshot, time::timeout};
     /// # async fn proof(lab: Lab, _: ()) -> Proof {
     /// let scene = lab.scene("a thread of its own");
@@ -231,7 +231,7 @@ impl Scene {
     /// drop(held);
     /// # Ok(())
     /// # }
-    /// # let report = Specification::of("doc", ()).promise("a", "A.", proof).judge(Limits::default());
+    /// # let report = Specification::of("doc", ()).promise(Asked::new("a", "A."), proof).judge(Limits::default());
     /// # assert!(report.all_kept(), "{report}");
     /// ```
     pub fn hold_the_clock(&self) -> HeldClock {
@@ -257,14 +257,14 @@ impl Scene {
     /// spawn) and its logs; a panic in it goes on in the caller.
     ///
     /// ```
-    /// # use lab::{Lab, Limits, Proof, Specification, require};
+    /// # use lab::{Asked, Lab, Limits, Proof, Specification, require};
     /// # async fn proof(lab: Lab, _: ()) -> Proof {
     /// let scene = lab.scene("another thread");
     /// let here = std::thread::current().id();
     /// let there = scene.on_another_thread(|| std::thread::current().id());
     /// require(here != there, "the step was taken here")
     /// # }
-    /// # let report = Specification::of("doc", ()).promise("a", "A.", proof).judge(Limits::default());
+    /// # let report = Specification::of("doc", ()).promise(Asked::new("a", "A."), proof).judge(Limits::default());
     /// # assert!(report.all_kept(), "{report}");
     /// ```
     pub fn on_another_thread<T: Send>(&self, step: impl FnOnce() -> T + Send) -> T {

@@ -20,8 +20,8 @@ use tower::{
 };
 
 use lab::{
-    Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Specification, control,
-    require,
+    Asked, Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Specification,
+    control, require,
 };
 
 /// A connection to the database: `stock {item}` fetches the first rows of an item and `more` the next, until there are none.
@@ -36,6 +36,32 @@ pub type App = Arc<dyn Fn(usize, Duration, Connect) -> Router + Send + Sync>;
 /// How long a request waits for a connection, unless a scene says otherwise.
 const WAIT_MS: u64 = 1000;
 
+const CAPACITY_IS_KEPT: Asked = Asked::new(
+    "capacity-is-kept",
+    "After ten times as many requests as there are places, whatever their bad end, as many connections can be had at \
+             once as before.",
+);
+const ONE_REQUEST_PER_CONNECTION: Asked =
+    Asked::new("one-request-per-connection", "A connection serves one request at a time, however long that takes.");
+const RELEASE_WAKES_A_WAITER: Asked = Asked::new(
+    "release-wakes-a-waiter",
+    "Whatever the end of the request that had it, a place goes at once to one who waits.",
+);
+const GRANT_IS_PASSED_ON: Asked =
+    Asked::new("grant-is-passed-on", "A place that was granted to a request which then went away goes to the next.");
+const SPOILT_IS_NOT_USED_AGAIN: Asked =
+    Asked::new("spoilt-is-not-used-again", "A connection that broke, or was left half-way, is not used again.");
+const WAIT_IS_BOUNDED: Asked = Asked::new(
+    "wait-is-bounded",
+    "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it.",
+);
+const HELD_TO_THE_LAST_ROW: Asked =
+    Asked::new("held-to-the-last-row", "A place is held until the answer has its last row.");
+const NO_MORE_THAN_SIZE: Asked = Asked::new(
+    "no-more-than-size",
+    "There are never more connections than places, and one that is clean is used again.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(usize, Duration, Connect) -> Router + Send + Sync + 'static) -> Report {
     judge(Arc::new(app), Limits::default())
@@ -44,47 +70,14 @@ pub fn check(app: impl Fn(usize, Duration, Connect) -> Router + Send + Sync + 's
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "capacity-is-kept",
-            "After ten times as many requests as there are places, whatever their bad end, as many connections can be had at \
-             once as before.",
-            capacity_is_kept,
-        )
-        .promise(
-            "one-request-per-connection",
-            "A connection serves one request at a time, however long that takes.",
-            one_request_per_connection,
-        )
-        .promise(
-            "release-wakes-a-waiter",
-            "Whatever the end of the request that had it, a place goes at once to one who waits.",
-            release_wakes_a_waiter,
-        )
-        .promise(
-            "grant-is-passed-on",
-            "A place that was granted to a request which then went away goes to the next.",
-            grant_is_passed_on,
-        )
-        .promise(
-            "spoilt-is-not-used-again",
-            "A connection that broke, or was left half-way, is not used again.",
-            spoilt_is_not_used_again,
-        )
-        .promise(
-            "wait-is-bounded",
-            "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it.",
-            wait_is_bounded,
-        )
-        .promise(
-            "held-to-the-last-row",
-            "A place is held until the answer has its last row.",
-            held_to_the_last_row,
-        )
-        .promise(
-            "no-more-than-size",
-            "There are never more connections than places, and one that is clean is used again.",
-            no_more_than_size,
-        )
+        .promise(CAPACITY_IS_KEPT, capacity_is_kept)
+        .promise(ONE_REQUEST_PER_CONNECTION, one_request_per_connection)
+        .promise(RELEASE_WAKES_A_WAITER, release_wakes_a_waiter)
+        .promise(GRANT_IS_PASSED_ON, grant_is_passed_on)
+        .promise(SPOILT_IS_NOT_USED_AGAIN, spoilt_is_not_used_again)
+        .promise(WAIT_IS_BOUNDED, wait_is_bounded)
+        .promise(HELD_TO_THE_LAST_ROW, held_to_the_last_row)
+        .promise(NO_MORE_THAN_SIZE, no_more_than_size)
         .judge(limits)
 }
 
@@ -266,7 +259,7 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
                 stage.scene.note("ben", "goes away");
                 drop(ben);
                 stage.scene.settle().await;
-                require(
+                GRANT_IS_PASSED_ON.require(
                     stage.database.was_asked("cem"),
                     "the place came back while ben and cem waited, ben went away, and cem does not get it",
                 )?;
@@ -285,7 +278,7 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
         stage.scene.note("ben", "goes away");
         drop(ben);
         let cem = stage.hold("cem", Step::First, Fate::Rows).await;
-        require(
+        GRANT_IS_PASSED_ON.require(
             stage.database.was_asked("cem"),
             "the place came back while ben waited, ben went away, and cem, who came then, does not get it",
         )?;
@@ -335,7 +328,8 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
             told.waited_in_vain(name, 700)?;
             let words: Vec<&str> = told.text.split(|letter: char| !letter.is_ascii_digit()).collect();
             let named = words.contains(&"3") && words.contains(&"700");
-            require(named, format!("the 503 names 3 places and a wait of 700 ms nowhere: {:?}", told.text))?;
+            WAIT_IS_BOUNDED
+                .require(named, format!("the 503 names 3 places and a wait of 700 ms nowhere: {:?}", told.text))?;
         }
         drop(holders);
 
@@ -353,10 +347,14 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
                 stage.open_gate(name);
                 stage.scene.settle().await;
                 let told = outcome(told).await?;
-                require(told.status == 200, format!("{name} had the connection and was told {}", told.status))?;
+                WAIT_IS_BOUNDED
+                    .require(told.status == 200, format!("{name} had the connection and was told {}", told.status))?;
             } else {
                 control(stage.database.was_asked(other), "the place came back, and nobody got it")?;
-                require(told.is_finished(), format!("{name} is still waiting after more than five times the wait"))?;
+                WAIT_IS_BOUNDED.require(
+                    told.is_finished(),
+                    format!("{name} is still waiting after more than five times the wait"),
+                )?;
                 let told = outcome(told).await?;
                 told.waited_in_vain(name, WAIT_MS)?;
             }
@@ -375,12 +373,13 @@ async fn held_to_the_last_row(lab: Lab, app: App) -> Proof {
         sleep(Duration::from_secs(3600)).await;
         let ben = stage.hold("ben", Step::First, Fate::Rows).await;
         sleep(Duration::from_millis(WAIT_MS / 4)).await;
-        require(
+        HELD_TO_THE_LAST_ROW.require(
             !stage.database.was_asked("ben"),
             "ada's rows were still being fetched, there is one place, and ben had a connection as well",
         )?;
         stage.finish(ada).await?;
-        require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben still waits")?;
+        HELD_TO_THE_LAST_ROW
+            .require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben still waits")?;
         stage.finish(ben).await?;
     }
     Ok(())
@@ -395,7 +394,10 @@ async fn no_more_than_size(lab: Lab, app: App) -> Proof {
             stage.finish(caller).await?;
         }
         let dialled = stage.database.dialled();
-        require(dialled <= 2, format!("six requests came one after another, and {dialled} connections were dialled"))?;
+        NO_MORE_THAN_SIZE.require(
+            dialled <= 2,
+            format!("six requests came one after another, and {dialled} connections were dialled"),
+        )?;
 
         let stage = Stage::open(&lab, &app, protocol, 2, "six requests while the dial is slow").await;
         let mut callers = Vec::new();

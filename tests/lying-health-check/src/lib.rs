@@ -29,8 +29,8 @@ use tokio::{
 };
 
 use lab::{
-    Broken, Connection, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Server, Specification, control, escaped,
-    locked, require,
+    Asked, Broken, Connection, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Server, Specification, control,
+    escaped, locked, require,
 };
 
 /// Makes the app under test from the database, the pool of connections to it and the period of the check.
@@ -49,6 +49,47 @@ const LATER: u64 = 240;
 /// How long a prober or a client waits. Longer than what it is promised, so that nobody leaves at the moment of the answer.
 const PATIENCE: u64 = PERIOD + 50;
 
+const SICK_WITHIN_TWO_PERIODS: Asked = Asked::new(
+    "sick-within-two-periods",
+    "`/readyz` is 503 two periods after the database began to fail, to hang or to panic, or the pool was used up.",
+);
+const WELL_WITHIN_TWO_PERIODS: Asked =
+    Asked::new("well-within-two-periods", "`/readyz` is 200 again two periods after that is over, without a restart.");
+const BUSY_IS_NOT_SICK: Asked = Asked::new(
+    "busy-is-not-sick",
+    "`/readyz` stays 200 while a ping takes two fifths of a period, or the pool is always in use but never for long.",
+);
+const ALIVE_THROUGHOUT: Asked =
+    Asked::new("alive-throughout", "`/livez` is 200 throughout, whatever the database does.");
+const NOT_READY_BEFORE_A_CHECK: Asked =
+    Asked::new("not-ready-before-a-check", "`/readyz` is 503 until a check has passed.");
+const ONE_PING_A_PERIOD: Asked =
+    Asked::new("one-ping-a-period", "However many probes come, the database is pinged at most once a period.");
+const PROBE_ANSWERED_IN_A_PERIOD: Asked = Asked::new(
+    "probe-answered-in-a-period",
+    "A probe is answered within a period, also when the database hangs or the pool is used up.",
+);
+const CHECK_GIVES_PERMIT_BACK: Asked = Asked::new(
+    "check-gives-permit-back",
+    "A check that gets no answer holds at most one connection of the pool, and gives it back within a period.",
+);
+const ORDERS_REFUSED_WHILE_SICK: Asked = Asked::new(
+    "orders-refused-while-sick",
+    "While the service is not ready, an order is answered 503 within a period; an order that the database fails is a \
+             5xx.",
+);
+const CHECK_OUTLIVES_ITS_PROBER: Asked =
+    Asked::new("check-outlives-its-prober", "A prober that hangs up does not stop the check.");
+const PROBING_PROXY_GOES_ROUND: Asked = Asked::new(
+    "probing-proxy-goes-round",
+    "Behind a proxy that probes the status once a period, no order reaches a sick instance after three periods.",
+);
+const LEARNING_PROXY_GOES_ROUND: Asked = Asked::new(
+    "learning-proxy-goes-round",
+    "Behind a proxy that only learns from failed orders, each client is served, and a sick instance gets no more orders \
+             than it takes to learn that.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(Router, Arc<Semaphore>, Duration) -> Router + Send + Sync + 'static) -> Report {
     judge(Arc::new(app), Limits::default())
@@ -57,64 +98,18 @@ pub fn check(app: impl Fn(Router, Arc<Semaphore>, Duration) -> Router + Send + S
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "sick-within-two-periods",
-            "`/readyz` is 503 two periods after the database began to fail, to hang or to panic, or the pool was used up.",
-            sick_within_two_periods,
-        )
-        .promise(
-            "well-within-two-periods",
-            "`/readyz` is 200 again two periods after that is over, without a restart.",
-            well_within_two_periods,
-        )
-        .promise(
-            "busy-is-not-sick",
-            "`/readyz` stays 200 while a ping takes two fifths of a period, or the pool is always in use but never for long.",
-            busy_is_not_sick,
-        )
-        .promise("alive-throughout", "`/livez` is 200 throughout, whatever the database does.", alive_throughout)
-        .promise(
-            "not-ready-before-a-check",
-            "`/readyz` is 503 until a check has passed.",
-            not_ready_before_a_check,
-        )
-        .promise(
-            "one-ping-a-period",
-            "However many probes come, the database is pinged at most once a period.",
-            one_ping_a_period,
-        )
-        .promise(
-            "probe-answered-in-a-period",
-            "A probe is answered within a period, also when the database hangs or the pool is used up.",
-            probe_answered_in_a_period,
-        )
-        .promise(
-            "check-gives-permit-back",
-            "A check that gets no answer holds at most one connection of the pool, and gives it back within a period.",
-            check_gives_permit_back,
-        )
-        .promise(
-            "orders-refused-while-sick",
-            "While the service is not ready, an order is answered 503 within a period; an order that the database fails is a \
-             5xx.",
-            orders_refused_while_sick,
-        )
-        .promise(
-            "check-outlives-its-prober",
-            "A prober that hangs up does not stop the check.",
-            check_outlives_its_prober,
-        )
-        .promise(
-            "probing-proxy-goes-round",
-            "Behind a proxy that probes the status once a period, no order reaches a sick instance after three periods.",
-            probing_proxy_goes_round,
-        )
-        .promise(
-            "learning-proxy-goes-round",
-            "Behind a proxy that only learns from failed orders, each client is served, and a sick instance gets no more orders \
-             than it takes to learn that.",
-            learning_proxy_goes_round,
-        )
+        .promise(SICK_WITHIN_TWO_PERIODS, sick_within_two_periods)
+        .promise(WELL_WITHIN_TWO_PERIODS, well_within_two_periods)
+        .promise(BUSY_IS_NOT_SICK, busy_is_not_sick)
+        .promise(ALIVE_THROUGHOUT, alive_throughout)
+        .promise(NOT_READY_BEFORE_A_CHECK, not_ready_before_a_check)
+        .promise(ONE_PING_A_PERIOD, one_ping_a_period)
+        .promise(PROBE_ANSWERED_IN_A_PERIOD, probe_answered_in_a_period)
+        .promise(CHECK_GIVES_PERMIT_BACK, check_gives_permit_back)
+        .promise(ORDERS_REFUSED_WHILE_SICK, orders_refused_while_sick)
+        .promise(CHECK_OUTLIVES_ITS_PROBER, check_outlives_its_prober)
+        .promise(PROBING_PROXY_GOES_ROUND, probing_proxy_goes_round)
+        .promise(LEARNING_PROXY_GOES_ROUND, learning_proxy_goes_round)
         .judge(limits)
 }
 
@@ -174,7 +169,7 @@ async fn sick_within_two_periods(lab: Lab, app: App) -> Proof {
             Fault::Panics => told.status != Some(StatusCode::OK),
             _ => told.status == Some(StatusCode::SERVICE_UNAVAILABLE),
         };
-        require(sick, format!("{} ms after {fault}, {told}", told.sent_ms - began))?;
+        SICK_WITHIN_TWO_PERIODS.require(sick, format!("{} ms after {fault}, {told}", told.sent_ms - began))?;
     }
     Ok(())
 }
@@ -187,7 +182,8 @@ async fn well_within_two_periods(lab: Lab, app: App) -> Proof {
         let over = service.recover().await;
         let told = service.probe_each_period(4..=6).await;
         let well = told.status == Some(StatusCode::OK);
-        require(well, format!("{fault}; {} ms after that was over, {told}", told.sent_ms - over))?;
+        WELL_WITHIN_TWO_PERIODS
+            .require(well, format!("{fault}; {} ms after that was over, {told}", told.sent_ms - over))?;
     }
     Ok(())
 }
@@ -214,7 +210,7 @@ async fn alive_throughout(lab: Lab, app: App) -> Proof {
             service.suffer(fault).await;
             sleep(Duration::from_millis(2 * PERIOD)).await;
             let told = service.ask("prober", Method::GET, "/livez", PATIENCE).await;
-            require(told.status == Some(StatusCode::OK), format!("{fault}, and {told} at /livez"))?;
+            ALIVE_THROUGHOUT.require(told.status == Some(StatusCode::OK), format!("{fault}, and {told} at /livez"))?;
             service.recover().await;
         }
     }
@@ -232,12 +228,18 @@ async fn not_ready_before_a_check(lab: Lab, app: App) -> Proof {
             let told = service.probe_at(moment).await;
             let passed = service.database.pings().contains(&Ping::Passed);
             let ready = told.status == Some(StatusCode::OK);
-            require(passed || !ready, format!("{title}: no check had passed at {} ms, and {told}", told.sent_ms))?;
+            NOT_READY_BEFORE_A_CHECK.require(
+                passed || !ready,
+                format!("{title}: no check had passed at {} ms, and {told}", told.sent_ms),
+            )?;
         }
         service.database.will(0, Outcome::Serves);
         service.probe_at(FIRST_PROBE + 2 * PERIOD).await;
         let told = service.probe_at(FIRST_PROBE + 3 * PERIOD).await;
-        require(told.status == Some(StatusCode::OK), format!("the database was well for two periods, and {told}"))?;
+        NOT_READY_BEFORE_A_CHECK.require(
+            told.status == Some(StatusCode::OK),
+            format!("the database was well for two periods, and {told}"),
+        )?;
     }
     Ok(())
 }
@@ -258,7 +260,8 @@ async fn one_ping_a_period(lab: Lab, app: App) -> Proof {
         }
         let lasted = service.scene.now_ms() - began;
         let pings = service.database.pings().len() as u64;
-        require(pings <= lasted / PERIOD + 1, format!("in {lasted} ms the database was pinged {pings} times"))?;
+        ONE_PING_A_PERIOD
+            .require(pings <= lasted / PERIOD + 1, format!("in {lasted} ms the database was pinged {pings} times"))?;
     }
     Ok(())
 }
@@ -272,7 +275,7 @@ async fn probe_answered_in_a_period(lab: Lab, app: App) -> Proof {
         let (one, other, alive) = tokio::join!(probe("/readyz"), probe("/readyz"), probe("/livez"));
         for told in [one, other, alive] {
             let in_time = told.status.is_some() && told.after_ms <= PERIOD;
-            require(in_time, format!("{fault}, and {told} after {} ms", told.after_ms))?;
+            PROBE_ANSWERED_IN_A_PERIOD.require(in_time, format!("{fault}, and {told} after {} ms", told.after_ms))?;
         }
     }
     Ok(())
@@ -292,10 +295,13 @@ async fn check_gives_permit_back(lab: Lab, app: App) -> Proof {
                 sleep(Duration::from_millis(PERIOD / 8)).await;
                 let (held, now) = (CONNECTIONS - service.pool.available_permits(), service.scene.now_ms());
                 let hung = now - began;
-                require(held <= 1, format!("the database hung for {hung} ms, and checks held {held} connections"))?;
+                CHECK_GIVES_PERMIT_BACK.require(
+                    held <= 1,
+                    format!("the database hung for {hung} ms, and checks held {held} connections"),
+                )?;
                 held_since = held_since.or(Some(now)).filter(|_| held > 0);
                 let longest = held_since.map_or(0, |since| now - since);
-                require(
+                CHECK_GIVES_PERMIT_BACK.require(
                     longest <= PERIOD,
                     format!("the database hung, and a check held a connection for {longest} ms"),
                 )?;
@@ -306,7 +312,10 @@ async fn check_gives_permit_back(lab: Lab, app: App) -> Proof {
         service.recover().await;
         sleep(Duration::from_millis(2 * PERIOD)).await;
         let held = CONNECTIONS - service.pool.available_permits();
-        require(held == 0, format!("two periods after the database hung {held} connections were not given back"))?;
+        CHECK_GIVES_PERMIT_BACK.require(
+            held == 0,
+            format!("two periods after the database hung {held} connections were not given back"),
+        )?;
     }
     Ok(())
 }
@@ -319,17 +328,19 @@ async fn orders_refused_while_sick(lab: Lab, app: App) -> Proof {
         service.suffer(fault).await;
         if fault == Fault::Fails {
             let told = service.order().await;
-            require(told.has_failed(), format!("the database failed the order, and {told}"))?;
+            ORDERS_REFUSED_WHILE_SICK
+                .require(told.has_failed(), format!("the database failed the order, and {told}"))?;
         }
         service.probe_each_period(1..=3).await;
         let told = service.order().await;
         let refused = told.status == Some(StatusCode::SERVICE_UNAVAILABLE) && told.after_ms <= PERIOD;
         let observed = format!("{fault} for more than two periods, and {told} after {} ms", told.after_ms);
-        require(refused, observed)?;
+        ORDERS_REFUSED_WHILE_SICK.require(refused, observed)?;
         service.recover().await;
         service.probe_each_period(4..=6).await;
         let told = service.order().await;
-        require(told.is_served(), format!("{fault}; two periods after that was over, {told}"))?;
+        ORDERS_REFUSED_WHILE_SICK
+            .require(told.is_served(), format!("{fault}; two periods after that was over, {told}"))?;
     }
     Ok(())
 }
@@ -346,8 +357,12 @@ async fn check_outlives_its_prober(lab: Lab, app: App) -> Proof {
         service.sleep_until(service.ready_ms + 3 * PERIOD + PERIOD / 2).await;
         let pings = service.database.pings();
         let stopped = pings.iter().filter(|ping| **ping == Ping::GivenUp).count();
-        require(stopped == 0, format!("{stopped} of {} checks were stopped when their prober left", pings.len()))?;
-        require(pings.contains(&Ping::Passed), "no check came to its end while each prober left early")?;
+        CHECK_OUTLIVES_ITS_PROBER.require(
+            stopped == 0,
+            format!("{stopped} of {} checks were stopped when their prober left", pings.len()),
+        )?;
+        CHECK_OUTLIVES_ITS_PROBER
+            .require(pings.contains(&Ping::Passed), "no check came to its end while each prober left early")?;
     }
     Ok(())
 }
@@ -362,15 +377,20 @@ async fn probing_proxy_goes_round(lab: Lab, app: App) -> Proof {
             let (instance, told) = proxy.order().await;
             let observed =
                 format!("{fault} at one of two instances; {moment} ms later an order was sent there, and {told}");
-            require(moment <= 3 * PERIOD || instance == 1, observed)?;
-            require(instance == 0 || told.is_served(), format!("the instance that was well got an order, and {told}"))?;
+            PROBING_PROXY_GOES_ROUND.require(moment <= 3 * PERIOD || instance == 1, observed)?;
+            PROBING_PROXY_GOES_ROUND.require(
+                instance == 0 || told.is_served(),
+                format!("the instance that was well got an order, and {told}"),
+            )?;
         }
         proxy.instances[0].recover().await;
         sleep(Duration::from_millis(3 * PERIOD)).await;
-        require(proxy.is_up(0), "three periods after the sick instance was well it was still out of rotation")?;
+        PROBING_PROXY_GOES_ROUND
+            .require(proxy.is_up(0), "three periods after the sick instance was well it was still out of rotation")?;
         for _ in 0..2 {
             let (_, told) = proxy.order().await;
-            require(told.is_served(), format!("three periods after both instances were well, {told}"))?;
+            PROBING_PROXY_GOES_ROUND
+                .require(told.is_served(), format!("three periods after both instances were well, {told}"))?;
         }
     }
     Ok(())
@@ -392,7 +412,7 @@ async fn learning_proxy_goes_round(lab: Lab, app: App) -> Proof {
     let observed = format!(
         "the sick one of two instances got {most} orders in one fail_timeout, and {lost} of 10 clients were not served"
     );
-    require(lost == 0 && most <= LearningProxy::MAX_FAILS + 1, observed)
+    LEARNING_PROXY_GOES_ROUND.require(lost == 0 && most <= LearningProxy::MAX_FAILS + 1, observed)
 }
 
 // ===== Faults =====

@@ -27,8 +27,8 @@ use tokio::{
 use tracing::Level;
 
 use lab::{
-    Answer, Broken, Connection, End, Ghost, Lab, Limits, LogLine, Proof, Protocol, Received, Report, Scene, Server,
-    Specification, control, locked, require, wire::EndedBy,
+    Answer, Asked, Broken, Connection, End, Ghost, Lab, Limits, LogLine, Proof, Protocol, Received, Report, Scene,
+    Server, Specification, control, locked, require, wire::EndedBy,
 };
 
 /// Finds the tenant that the headers of a request stand for.
@@ -37,6 +37,42 @@ pub type Tenant = Arc<dyn Fn(&HeaderMap) -> Option<String> + Send + Sync>;
 /// Makes the gateway under test from the routes behind it, the look-up, the gauge and the sink of the access log.
 pub type App =
     Arc<dyn Fn(Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, StatusCode)>) -> Router + Send + Sync>;
+
+const PANIC_ANSWERED_WITH_BARE_500: Asked = Asked::new(
+    "panic-answered-with-bare-500",
+    "A panic in a handler is answered with 500, and nothing in the answer tells what panicked or where.",
+);
+const PANIC_LOGGED_ONCE: Asked = Asked::new(
+    "panic-logged-once",
+    "Exactly one ERROR event carries the message of the panic, and it or the spans around it name the request and \
+             its route.",
+);
+const OUTER_LAYERS_SEE_A_500: Asked = Asked::new(
+    "outer-layers-see-a-500",
+    "The access log, the gauge and the CORS headers are for a panic as for any other 500.",
+);
+const LOOK_UP_PANIC_LIKE_HANDLER_PANIC: Asked = Asked::new(
+    "look-up-panic-like-handler-panic",
+    "A panic in the tenant look-up is answered, logged and counted like one in a handler.",
+);
+const NEXT_REQUEST_WORKS: Asked = Asked::new(
+    "next-request-works",
+    "After a panic the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and no \
+             request is left in flight.",
+);
+const HANDLER_LEAVES_WITH_CLIENT: Asked = Asked::new(
+    "handler-leaves-with-client",
+    "A handler is dropped, and no longer in flight, at the instant at which its client leaves.",
+);
+const BODY_PANIC_ENDS_IN_ERROR: Asked = Asked::new(
+    "body-panic-ends-in-error",
+    "A panic in a streamed body, after a frame has come, ends the body with an error and never cleanly; it does not \
+             unwind the connection, is logged once, spares the streams beside it, and leaves nothing in flight.",
+);
+const PAYLOAD_OF_ANY_TYPE: Asked = Asked::new(
+    "payload-of-any-type",
+    "A panic whose payload is not text is answered, logged and counted like any other.",
+);
 
 /// Holds `app` against every promise.
 pub fn check(
@@ -49,49 +85,14 @@ pub fn check(
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
         .alone()
-        .promise(
-            "panic-answered-with-bare-500",
-            "A panic in a handler is answered with 500, and nothing in the answer tells what panicked or where.",
-            panic_answered_with_bare_500,
-        )
-        .promise(
-            "panic-logged-once",
-            "Exactly one ERROR event carries the message of the panic, and it or the spans around it name the request and \
-             its route.",
-            panic_logged_once,
-        )
-        .promise(
-            "outer-layers-see-a-500",
-            "The access log, the gauge and the CORS headers are for a panic as for any other 500.",
-            outer_layers_see_a_500,
-        )
-        .promise(
-            "look-up-panic-like-handler-panic",
-            "A panic in the tenant look-up is answered, logged and counted like one in a handler.",
-            look_up_panic_like_handler_panic,
-        )
-        .promise(
-            "next-request-works",
-            "After a panic the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and no \
-             request is left in flight.",
-            next_request_works,
-        )
-        .promise(
-            "handler-leaves-with-client",
-            "A handler is dropped, and no longer in flight, at the instant at which its client leaves.",
-            handler_leaves_with_client,
-        )
-        .promise(
-            "body-panic-ends-in-error",
-            "A panic in a streamed body, after a frame has come, ends the body with an error and never cleanly; it does not \
-             unwind the connection, is logged once, spares the streams beside it, and leaves nothing in flight.",
-            body_panic_ends_in_error,
-        )
-        .promise(
-            "payload-of-any-type",
-            "A panic whose payload is not text is answered, logged and counted like any other.",
-            payload_of_any_type,
-        )
+        .promise(PANIC_ANSWERED_WITH_BARE_500, panic_answered_with_bare_500)
+        .promise(PANIC_LOGGED_ONCE, panic_logged_once)
+        .promise(OUTER_LAYERS_SEE_A_500, outer_layers_see_a_500)
+        .promise(LOOK_UP_PANIC_LIKE_HANDLER_PANIC, look_up_panic_like_handler_panic)
+        .promise(NEXT_REQUEST_WORKS, next_request_works)
+        .promise(HANDLER_LEAVES_WITH_CLIENT, handler_leaves_with_client)
+        .promise(BODY_PANIC_ENDS_IN_ERROR, body_panic_ends_in_error)
+        .promise(PAYLOAD_OF_ANY_TYPE, payload_of_any_type)
         .judge(limits)
 }
 
@@ -245,7 +246,7 @@ async fn next_request_works(lab: Lab, app: App) -> Proof {
                 "a panic in the {site}, and the next request, on {which} connection, got {}; expected 200 with \"invoice 7\"",
                 got.as_deref().unwrap_or_default()
             );
-            require(got.is_none(), observed)?;
+            NEXT_REQUEST_WORKS.require(got.is_none(), observed)?;
             gateway.scene.settle().await;
             gateway.nothing_in_flight()?;
         }
@@ -284,7 +285,7 @@ async fn handler_leaves_with_client(lab: Lab, app: App) -> Proof {
                 )
             }
         };
-        require(gateway.handler() == Handler::Dropped(left), observed)?;
+        HANDLER_LEAVES_WITH_CLIENT.require(gateway.handler() == Handler::Dropped(left), observed)?;
         gateway.nothing_in_flight()?;
     }
     Ok(())
@@ -324,7 +325,8 @@ async fn body_panic_ends_in_error(lab: Lab, app: App) -> Proof {
         let goes_on = sibling.hears("another beside\n").await.is_ok();
         drop(beside);
         let ended = sibling.ended().await.end.map(|(_, end)| end);
-        require(goes_on && ended == Some(End::Clean), "the body panicked, and a stream beside it ended with it")?;
+        BODY_PANIC_ENDS_IN_ERROR
+            .require(goes_on && ended == Some(End::Clean), "the body panicked, and a stream beside it ended with it")?;
         gateway.scene.settle().await;
         gateway.nothing_in_flight()?;
     }

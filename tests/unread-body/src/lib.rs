@@ -29,7 +29,7 @@ use tokio::{
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use lab::{
-    Answer, Closed, Connection, Ghost, Lab, Limits, Proof, Protocol, RawConnection, Report, Scene, Server,
+    Answer, Asked, Closed, Connection, Ghost, Lab, Limits, Proof, Protocol, RawConnection, Report, Scene, Server,
     Specification, control, require,
     wire::{CONNECTION_BUFFER, CONNECTION_WINDOW, STREAM_WINDOW},
 };
@@ -51,6 +51,56 @@ const PACE: Duration = Duration::from_millis(70);
 /// What the store has under `/letters`.
 const LETTERS: &str = "a bundle of letters";
 
+const SMALL_REST_KEEPS_CONNECTION: Asked = Asked::new(
+    "small-rest-keeps-connection",
+    "After an early answer to an upload of at most 1 KiB that was sent whole, of known length or in one chunk, \
+             the connection serves the next request.",
+);
+const USED_OR_CLOSED: Asked = Asked::new(
+    "used-or-closed",
+    "After an early answer to a larger upload that was sent whole, the connection serves the next request or is \
+             closed within 5 s.",
+);
+const LARGE_REST_CLOSES_CONNECTION: Asked = Asked::new(
+    "large-rest-closes-connection",
+    "When an upload that was answered early has 1 MiB or more to come, or has stalled half-way, its HTTP/1.1 \
+             connection is closed within 5 s.",
+);
+const ANSWER_BEFORE_BODY: Asked =
+    Asked::new("answer-before-body", "An early answer comes before the body does, and is whole.");
+const NEXT_REQUEST_AS_ITSELF: Asked = Asked::new(
+    "next-request-as-itself",
+    "What is pipelined behind a refused upload is answered as itself or not at all, and nothing in the upload \
+             is taken for a request: a promise of hyper's.",
+);
+const STORE_CONNECTION_REUSED: Asked = Asked::new(
+    "store-connection-reused",
+    "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, take one connection to it; \
+             and no fetch waits for the body of another.",
+);
+const ENDLESS_ERROR_IS_CUT: Asked = Asked::new(
+    "endless-error-is-cut",
+    "When an error of the store does not end, its client has a 502 and its connection is closed within 5 s; in \
+             the end only connections are open that can be used again.",
+);
+const NOTHING_LEFT: Asked = Asked::new(
+    "nothing-left",
+    "5 s after the last answer no task of a request is left, and no connection of a client that has gone.",
+);
+const EXPECT_GETS_FINAL_STATUS: Asked = Asked::new(
+    "expect-gets-final-status",
+    "Who asks with `expect: 100-continue` and is refused gets the final status without a 100, and then a \
+             connection that is closed or can be used.",
+);
+const SIBLINGS_KEEP_THEIR_WINDOW: Asked = Asked::new(
+    "siblings-keep-their-window",
+    "Over HTTP/2 a refused upload takes nothing from the window of its siblings once it is answered.",
+);
+const INCIDENTS_ARE_TOLD: Asked = Asked::new(
+    "incidents-are-told",
+    "Each refused upload and each failed fetch has its line on the support page, with the status and the name.",
+);
+
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(Dial) -> Router + Send + Sync + 'static) -> Report {
     judge(Arc::new(app), Limits::default())
@@ -59,64 +109,17 @@ pub fn check(app: impl Fn(Dial) -> Router + Send + Sync + 'static) -> Report {
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "small-rest-keeps-connection",
-            "After an early answer to an upload of at most 1 KiB that was sent whole, of known length or in one chunk, \
-             the connection serves the next request.",
-            small_rest_keeps_connection,
-        )
-        .promise(
-            "used-or-closed",
-            "After an early answer to a larger upload that was sent whole, the connection serves the next request or is \
-             closed within 5 s.",
-            used_or_closed,
-        )
-        .promise(
-            "large-rest-closes-connection",
-            "When an upload that was answered early has 1 MiB or more to come, or has stalled half-way, its HTTP/1.1 \
-             connection is closed within 5 s.",
-            large_rest_closes_connection,
-        )
-        .promise("answer-before-body", "An early answer comes before the body does, and is whole.", answer_before_body)
-        .promise(
-            "next-request-as-itself",
-            "What is pipelined behind a refused upload is answered as itself or not at all, and nothing in the upload \
-             is taken for a request: a promise of hyper's.",
-            next_request_as_itself,
-        )
-        .promise(
-            "store-connection-reused",
-            "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, take one connection to it; \
-             and no fetch waits for the body of another.",
-            store_connection_reused,
-        )
-        .promise(
-            "endless-error-is-cut",
-            "When an error of the store does not end, its client has a 502 and its connection is closed within 5 s; in \
-             the end only connections are open that can be used again.",
-            endless_error_is_cut,
-        )
-        .promise(
-            "nothing-left",
-            "5 s after the last answer no task of a request is left, and no connection of a client that has gone.",
-            nothing_left,
-        )
-        .promise(
-            "expect-gets-final-status",
-            "Who asks with `expect: 100-continue` and is refused gets the final status without a 100, and then a \
-             connection that is closed or can be used.",
-            expect_gets_final_status,
-        )
-        .promise(
-            "siblings-keep-their-window",
-            "Over HTTP/2 a refused upload takes nothing from the window of its siblings once it is answered.",
-            siblings_keep_their_window,
-        )
-        .promise(
-            "incidents-are-told",
-            "Each refused upload and each failed fetch has its line on the support page, with the status and the name.",
-            incidents_are_told,
-        )
+        .promise(SMALL_REST_KEEPS_CONNECTION, small_rest_keeps_connection)
+        .promise(USED_OR_CLOSED, used_or_closed)
+        .promise(LARGE_REST_CLOSES_CONNECTION, large_rest_closes_connection)
+        .promise(ANSWER_BEFORE_BODY, answer_before_body)
+        .promise(NEXT_REQUEST_AS_ITSELF, next_request_as_itself)
+        .promise(STORE_CONNECTION_REUSED, store_connection_reused)
+        .promise(ENDLESS_ERROR_IS_CUT, endless_error_is_cut)
+        .promise(NOTHING_LEFT, nothing_left)
+        .promise(EXPECT_GETS_FINAL_STATUS, expect_gets_final_status)
+        .promise(SIBLINGS_KEEP_THEIR_WINDOW, siblings_keep_their_window)
+        .promise(INCIDENTS_ARE_TOLD, incidents_are_told)
         .judge(limits)
 }
 
@@ -172,7 +175,10 @@ async fn small_rest_keeps_connection(lab: Lab, app: App) -> Proof {
             client.send(&upload(NOBODY, &framing, &body)).await;
             client.is_answered(403)?;
             client.send(FETCH_LETTERS).await;
-            require(client.has_letters(), format!("the upload was sent whole, and {}", client.what_became(requests)))?;
+            SMALL_REST_KEEPS_CONNECTION.require(
+                client.has_letters(),
+                format!("the upload was sent whole, and {}", client.what_became(requests)),
+            )?;
         }
     }
     let stage = Stage::open(&lab, &app, "HTTP/2, an upload of 1024 bytes");
@@ -199,7 +205,7 @@ async fn used_or_closed(lab: Lab, app: App) -> Proof {
         let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
         let used = client.statuses() == [403, 200] && client.has_letters();
         let closed = client.statuses() == [403] && client.raw.is_closed();
-        require(used || closed, format!("5 s after the upload {}", client.what_became(2)))?;
+        USED_OR_CLOSED.require(used || closed, format!("5 s after the upload {}", client.what_became(2)))?;
     }
     Ok(())
 }
@@ -229,7 +235,8 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
         };
         let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
         client.is_answered(status)?;
-        require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is open"))?;
+        LARGE_REST_CLOSES_CONNECTION
+            .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is open"))?;
     }
     Ok(())
 }
@@ -263,12 +270,13 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
         let pending = client.begin(request);
         stage.scene.settle().await;
-        require(pending.is_answered(), "the upload is not answered while its body is awaited")?;
+        ANSWER_BEFORE_BODY.require(pending.is_answered(), "the upload is not answered while its body is awaited")?;
         let answer = pending.answer().await?;
         is(&answer, status)?;
         let body = answer.listen();
         stage.scene.settle().await;
-        require(body.so_far().end.is_some(), "the answer does not end while the body of the upload is awaited")?;
+        ANSWER_BEFORE_BODY
+            .require(body.so_far().end.is_some(), "the answer does not end while the body of the upload is awaited")?;
     }
     Ok(())
 }
@@ -286,11 +294,14 @@ async fn next_request_as_itself(lab: Lab, app: App) -> Proof {
             let _ = timeout(IN_TIME, client.raw.write(&bytes)).await;
             stage.scene.settle().await;
             let asked = stage.store.asked();
-            require(!asked.iter().any(|path| path == "/secret"), "the store was asked for what the upload contains")?;
+            NEXT_REQUEST_AS_ITSELF.require(
+                !asked.iter().any(|path| path == "/secret"),
+                "the store was asked for what the upload contains",
+            )?;
             let statuses = client.statuses();
             let itself = statuses == [403, 200] && client.has_letters();
             let told = format!("the refused upload and the fetch behind it are answered with {statuses:?}");
-            require(itself || statuses == [403], told)?;
+            NEXT_REQUEST_AS_ITSELF.require(itself || statuses == [403], told)?;
         }
     }
     Ok(())
@@ -303,13 +314,14 @@ async fn store_connection_reused(lab: Lab, app: App) -> Proof {
         is(&stage.fetch(Protocol::Http1, name).await?, 502)?;
     }
     let dialled = stage.store.dialled();
-    require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))?;
+    STORE_CONNECTION_REUSED
+        .require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))?;
     let stage = Stage::open(&lab, &app, "HTTP/1.1, a fetch while the body of another is coming");
     let growing = stage.fetch(Protocol::Http1, "growing").await?;
     is(&growing, 200)?;
     let other = stage.server.connect("other", Protocol::Http1).await;
     let fetching = timeout(IN_TIME, letters(&other)).await;
-    fetching.unwrap_or_else(|_| require(false, "5 s later the other fetch has no answer"))
+    fetching.unwrap_or_else(|_| STORE_CONNECTION_REUSED.require(false, "5 s later the other fetch has no answer"))
 }
 
 async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
@@ -318,7 +330,8 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         let stage = Stage::open(&lab, &app, format!("{protocol}, an error that is {name}"));
         let (answered, ()) = tokio::join!(timeout(IN_TIME, stage.fetch(protocol, name)), sleep(IN_TIME));
         let Ok(answer) = answered else {
-            return require(false, "5 s after the store said that it failed the client has no answer");
+            return ENDLESS_ERROR_IS_CUT
+                .require(false, "5 s after the store said that it failed the client has no answer");
         };
         is(&answer?, 502)?;
         stage.scene.settle().await;
@@ -326,7 +339,7 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         is(&stage.fetch(protocol, "letters").await?, 200)?;
         let used_again = open == 1 && stage.store.dialled() == dialled;
         let told = format!("5 s after the head of an error that is {name}, connections open to no use: {open}");
-        require(open == 0 || used_again, told)?;
+        ENDLESS_ERROR_IS_CUT.require(open == 0 || used_again, told)?;
     }
     Ok(())
 }
@@ -345,7 +358,7 @@ async fn nothing_left(lab: Lab, app: App) -> Proof {
     sleep(IN_TIME).await;
     stage.scene.settle().await;
     let left = stage.scene.app_tasks().saturating_sub(before);
-    require(left == 0, format!("tasks left 5 s after the last answer to a fetch that failed: {left}"))?;
+    NOTHING_LEFT.require(left == 0, format!("tasks left 5 s after the last answer to a fetch that failed: {left}"))?;
     let stage = Stage::open(&lab, &app, "HTTP/1.1, uploads");
     let mut dora = stage.raw("dora");
     dora.send(&upload(NOBODY, &known(1), b"x")).await;
@@ -360,7 +373,7 @@ async fn nothing_left(lab: Lab, app: App) -> Proof {
     sleep(IN_TIME).await;
     stage.scene.settle().await;
     let left = stage.scene.app_tasks().saturating_sub(before);
-    require(left == 0, format!("tasks left 5 s after the refusal of uploads: {left}"))?;
+    NOTHING_LEFT.require(left == 0, format!("tasks left 5 s after the refusal of uploads: {left}"))?;
     drop(clients);
     all_have_ended(&stage).await?;
     let stage = Stage::open(&lab, &app, "HTTP/2, uploads");
@@ -399,9 +412,10 @@ async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
         let mut client = stage.raw("client");
         client.send(&upload(user, &expecting(framing.clone()), b"")).await;
         let statuses = client.statuses();
-        require(statuses == [status], format!("the answer is {statuses:?} in place of {status}"))?;
+        EXPECT_GETS_FINAL_STATUS
+            .require(statuses == [status], format!("the answer is {statuses:?} in place of {status}"))?;
         sleep(IN_TIME).await;
-        require(client.statuses().len() == 1, "a 100 follows the final status")?;
+        EXPECT_GETS_FINAL_STATUS.require(client.statuses().len() == 1, "a 100 follows the final status")?;
         if client.raw.is_closed() {
             continue;
         }
@@ -409,7 +423,7 @@ async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
         let rest = if framing == CHUNKED { b"0\r\n\r\n".to_vec() } else { vec![b'x'; SMALL] };
         client.send(&[rest, FETCH_LETTERS.to_vec()].concat()).await;
         let told = format!("5 s after the {status} the body is sent after all, and {}", client.what_became(2));
-        require(client.last_status() == Some(200), told)?;
+        EXPECT_GETS_FINAL_STATUS.require(client.last_status() == Some(200), told)?;
     }
     Ok(())
 }
@@ -430,7 +444,10 @@ async fn siblings_keep_their_window(lab: Lab, app: App) -> Proof {
     let sibling = client.begin(post_upload(Some("ada"), vec![b'x'; 3 * STREAM_WINDOW as usize]));
     stage.scene.settle().await;
     let refused = feeds.len();
-    require(sibling.is_answered(), format!("after {refused} refused uploads one that is let in does not get through"))?;
+    SIBLINGS_KEEP_THEIR_WINDOW.require(
+        sibling.is_answered(),
+        format!("after {refused} refused uploads one that is let in does not get through"),
+    )?;
     is(&sibling.answer().await?, 201)
 }
 
@@ -454,7 +471,7 @@ async fn incidents_are_told(lab: Lab, app: App) -> Proof {
             is(&client.send(request).await?, status)?;
             let page = support.send(get_request("/incidents")).await?.read().await.text();
             let told = page.lines().any(|line| line.contains(&status.to_string()) && line.contains(name));
-            require(told, format!("no line of the support page has {status} and {name}"))?;
+            INCIDENTS_ARE_TOLD.require(told, format!("no line of the support page has {status} and {name}"))?;
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ use tower::{
     util::{BoxCloneSyncService, BoxCloneSyncServiceLayer},
 };
 
-use lab::{Broken, Ghost, Lab, Limits, Proof, Report, Scene, Specification, control, locked, require};
+use lab::{Asked, Broken, Ghost, Lab, Limits, Proof, Report, Scene, Specification, control, locked, require};
 
 /// The service behind the layer: boxed, and each clone of it with a readiness of its own.
 pub type Inner = BoxCloneSyncService<Request, Response, BoxError>;
@@ -44,6 +44,45 @@ pub type BoxedLayer = BoxCloneSyncServiceLayer<Inner, Request, Response, BoxErro
 
 /// Makes the layer under test.
 pub type App = Arc<dyn Fn() -> BoxedLayer + Send + Sync>;
+
+const CALLED_WHERE_READY: Asked = Asked::new(
+    "called-where-ready",
+    "The service behind is only called on an instance that has said that it is ready, once for each time that it \
+             has.",
+);
+const NOT_READY_AT_THE_LIMIT: Asked = Asked::new(
+    "not-ready-at-the-limit",
+    "While every place is taken the layer is not ready, neither for the same caller nor for a clone; it is ready at \
+             the instant at which a call ends.",
+);
+const READY_KEEPS_ITS_PLACE: Asked = Asked::new(
+    "ready-keeps-its-place",
+    "A caller that was told ready reaches the service when it calls, before those who still wait.",
+);
+const CALLS_OVERLAP: Asked = Asked::new("calls-overlap", "As many calls as there are places run at the same time.");
+const NOTHING_LEFT_RESERVED: Asked = Asked::new(
+    "nothing-left-reserved",
+    "No place stays reserved when a call has ended, when its future was dropped, polled or not, or when a service \
+             was dropped that was ready.",
+);
+const ERRORS_UNCHANGED: Asked = Asked::new(
+    "errors-unchanged",
+    "An error of the service behind is the caller's as it is: one of `poll_ready` from `poll_ready`, one of `call` \
+             from the call.",
+);
+const ID_OF_ITS_OWN: Asked = Asked::new(
+    "id-of-its-own",
+    "Each request reaches the service with one id, which no other request has, and its answer carries the same.",
+);
+const LIVES_WITH_A_LIMIT: Asked = Asked::new(
+    "lives-with-a-limit",
+    "In one stack with tower's `ConcurrencyLimit` every call is answered, as many run at a time as the limit says, \
+             and errors come through.",
+);
+const LIVES_WITH_A_BUFFER: Asked = Asked::new(
+    "lives-with-a-buffer",
+    "In one stack with tower's `Buffer`, alone and before a limit, every call is answered.",
+);
 
 /// Holds the layer that `layer` makes against every promise.
 pub fn check<L>(layer: impl Fn() -> L + Send + Sync + 'static) -> Report
@@ -57,52 +96,15 @@ where
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
-        .promise(
-            "called-where-ready",
-            "The service behind is only called on an instance that has said that it is ready, once for each time that it \
-             has.",
-            called_where_ready,
-        )
-        .promise(
-            "not-ready-at-the-limit",
-            "While every place is taken the layer is not ready, neither for the same caller nor for a clone; it is ready at \
-             the instant at which a call ends.",
-            not_ready_at_the_limit,
-        )
-        .promise(
-            "ready-keeps-its-place",
-            "A caller that was told ready reaches the service when it calls, before those who still wait.",
-            ready_keeps_its_place,
-        )
-        .promise("calls-overlap", "As many calls as there are places run at the same time.", calls_overlap)
-        .promise(
-            "nothing-left-reserved",
-            "No place stays reserved when a call has ended, when its future was dropped, polled or not, or when a service \
-             was dropped that was ready.",
-            nothing_left_reserved,
-        )
-        .promise(
-            "errors-unchanged",
-            "An error of the service behind is the caller's as it is: one of `poll_ready` from `poll_ready`, one of `call` \
-             from the call.",
-            errors_unchanged,
-        )
-        .promise(
-            "id-of-its-own",
-            "Each request reaches the service with one id, which no other request has, and its answer carries the same.",
-            id_of_its_own,
-        )
-        .promise(
-            "lives-with-a-limit",
-            "In one stack with tower's `ConcurrencyLimit` every call is answered, as many run at a time as the limit says, \
-             and errors come through.",
-            lives_with_a_limit,
-        )
-        .promise(
-            "lives-with-a-buffer",
-            "In one stack with tower's `Buffer`, alone and before a limit, every call is answered.",
-            lives_with_a_buffer,
-        )
+        .promise(CALLED_WHERE_READY, called_where_ready)
+        .promise(NOT_READY_AT_THE_LIMIT, not_ready_at_the_limit)
+        .promise(READY_KEEPS_ITS_PLACE, ready_keeps_its_place)
+        .promise(CALLS_OVERLAP, calls_overlap)
+        .promise(NOTHING_LEFT_RESERVED, nothing_left_reserved)
+        .promise(ERRORS_UNCHANGED, errors_unchanged)
+        .promise(ID_OF_ITS_OWN, id_of_its_own)
+        .promise(LIVES_WITH_A_LIMIT, lives_with_a_limit)
+        .promise(LIVES_WITH_A_BUFFER, lives_with_a_buffer)
         .judge(limits)
 }
 
@@ -207,12 +209,14 @@ async fn not_ready_at_the_limit(lab: Lab, app: App) -> Proof {
         let call = desk.scene.spawn(ada.call(20));
         desk.scene.settle().await;
         let running = desk.behind.state().running;
-        require(running == 1, "the layer said that it was ready, and a call did not reach the service")?;
+        NOT_READY_AT_THE_LIMIT
+            .require(running == 1, "the layer said that it was ready, and a call did not reach the service")?;
 
         let next = if who == "a clone" { &mut ben } else { &mut ada };
         next.ready().await?;
         let at = desk.scene.now_ms();
-        require(at == 20, format!("the only place was taken until 20 ms, and the layer was ready at {at} ms"))?;
+        NOT_READY_AT_THE_LIMIT
+            .require(at == 20, format!("the only place was taken until 20 ms, and the layer was ready at {at} ms"))?;
         next.call(10).await?;
         answered(call.await)?;
     }
@@ -235,7 +239,10 @@ async fn ready_keeps_its_place(lab: Lab, app: App) -> Proof {
     waits.abort();
     let reached = desk.behind.state().calls.iter().find(|call| call.path == "/reports/20").map(|call| call.at_ms);
     let at = reached.map_or("never".to_owned(), |at| format!("at {at} ms"));
-    require(reached == Some(5), format!("the layer was ready for ada, and her call of 5 ms reached the service {at}"))
+    READY_KEEPS_ITS_PLACE.require(
+        reached == Some(5),
+        format!("the layer was ready for ada, and her call of 5 ms reached the service {at}"),
+    )
 }
 
 async fn calls_overlap(lab: Lab, app: App) -> Proof {
@@ -255,7 +262,7 @@ async fn calls_overlap(lab: Lab, app: App) -> Proof {
             let observed = format!(
                 "three calls were made at 0 ms, with a place for each; that of {length} ms was answered at {at} ms"
             );
-            require(at == length, observed)?;
+            CALLS_OVERLAP.require(at == length, observed)?;
         }
     }
     Ok(())
@@ -328,15 +335,15 @@ async fn id_of_its_own(lab: Lab, app: App) -> Proof {
     let calls = desk.behind.state().calls.clone();
     for (number, call) in calls.iter().enumerate() {
         let got = named(&desk.scene, &call.ids);
-        require(call.ids.len() == 1, format!("the service got GET {} with {got}", call.path))?;
+        ID_OF_ITS_OWN.require(call.ids.len() == 1, format!("the service got GET {} with {got}", call.path))?;
         let other = calls[..number].iter().find(|other| other.ids == call.ids).map(|other| other.path.as_str());
         let observed = format!("the service got GET {} and GET {} with {got}", other.unwrap_or_default(), call.path);
-        require(other.is_none(), observed)?;
+        ID_OF_ITS_OWN.require(other.is_none(), observed)?;
         let answer = answers.iter().find(|(path, _)| *path == call.path).map(|(_, ids)| ids.as_slice());
         let answer = answer.unwrap_or_default();
         let answered = named(&desk.scene, answer);
         let observed = format!("the service got GET {} with {got}, and its answer has {answered}", call.path);
-        require(call.ids == answer, observed)?;
+        ID_OF_ITS_OWN.require(call.ids == answer, observed)?;
     }
     Ok(())
 }
@@ -360,10 +367,11 @@ async fn lives_with_a_limit(lab: Lab, app: App) -> Proof {
     }
     for (expected, call) in calls {
         let at = answered(call.await)?.at_ms;
-        require(at == expected, format!("a call that has to end at {expected} ms was answered at {at} ms"))?;
+        LIVES_WITH_A_LIMIT
+            .require(at == expected, format!("a call that has to end at {expected} ms was answered at {at} ms"))?;
     }
     let most = desk.behind.state().most_running;
-    require(most == 2, format!("with a limit of two, {most} calls ran at a time"))?;
+    LIVES_WITH_A_LIMIT.require(most == 2, format!("with a limit of two, {most} calls ran at a time"))?;
 
     let desk = Desk::open(lab.scene("a limit of one, a call fails"), &app, 1).await?;
     let mut ada = desk.behind_a_limit("ada", 1);
@@ -392,7 +400,8 @@ async fn lives_with_a_buffer(lab: Lab, app: App) -> Proof {
     }
     for (expected, call) in calls {
         let at = answered(call.await)?.at_ms;
-        require(at == expected, format!("a call that has to end at {expected} ms was answered at {at} ms"))?;
+        LIVES_WITH_A_BUFFER
+            .require(at == expected, format!("a call that has to end at {expected} ms was answered at {at} ms"))?;
     }
     Ok(())
 }

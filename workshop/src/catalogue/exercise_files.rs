@@ -9,6 +9,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use lab::Asked;
 use toml::{Table, Value};
 
 use super::{case::Case, ghosts::Ghost};
@@ -97,7 +98,7 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
     let mut files = vec![
         ("Cargo.toml".to_owned(), filled(&package(checkout, shared.is_some())?)),
         ("Cargo.lock".to_owned(), checkout.text("Cargo.lock")?),
-        ("README.md".to_owned(), filled(&page(case, &lib, shared.is_some()))),
+        ("README.md".to_owned(), filled(&page(case, ghost.asked, &lib, shared.is_some()))),
         ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
         ("tests/promises.rs".to_owned(), filled(PROMISES)),
         ("examples/serve.rs".to_owned(), filled(SERVE)),
@@ -159,7 +160,7 @@ fn placed(checkout: &Checkout, workspace: &Table, template: &str) -> Result<Stri
     Ok(template.replace("{place}", &format!("{:x}", place.finish())).replace("{edition}", edition))
 }
 
-fn page(case: &Case, lib: &str, shared: bool) -> String {
+fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
     let header =
         lib.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
     let scenario: Vec<&str> = header.take_while(|line| *line != "# Cause").collect();
@@ -173,6 +174,7 @@ fn page(case: &Case, lib: &str, shared: bool) -> String {
             format!("\n```console\n$ {curl}\n```\n\n{}", wrapped(&line.shows, ""))
         })
         .collect();
+    let asked: String = asked.iter().map(|asked| bullet(asked.sentence)).collect();
     let interleavings =
         "$ cargo test --workspace         # and every order in which threads can meet in src/shared.rs\n";
     let told = "- `src/shared.rs` is what threads share. Its primitives come from `super::sync`, so that a test can try every order of\n  \
@@ -183,8 +185,15 @@ fn page(case: &Case, lib: &str, shared: bool) -> String {
         .replace("{scenario}", scenario.trim())
         .replace("{minutes}", &case.minutes.to_string())
         .replace("{tries}", &tries)
+        .replace("{asked}", &asked)
         .replace("{interleavings}", if shared { interleavings } else { "" })
         .replace("{shared}", if shared { told } else { "" })
+}
+
+/// A line of a list, over as many lines as it needs.
+fn bullet(sentence: &str) -> String {
+    let options = textwrap::Options::new(120).initial_indent("- ").subsequent_indent("  ").break_words(false);
+    textwrap::fill(sentence, options) + "\n"
 }
 
 /// A source of the twins without what gives the cause away: the header from `# Cause` on, marks, lints that were expected,

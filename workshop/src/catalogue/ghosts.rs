@@ -3,7 +3,7 @@
 use std::{fmt, sync::LazyLock};
 
 use axum::Router;
-use lab::{Ghost as Specified, Limits, Report};
+use lab::{Asked, Ghost as Specified, Limits, Report};
 
 use crate::Refusal;
 
@@ -36,6 +36,8 @@ fn with_a_database() -> <leaked_permit_spec::Spec as Specified>::StandIns {
 pub struct Ghost {
     /// Its one name.
     pub slug: &'static str,
+    /// What its specification demands beside the promises' own sentences.
+    pub asked: &'static [Asked],
     /// The near misses, in their order.
     pub near_misses: Vec<NearMiss>,
     broken: Judge,
@@ -69,6 +71,7 @@ impl Ghost {
         let judge = |app: S::App| -> Judge { Box::new(move |limits| S::judge(app, limits)) };
         Self {
             slug: S::SLUG,
+            asked: S::ASKED,
             near_misses: near_misses.iter().map(|(name, app)| NearMiss { name, judge: judge(*app) }).collect(),
             broken: judge(broken),
             fixed: judge(fixed),
@@ -77,13 +80,13 @@ impl Ghost {
     }
 
     /// Judges the broken twin.
-    pub fn broken(&self) -> Report {
-        (self.broken)(Limits::default())
+    pub fn broken(&self, limits: Limits<'_>) -> Report {
+        (self.broken)(limits)
     }
 
     /// Judges the fixed twin.
-    pub fn fixed(&self) -> Report {
-        (self.fixed)(Limits::default())
+    pub fn fixed(&self, limits: Limits<'_>) -> Report {
+        (self.fixed)(limits)
     }
 
     /// A twin with believable surroundings: the fixed one if `is_fixed`, else the broken one. To be called inside a runtime.

@@ -92,7 +92,7 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
 }
 
 fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
-    let (broken, fixed) = (ghost.broken(), ghost.fixed());
+    let (broken, fixed) = (ghost.broken(Limits::default()), ghost.fixed(Limits::default()));
     let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
     for judged in &broken.promises {
         let _ = writeln!(promises, "| `{}` | {} |", judged.key, judged.promise);
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
         let ghost = &ghosts::ALL[0];
-        let (broken, fixed) = (ghost.broken(), ghost.fixed());
+        let (broken, fixed) = (ghost.broken(Limits::default()), ghost.fixed(Limits::default()));
         let mut case = case::read(&Checkout::here(), ghost.slug).unwrap();
         for key in broken.broken() {
             case.picture = Some(key.to_owned());

@@ -171,7 +171,7 @@ fn snapshots(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
 
 /// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the specification's tests.
 fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
-    let broken = ghost.broken();
+    let broken = ghost.broken(Limits::default());
     let mut breakable: BTreeSet<String> = broken.broken().into_iter().map(str::to_owned).collect();
     for near_miss in &ghost.near_misses {
         breakable.extend(near_miss.judge(Limits::default()).broken().into_iter().map(str::to_owned));

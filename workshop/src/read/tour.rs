@@ -90,13 +90,14 @@ type Job<'a> = Box<dyn FnOnce() -> Report + Send + 'a>;
 
 /// The reports of each ghost's broken twin, fixed twin and near misses, in this order, judged on every core.
 fn judge_all(ghosts: &[Ghost], cases: &[Case]) -> Vec<Report> {
+    let scenes = Limits { beside: false, ..Limits::default() };
     let mut jobs: VecDeque<(usize, Job<'_>)> = VecDeque::new();
     for (ghost, case) in ghosts.iter().zip(cases) {
-        let twins: [Job<'_>; 2] = [Box::new(|| ghost.broken()), Box::new(|| ghost.fixed())];
+        let twins: [Job<'_>; 2] = [Box::new(move || ghost.broken(scenes)), Box::new(move || ghost.fixed(scenes))];
         let near_misses = ghost.near_misses.iter().map(|near_miss| -> Job<'_> {
             let told = case.near_misses.iter().find(|told| told.name == near_miss.name);
             let only = told.map(|told| &*told.breaks).filter(|breaks| *breaks != MODEL);
-            Box::new(move || near_miss.judge(Limits { only, ..Limits::default() }))
+            Box::new(move || near_miss.judge(Limits { only, ..scenes }))
         });
         for job in twins.into_iter().chain(near_misses) {
             jobs.push_back((jobs.len(), job));

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use lab::{Ended, Lab, Limits, Proof, Report, Specification, child_of_telling, in_child, in_child_within, require};
+use lab::{
+    Asked, Ended, Lab, Limits, Proof, Report, Specification, child_of_telling, in_child, in_child_within, require,
+};
 
 use crate::{judged, observed};
 
@@ -185,12 +187,12 @@ fn spinning_twice() -> Report {
         }
     }
     Specification::of("spins-twice", ())
-        .promise("first", "It yields.", yields)
-        .promise("second", "It spins.", spins)
-        .promise("third", "It yields again.", yields)
-        .promise("fourth", "It spins again.", spins)
-        .promise("fifth", "It would yield.", yields)
-        .judge(Limits { unresponsive: Duration::from_millis(1500), only: None })
+        .promise(Asked::new("first", "It yields."), yields)
+        .promise(Asked::new("second", "It spins."), spins)
+        .promise(Asked::new("third", "It yields again."), yields)
+        .promise(Asked::new("fourth", "It spins again."), spins)
+        .promise(Asked::new("fifth", "It would yield."), yields)
+        .judge(Limits { unresponsive: Duration::from_millis(1500), only: None, beside: true })
 }
 
 #[test]

@@ -11,11 +11,11 @@ use std::{
 };
 
 use axum::Router;
-use lab::{Broken, Lab, Limits, Outcome, Proof, Protocol, Report, Specification, control, require};
+use lab::{Asked, Broken, Lab, Limits, Outcome, Proof, Protocol, Report, Specification, control, require};
 
 use crate::{get, holds, judged, misbehaving, observed};
 
-const SHORT: Limits = Limits { unresponsive: Duration::from_millis(200), only: None };
+const SHORT: Limits = Limits { unresponsive: Duration::from_millis(200), only: None, beside: true };
 
 type App = fn() -> Router;
 
@@ -37,16 +37,28 @@ async fn is_used(lab: Lab, app: App) -> Proof {
 fn a_panic_of_the_app_is_a_line_in_the_report_wherever_it_happens() {
     let with = |app: App| move |lab: Lab, (): ()| is_used(lab, app);
     let report = Specification::of("misbehaving", ())
-        .promise("in-the-factory", "The app can be made.", with(misbehaving::panics_when_made))
-        .promise("in-call", "The service can be called.", with(misbehaving::panics_in_call))
-        .promise("in-poll-frame", "The body can be polled.", with(misbehaving::panics_in_body))
-        .promise("in-drop", "A handler can be dropped.", with(misbehaving::panics_when_dropped))
-        .promise("in-drop-of-runtime", "The app can be torn down.", with(misbehaving::panics_with_the_runtime))
-        .promise("in-a-detached-task", "What is spawned works.", with(misbehaving::panics_in_a_spawned_task))
-        .promise("in-spawn-blocking", "What blocks works.", with(misbehaving::panics_in_a_blocking_task))
-        .promise("in-its-payload", "A payload can be dropped.", with(misbehaving::panics_with_a_payload_that_panics))
-        .promise("in-std", "What std is asked works.", with(misbehaving::panics_in_the_standard_library))
-        .promise("healthy", "The next promise is judged as if nothing had been.", with(misbehaving::healthy))
+        .promise(Asked::new("in-the-factory", "The app can be made."), with(misbehaving::panics_when_made))
+        .promise(Asked::new("in-call", "The service can be called."), with(misbehaving::panics_in_call))
+        .promise(Asked::new("in-poll-frame", "The body can be polled."), with(misbehaving::panics_in_body))
+        .promise(Asked::new("in-drop", "A handler can be dropped."), with(misbehaving::panics_when_dropped))
+        .promise(
+            Asked::new("in-drop-of-runtime", "The app can be torn down."),
+            with(misbehaving::panics_with_the_runtime),
+        )
+        .promise(
+            Asked::new("in-a-detached-task", "What is spawned works."),
+            with(misbehaving::panics_in_a_spawned_task),
+        )
+        .promise(Asked::new("in-spawn-blocking", "What blocks works."), with(misbehaving::panics_in_a_blocking_task))
+        .promise(
+            Asked::new("in-its-payload", "A payload can be dropped."),
+            with(misbehaving::panics_with_a_payload_that_panics),
+        )
+        .promise(Asked::new("in-std", "What std is asked works."), with(misbehaving::panics_in_the_standard_library))
+        .promise(
+            Asked::new("healthy", "The next promise is judged as if nothing had been."),
+            with(misbehaving::healthy),
+        )
         .judge(Limits::default());
     insta::assert_snapshot!(report);
 }
@@ -94,8 +106,8 @@ fn a_kept_promise_is_kept() {
 fn the_one_promise_that_is_asked_for_is_judged_and_no_other() {
     let specification = || {
         Specification::of("laboratory", ())
-            .promise("kept", "What comes first is not judged.", async |_, ()| Ok(()))
-            .promise("broken", "What is asked for is judged.", async |_, ()| require(false, "seen"))
+            .promise(Asked::new("kept", "What comes first is not judged."), async |_, ()| Ok(()))
+            .promise(Asked::new("broken", "What is asked for is judged."), async |_, ()| require(false, "seen"))
     };
     let only = |key| specification().judge(Limits { only: Some(key), ..Limits::default() });
     insta::assert_snapshot!(only("broken"));
@@ -104,8 +116,8 @@ fn the_one_promise_that_is_asked_for_is_judged_and_no_other() {
 
 fn not_judged_after(spins: impl AsyncFnOnce(Lab, ()) -> Proof + Send + 'static) -> Report {
     Specification::of("unresponsive", ())
-        .promise("yields", "The app yields.", spins)
-        .promise("after", "What comes after is not judged.", async |_, ()| Ok(()))
+        .promise(Asked::new("yields", "The app yields."), spins)
+        .promise(Asked::new("after", "What comes after is not judged."), async |_, ()| Ok(()))
         .judge(SHORT)
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, routing};
-use lab::{Lab, Limits, Proof, Protocol, Report, Specification, arranged_panic, in_child, require};
+use lab::{Asked, Lab, Limits, Proof, Protocol, Report, Specification, arranged_panic, in_child, require};
 use serde::{Deserialize, Serialize};
 
 use crate::{get, holds, judged, misbehaving, observed, transcript};
@@ -129,8 +129,8 @@ async fn is_asked(lab: Lab, app: Hooked) -> Proof {
 fn four_panics_of(app: Hooked) -> Seen {
     panic::set_hook(Box::new(hearing("earlier")));
     let report = Specification::of("hooked", app)
-        .promise("first", "The app is heard.", is_asked)
-        .promise("second", "It is heard again.", is_asked)
+        .promise(Asked::new("first", "The app is heard."), is_asked)
+        .promise(Asked::new("second", "It is heard again."), is_asked)
         .alone()
         .judge(Limits::default());
     panic_elsewhere("afterwards");
@@ -188,7 +188,7 @@ fn panics_of_other_threads_go_by_the_apps_hook_to_the_one_before() {
     let seen = in_child("hook::panics_of_other_threads_go_by_the_apps_hook_to_the_one_before", || {
         panic::set_hook(Box::new(hearing("earlier")));
         let report = Specification::of("hooked", ())
-            .promise("first", "Others panic.", async |lab, ()| {
+            .promise(Asked::new("first", "Others panic."), async |lab, ()| {
                 let _app = lab.scene("a panic elsewhere").serve(chained_once());
                 panic_elsewhere("in front");
                 Ok(())

@@ -15,12 +15,12 @@ mod wire;
 mod worked_example;
 
 use axum::{body::Body, http::Request};
-use lab::{Lab, Limits, Proof, Report, Specification};
+use lab::{Asked, Lab, Limits, Proof, Report, Specification};
 
 /// A report of the one promise that `proof` proves.
 fn judged(proof: impl AsyncFnOnce(Lab, ()) -> Proof + Send + 'static) -> Report {
     Specification::of("laboratory", ())
-        .promise("it-holds", "What the proof says holds.", proof)
+        .promise(Asked::new("it-holds", "What the proof says holds."), proof)
         .judge(Limits::default())
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Router, extract::Request, http::HeaderValue, middleware, routing};
-use lab::{Lab, Limits, Outcome, Proof, Protocol, Report, Specification, escaped, require};
+use lab::{Asked, Lab, Limits, Outcome, Proof, Protocol, Report, Specification, escaped, require};
 use tokio::time::sleep;
 
 use crate::{get, judged, misbehaving, observed, transcript};
@@ -62,13 +62,10 @@ async fn wild(lab: Lab, protocol: Protocol, answer: &'static str) -> Proof {
 
 fn report() -> Report {
     Specification::of("a-wild-one", "two\n")
-        .promise("is-kept", "A wild scene in which everything goes well is kept.", |lab, _| {
+        .promise(Asked::new("is-kept", "A wild scene in which everything goes well is kept."), |lab, _| {
             wild_in_both(lab, "one\ntwo\n")
         })
-        .promise(
-            "is-broken",
-            "A promise may be told in a sentence that is longer than a line of a narrow terminal, and is then wrapped.",
-            wild_in_both,
+        .promise(Asked::new("is-broken", "A promise may be told in a sentence that is longer than a line of a narrow terminal, and is then wrapped."), wild_in_both,
         )
         .judge(Limits::default())
 }
@@ -90,11 +87,11 @@ fn the_verdicts_leave_the_transcripts_out() {
 fn beside_a_broken_report_a_kept_one_shows_the_same_scenes() {
     let report = |answer: &'static str| {
         Specification::of("a-wild-one", answer)
-            .promise("other", "A promise that both keep has no transcript.", async |lab: Lab, _| {
+            .promise(Asked::new("other", "A promise that both keep has no transcript."), async |lab: Lab, _| {
                 lab.scene("not shown").note("ghost", "sleeps");
                 Ok(())
             })
-            .promise("wild", "A wild scene goes well.", wild_in_both)
+            .promise(Asked::new("wild", "A wild scene goes well."), wild_in_both)
             .judge(Limits::default())
     };
     let (kept, broken) = (report("one\ntwo\n"), report("two\n"));
@@ -106,7 +103,7 @@ fn beside_a_broken_report_a_kept_one_shows_the_same_scenes() {
 fn a_thousand_reports_are_one() {
     let report = || {
         Specification::of("a-wild-one", "two\n")
-            .promise("is-broken", "It is broken.", |lab, answer| wild(lab, Protocol::Http2, answer))
+            .promise(Asked::new("is-broken", "It is broken."), |lab, answer| wild(lab, Protocol::Http2, answer))
             .judge(Limits::default())
     };
     // Two threads, so that each half meets the other's load.
@@ -222,7 +219,7 @@ fn quoted_bytes_are_cut_between_characters() {
 fn a_promise_costs_little() {
     // Not a verdict: hundreds of promises must fit into seconds, on the slowest machine.
     let many = (0..400).fold(Specification::of("many", ()), |many, _| {
-        many.promise("cheap", "It costs little.", async |lab: Lab, ()| {
+        many.promise(Asked::new("cheap", "It costs little."), async |lab: Lab, ()| {
             let client =
                 lab.scene("one request").serve(misbehaving::healthy()).connect("client", Protocol::Http2).await;
             require(client.send(get("/")).await?.read().await.text() == "boo", "it did not answer")

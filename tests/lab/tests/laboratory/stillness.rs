@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing};
-use lab::{Lab, Limits, Proof, Protocol, Report, Scene, Specification, Visit, control, require};
+use lab::{Asked, Lab, Limits, Proof, Protocol, Report, Scene, Specification, Visit, control, require};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, mpsc::unbounded_channel, oneshot},
     task::spawn_blocking,
@@ -138,8 +138,8 @@ async fn in_time_and_too_late(lab: Lab, callers: Vec<(&'static str, Caller)>) ->
 
 fn judged(callers: &[(&'static str, Caller)], limit: Duration) -> Report {
     Specification::of("stillness", callers.to_vec())
-        .promise("in-time-and-too-late", "The clock waits for the seal.", in_time_and_too_late)
-        .judge(Limits { unresponsive: limit, only: None })
+        .promise(Asked::new("in-time-and-too-late", "The clock waits for the seal."), in_time_and_too_late)
+        .judge(Limits { unresponsive: limit, only: None, beside: true })
 }
 
 #[test]
