@@ -61,6 +61,29 @@ fn something_breaks_each_clause() {
 }
 
 #[test]
+fn a_report_is_readable_at_80_columns_and_by_machines() {
+    for bad in all() {
+        let report = conform::check(bad.subject, &Contract::transparent());
+        for line in report.to_string().lines() {
+            let wide = line.chars().count() > 80 && line.trim().contains(' ');
+            assert!(!wide || line.trim_start().chars().count() > 66, "{}: {line}", bad.name);
+        }
+        let json = serde_json::to_string(&report).expect("plain data");
+        assert!(json.starts_with(r#"{"schema":1,"#), "{json}");
+        let read: conform::Conformance = serde_json::from_str(&json).expect("the same form");
+        assert_eq!(read, report);
+    }
+}
+
+#[test]
+fn the_readme_shows_what_is_reported() {
+    let unready = all().into_iter().find(|bad| bad.name == "unready-clone").expect("it is there");
+    let report = conform::check(unready.subject, &Contract::transparent()).to_string();
+    let (_, shown) = report.split_once("\n\n").expect("the counts, then the findings");
+    assert!(include_str!("../../README.md").contains(shown.trim_end()), "{report}");
+}
+
+#[test]
 fn a_report_is_the_same_on_each_run() {
     for pick in [3, 17, 31] {
         let [first, second] = [(); 2].map(|()| {
