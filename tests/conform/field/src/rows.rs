@@ -382,7 +382,6 @@ fn collecting(row: Row) -> Row {
         .changes("body-drop-reaches-inner", whole)
         .changes("body-error-after-its-bytes", "a body that fails has no answer")
         .touches("response header content-length")
-        .touches("response header transfer-encoding")
 }
 
 fn caches() -> Vec<Row> {
