@@ -60,7 +60,7 @@ async fn head_before_body(stand: Stand) -> Proof {
         let call = bench.call(bench.get("/probe/1")).await?;
         let answer = timeout(SOON, call).await;
         drop(source);
-        let told = "the inner service answered at 0 ms, and while its body was silent no head came in 10 s";
+        let told = format!("the inner service answered at 0 ms, and while its {kind} was silent no head came in 10 s");
         answer.map_err(|_| Fall::because(told))??;
     }
     Ok(())
@@ -83,7 +83,7 @@ async fn response_streams(stand: Stand) -> Proof {
         slot.put(body);
         let mut noise = Noise::default();
         let parts = [1024, 1, 17].map(|length| noise.next(length));
-        arrive_in_time(&mut bench, source, parts, None).await?;
+        arrive_in_time(&mut bench, kind, source, parts, None).await?;
     }
     Ok(())
 }
@@ -91,6 +91,7 @@ async fn response_streams(stand: Stand) -> Proof {
 /// Feeds a part after each pause, and requires that bytes come to the client in the same millisecond.
 pub(super) async fn arrive_in_time(
     bench: &mut Bench,
+    kind: &str,
     mut source: lab::Feed,
     parts: impl IntoIterator<Item = Bytes>,
     last: Option<Bytes>,
@@ -127,7 +128,7 @@ pub(super) async fn arrive_in_time(
     let mut at = locked(&came).clone();
     // A coding may give one part out in several frames.
     at.dedup();
-    let told = format!("parts were produced at {produced:?} ms, and bytes came at {at:?} ms");
+    let told = format!("parts of {kind} were produced at {produced:?} ms, and bytes came at {at:?} ms");
     if head.is_none() {
         return Err(Fall::follows("no head came while the body had not ended", "head-before-body"));
     }
