@@ -315,6 +315,7 @@ mod tests {
     #[test]
     fn a_digest_changes_with_a_text_and_not_with_the_ends_of_its_lines() {
         let folder = env::temp_dir().join(format!("ghosts-digest-{}", std::process::id()));
+        let checkout = Checkout::at(&folder);
         let written = |text: &str| {
             checkout.write("src/lib.rs", text).unwrap();
             digest(&checkout, &["src"]).unwrap()
