@@ -10,6 +10,7 @@ use crate::{
     catalogue::ghosts,
     checkout::Checkout,
     completions,
+    conform::measured,
     learn::{check, exercise::Exercise, hints, list, solution, start, watch},
     make::{regenerate, skeleton},
     read::{book, diff, serve, show, tour},
@@ -136,6 +137,18 @@ enum Command {
         /// Its name, kebab-case, by mechanism
         slug: String,
     },
+    /// Published layers, held against the conformance suite
+    #[command(after_help = "Examples:
+  cargo ghosts conform
+  cargo ghosts conform TimeoutLayer --json
+  cargo ghosts conform --field")]
+    Conform {
+        /// A part of the names of the rows to judge; without it, all
+        part: Option<String>,
+        /// The layers of other crates, in a workspace of their own: builds some 300 of them, judges, and keeps the result
+        #[arg(long)]
+        field: bool,
+    },
     /// Everything generated and committed, made anew
     #[command(after_help = "Examples:
   cargo ghosts regenerate")]
@@ -221,6 +234,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Reset { slug }) => start::reset(&meant(slug)?, cli.json),
         Some(Command::List) => list::run(&checkout, cli.json),
         Some(Command::New { slug }) => skeleton::run(&checkout, &slug, cli.json),
+        Some(Command::Conform { part, field }) => measured::run(&checkout, part.as_deref(), field, cli.json),
         Some(Command::Regenerate) => regenerate::run(&checkout, cli.json),
         Some(Command::Book { build, port }) => book::run(&checkout, build, port),
         Some(Command::Completions { shell }) => completions::run(Cli::command(), shell),

@@ -74,6 +74,16 @@ pub mod make {
     pub mod tidy;
 }
 
+pub mod conform {
+    //! For whoever tests a layer: published layers, and those of this book, held against the conformance suite.
+
+    pub mod measured;
+    mod ours;
+    mod page;
+    mod rows;
+    mod verdicts;
+}
+
 /// Why a command could not do as asked, and what to do next, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(String);

@@ -15,6 +15,7 @@ use crate::{
         ghosts::{self, Ghost},
     },
     checkout::Checkout,
+    conform::measured,
     terminal::{print, print_json, wrapped},
 };
 
@@ -70,7 +71,7 @@ pub fn stale(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     let differs = differs.map(|name| format!("{name} is not what the generator makes now: run `{COMMAND}`"));
     let orphans =
         orphans(checkout, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
-    Ok(differs.chain(orphans).collect())
+    Ok(differs.chain(orphans).chain(measured::stale(checkout)?).collect())
 }
 
 /// Every generated file with its text, by its name below the root.
@@ -86,6 +87,7 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
     }
     let readme = checkout.text("README.md")?;
     files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
+    files.extend(measured::files(checkout)?);
     Ok(files)
 }
 
