@@ -116,10 +116,13 @@ impl Trial {
         let Self { clause, judged, notes } = self;
         let reason = contract.reason(clause.key);
         let not_applicable = locked(&notes.not_applicable).clone();
+        // The scene stands under it, with its title.
+        let title = judged.scenes.last().map(|scene| format!("in {}: ", scene.title)).unwrap_or_default();
+        let seen = judged.observed.as_deref().map(|seen| seen.strip_prefix(&title).unwrap_or(seen).to_owned());
         let (outcome, observed) = match (judged.outcome, not_applicable) {
-            (lab::Outcome::NotJudged, _) => (Outcome::NotJudged, judged.observed.clone()),
-            (lab::Outcome::Broken, _) if reason.is_some() => (Outcome::Changed, judged.observed.clone()),
-            (lab::Outcome::Broken, _) => (Outcome::Broken, judged.observed.clone()),
+            (lab::Outcome::NotJudged, _) => (Outcome::NotJudged, seen),
+            (lab::Outcome::Broken, _) if reason.is_some() => (Outcome::Changed, seen),
+            (lab::Outcome::Broken, _) => (Outcome::Broken, seen),
             (lab::Outcome::Kept, Some(why)) => (Outcome::NotApplicable, Some(why)),
             (lab::Outcome::Kept, None) if reason.is_some() => (Outcome::Stale, None),
             (lab::Outcome::Kept, None) => (Outcome::Kept, None),

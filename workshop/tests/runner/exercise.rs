@@ -252,7 +252,7 @@ fn an_exercise_of_an_older_or_newer_clone_is_told_and_can_be_made_anew() {
     assert!(now.contains(&stated), "{now}");
     let first = now
         .replace(&format!("[package.metadata.ghosts]\n{stated}"), "")
-        .replace("lab = { path = \"../../tests/lab\" }", "spec = { path = \"../../tests\" }");
+        .replace("lab = { package = \"ghosts-lab\", path = \"../../tests/lab\" }", "spec = { path = \"../../tests\" }");
     for (older, sentence) in [
         (
             first,

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{Clause, Level};
 use crate::{
     probe::Answering,
-    stand::{Bench, Fall, PLENTY, Proof, Slot, Stand, at_once, require, require_but},
+    stand::{Bench, Fall, PAUSE, PLENTY, Proof, SOON, Slot, Stand, at_once, require, require_but},
 };
 
 pub(super) const ALL: &[Clause] = &[
@@ -64,12 +64,12 @@ fn at(ms: Option<u64>) -> String {
 /// The inner future was dropped at this time, if there was one.
 async fn gone(bench: &Bench, ms: u64) -> Proof {
     let proof = async {
-        sleep(Duration::from_secs(1)).await;
+        sleep(PAUSE).await;
         let running = bench.back.state().running;
         let given_up = bench.back.state().given_up.first().copied();
         let told = match given_up {
             Some(given_up) => format!("the inner future at {given_up} ms"),
-            None => "a second later the inner future lives on".to_owned(),
+            None => "30 ms later the inner future lives on".to_owned(),
         };
         require(
             running == 0 && given_up.is_none_or(|at| at == ms),
@@ -153,7 +153,7 @@ async fn body_drop_reaches_inner(stand: Stand) -> Proof {
         bench.scene.note("client", "drops the response body");
         drop(body);
         let spawned = bench.scene.app_tasks() > 0;
-        sleep(Duration::from_secs(1)).await;
+        sleep(PAUSE).await;
         let dropped = source.dropped_at_ms();
         let proof = require(
             dropped == Some(now),
@@ -186,7 +186,7 @@ async fn request_body_released(stand: Stand) -> Proof {
                 }
                 mark.put(scene.now_ms());
                 drop(body);
-                sleep(Duration::from_secs(1)).await;
+                sleep(PAUSE).await;
                 Ok(Response::default())
             })
         };
@@ -195,7 +195,7 @@ async fn request_body_released(stand: Stand) -> Proof {
         source.data("one ");
         source.data("two ");
         let call = bench.call(bench.post("/probe/1", body)).await?;
-        let _ = timeout(Duration::from_secs(5), call).await;
+        let _ = timeout(SOON, call).await;
         let told = "a request whose body had not ended did not reach the inner service";
         require_but(bench.back.state().calls > 0, "request-body-untouched", told)?;
         let Some(released) = released.take() else {
@@ -225,7 +225,7 @@ async fn nothing_left_running(stand: Stand) -> Proof {
         let body = fed.clone();
         Box::pin(async move {
             if request.uri().path().ends_with("/slow") {
-                sleep(Duration::from_secs(1)).await;
+                sleep(PAUSE).await;
             }
             Ok(Response::new(body.take().unwrap_or_else(|| Body::from("done"))))
         })

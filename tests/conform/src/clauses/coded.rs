@@ -154,6 +154,6 @@ async fn coded_bodies_stream(stand: Stand) -> Proof {
         Bytes::from(std::mem::take(encoder.get_mut()))
     });
     let last = encoder.finish().expect("memory");
-    let proof = arrive_in_time(&mut bench, source, parts, Some(last.into())).await;
+    let proof = arrive_in_time(&mut bench, "gzip", source, parts, Some(last.into())).await;
     proof.map_err(|fall| fall.or_follows("response-streams"))
 }

@@ -54,7 +54,7 @@ const BYTES_ONCE_IN_ORDER: Clause = Clause {
     key: "bytes-once-in-order",
     sentence: "All bytes of both bodies arrive once and in order.",
     level: Level::Must,
-    source: "RFC 9110 section 6.4: content is what was sent; section 7.7 forbids to transform it unasked",
+    source: "RFC 9110 section 6.4: the content is the octets that were sent, after the framing is taken off",
     ghost: Some("hidden-flush"),
     prove: |stand| Box::pin(bytes_once_in_order(stand)),
 };

@@ -19,8 +19,8 @@ use crate::{
     body::{chain, source_error},
     probe::{Answering, OUT_OF_ORDER},
     stand::{
-        Bench, Failed, Fall, PLENTY, Proof, SOON, Slot, Stand, at_once, by_path, call, fails, joined, needs, require,
-        require_but,
+        Bench, Failed, Fall, PAUSE, PLENTY, Proof, SOON, Slot, Stand, at_once, by_path, call, fails, joined, needs,
+        require, require_but,
     },
 };
 
@@ -262,7 +262,7 @@ impl Wake for Bell {
     }
 }
 
-/// Polls from one task and then from another; tells whether the second was woken within a second. `None` if there was nothing
+/// Polls from one task and then from another; tells whether the second was woken. `None` if there was nothing
 /// to wait for.
 async fn wakes_the_last(mut poll: impl FnMut(&mut Context<'_>) -> bool) -> Option<bool> {
     let (first, last) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
@@ -271,7 +271,7 @@ async fn wakes_the_last(mut poll: impl FnMut(&mut Context<'_>) -> bool) -> Optio
             return None;
         }
     }
-    sleep(Duration::from_secs(1)).await;
+    sleep(PAUSE).await;
     Some(last.0.load(Ordering::SeqCst))
 }
 
@@ -311,7 +311,7 @@ async fn last_waker_woken(stand: Stand) -> Proof {
     bench.scene.spawn(async move {
         sleep(Duration::from_millis(20)).await;
         source.data(crate::body::noise());
-        sleep(Duration::from_secs(5)).await;
+        sleep(SOON).await;
     });
     let woken = wakes_the_last(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx).is_ready()).await;
     require(woken != Some(false), "the inner body went on, and the task that asked last was not woken")

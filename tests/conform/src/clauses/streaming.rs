@@ -1,9 +1,6 @@
 //! Bodies pass as they come, and no faster than they are read.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -16,7 +13,7 @@ use super::{Clause, Level};
 use crate::{
     body::{Noise, Script, data, noise},
     probe::Answering,
-    stand::{Bench, Failed, Fall, PLENTY, Proof, SOON, Slot, Stand, at_once, joined, require, require_but},
+    stand::{Bench, Failed, Fall, PAUSE, PLENTY, Proof, SOON, Slot, Stand, at_once, joined, require, require_but},
 };
 
 pub(super) const ALL: &[Clause] = &[
@@ -63,7 +60,7 @@ async fn head_before_body(stand: Stand) -> Proof {
         let call = bench.call(bench.get("/probe/1")).await?;
         let answer = timeout(SOON, call).await;
         drop(source);
-        let told = "the inner service answered at 0 ms, and while its body was silent no head came in 10 s";
+        let told = format!("the inner service answered at 0 ms, and while its {kind} was silent no head came in 10 s");
         answer.map_err(|_| Fall::because(told))??;
     }
     Ok(())
@@ -86,14 +83,15 @@ async fn response_streams(stand: Stand) -> Proof {
         slot.put(body);
         let mut noise = Noise::default();
         let parts = [1024, 1, 17].map(|length| noise.next(length));
-        arrive_in_time(&mut bench, source, parts, None).await?;
+        arrive_in_time(&mut bench, kind, source, parts, None).await?;
     }
     Ok(())
 }
 
-/// Feeds a part each 5 s, and requires that bytes come to the client in the same millisecond.
+/// Feeds a part after each pause, and requires that bytes come to the client in the same millisecond.
 pub(super) async fn arrive_in_time(
     bench: &mut Bench,
+    kind: &str,
     mut source: lab::Feed,
     parts: impl IntoIterator<Item = Bytes>,
     last: Option<Bytes>,
@@ -119,18 +117,18 @@ pub(super) async fn arrive_in_time(
     for part in parts {
         produced.push(bench.scene.now_ms());
         source.data(part);
-        sleep(Duration::from_secs(5)).await;
+        sleep(PAUSE).await;
     }
     let head = head.take();
     if let Some(last) = last {
         source.data(last);
     }
     source.end();
-    sleep(Duration::from_secs(5)).await;
+    sleep(PAUSE).await;
     let mut at = locked(&came).clone();
     // A coding may give one part out in several frames.
     at.dedup();
-    let told = format!("parts were produced at {produced:?} ms, and bytes came at {at:?} ms");
+    let told = format!("parts of {kind} were produced at {produced:?} ms, and bytes came at {at:?} ms");
     if head.is_none() {
         return Err(Fall::follows("no head came while the body had not ended", "head-before-body"));
     }
@@ -160,10 +158,10 @@ async fn response_not_read_ahead(stand: Stand) -> Proof {
         slot.put(body.body());
         let mut body = bench.head_of(bench.get("/probe/1")).await?.into_body();
         for _ in 0..take {
-            let _ = timeout(Duration::from_secs(1), body.frame()).await;
+            let _ = timeout(PAUSE, body.frame()).await;
         }
         let spawned = bench.scene.app_tasks() > 0;
-        sleep(Duration::from_secs(5)).await;
+        sleep(PAUSE).await;
         let kib = fate.taken() / 1024;
         let proof = require(fate.taken() <= AHEAD, format!("{title}, and {kib} KiB or more were taken of it"));
         proof.map_err(|fall| fall.or_follows_if(spawned, "same-task"))?;
@@ -184,7 +182,7 @@ async fn request_body_untouched(stand: Stand) -> Proof {
     let handler = |_: Scene, request: Request<Body>| -> Answering {
         Box::pin(async move {
             let _request = request;
-            sleep(Duration::from_secs(1)).await;
+            sleep(PAUSE).await;
             Ok(Response::default())
         })
     };
@@ -231,7 +229,7 @@ async fn request_streams(stand: Stand) -> Proof {
     for length in [1024, 1, 17] {
         produced.push(bench.scene.now_ms());
         source.data(noise.next(length));
-        sleep(Duration::from_secs(5)).await;
+        sleep(PAUSE).await;
     }
     let called = bench.back.state().calls > 0;
     let at = locked(&came).clone();
@@ -259,7 +257,7 @@ async fn request_not_read_ahead(stand: Stand) -> Proof {
         Box::pin(async move {
             let mut body = request.into_body();
             let _ = body.frame().await;
-            sleep(Duration::from_secs(5)).await;
+            sleep(PAUSE).await;
             Ok(Response::default())
         })
     };
@@ -272,6 +270,6 @@ async fn request_not_read_ahead(stand: Stand) -> Proof {
     require_but(bench.back.state().calls > 0, "request-body-untouched", told)?;
     let told = format!("the inner service read one frame, and {} KiB or more were taken", fate.taken() / 1024);
     bench.unless_spawned(require(fate.taken() <= AHEAD, told))?;
-    answer.map_err(|_| Fall::because("the inner service answered in 5 s, and no answer came in 10 s"))??;
+    answer.map_err(|_| Fall::because("the inner service answered, and no answer came in 10 s"))??;
     Ok(())
 }

@@ -149,7 +149,7 @@ impl HttpBody for Frames {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.frames.is_empty() { SizeHint::with_exact(0) } else { self.hint.clone() }
+        if self.frames.is_empty() { SizeHint::with_exact(0) } else { self.hint }
     }
 }
 

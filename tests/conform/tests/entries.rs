@@ -1,0 +1,87 @@
+//! The ways into the suite: what `subject!` picks, and what a layer can be shown.
+
+use std::time::Duration;
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, StatusCode},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use conform::{Conformance, Contract, Outcome, Subject, check, subject};
+use tower::{layer::util::Identity, limit::RateLimitLayer};
+
+fn does_not_apply(report: &Conformance, key: &str) -> bool {
+    assert!(report.conforms(), "{report}");
+    report.keys(Outcome::NotApplicable).contains(&key)
+}
+
+#[test]
+fn the_macro_picks_what_fits() {
+    let report = check(subject!(Identity::new()), &Contract::transparent());
+    assert!(report.keys(Outcome::NotApplicable).is_empty(), "{report}");
+
+    let middleware = subject!(from_fn(async |request: Request, next: Next| next.run(request).await));
+    let report = check(middleware, &Contract::transparent());
+    assert!(does_not_apply(&report, "service-error-unchanged"));
+    assert!(!does_not_apply(&report, "same-over-http1"));
+
+    let report = check(subject!(RateLimitLayer::new(500, Duration::from_secs(1))), &Contract::transparent());
+    assert!(does_not_apply(&report, "same-over-http1"));
+    assert!(!does_not_apply(&report, "service-error-unchanged"));
+}
+
+/// Refuses whom it does not know, and breaks private answers.
+fn picky() -> Subject {
+    Subject::app(|routes| {
+        routes.layer(from_fn(async |request: Request, next: Next| {
+            if !request.headers().contains_key("authorization") {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            let mut answer: Response = next.run(request).await;
+            if answer.headers().get("cache-control").is_some_and(|control| control == "private") {
+                answer.headers_mut().remove("etag");
+            }
+            answer
+        }))
+    })
+}
+
+#[test]
+fn a_layer_is_shown_what_it_acts_on() {
+    let known = || {
+        picky().asking(|request| {
+            request.headers_mut().insert("authorization", HeaderValue::from_static("token"));
+        })
+    };
+    let report = check(known(), &Contract::transparent());
+    assert!(report.conforms(), "{report}");
+
+    let private = known().answering(|answer| {
+        answer.headers_mut().insert("cache-control", HeaderValue::from_static("private"));
+    });
+    let report = check(private, &Contract::transparent());
+    assert_eq!(report.findings(), ["response-head-kept"], "{report}");
+}
+
+/// Where the contract says that a layer waits for whole bodies, nobody has to say what that means for each clause.
+#[test]
+fn what_follows_from_a_declared_change_does_not_apply() {
+    let collecting = Subject::app(|routes| {
+        routes.layer(from_fn(async |request: Request, next: Next| {
+            let (parts, body) = next.run(request).await.into_parts();
+            match axum::body::to_bytes(body, usize::MAX).await {
+                Ok(bytes) => Response::from_parts(parts, bytes.into()),
+                Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+            }
+        }))
+    });
+    let contract = Contract::transparent()
+        .changes("head-before-body", "it waits for the whole body")
+        .changes("trailers-kept", "it keeps no trailers")
+        .changes("body-error-after-its-bytes", "a body that fails is a 502");
+    let report = check(collecting, &contract.touches("response header content-length"));
+    assert!(report.conforms(), "{report}");
+    let why = report.clause("response-streams").and_then(|judged| judged.observed.clone());
+    assert_eq!(why.as_deref(), Some("it follows from head-before-body, which the contract changes"));
+}
