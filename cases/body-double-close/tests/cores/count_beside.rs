@@ -2,10 +2,7 @@
 
 use super::sync::{
     Arc, Mutex,
-    atomic::{
-        AtomicBool, AtomicU64,
-        Ordering::SeqCst,
-    },
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 #[derive(Clone)]

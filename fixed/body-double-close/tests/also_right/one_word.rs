@@ -64,12 +64,7 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
     };
     let (mut parts, inner) = request.into_parts();
     parts.headers.insert("x-slot", HeaderValue::from(slot));
-    let upload = Arc::new(Upload {
-        slots: spool.slots,
-        slot,
-        received: AtomicU64::new(0),
-        audit: spool.audit,
-    });
+    let upload = Arc::new(Upload { slots: spool.slots, slot, received: AtomicU64::new(0), audit: spool.audit });
     let mut unanswered = Unanswered(Some(upload.clone()));
     let body = Body::new(UploadBody { inner: Fuse::new(inner), upload });
     let response = next.run(Request::from_parts(parts, body)).await;
