@@ -52,6 +52,8 @@ enum Fault {
     RequestReadFirst,
     /// A task answers, and goes on when the client has left.
     AnsweredInATask,
+    /// Of several lines of a header the first is read.
+    FirstLineOnly,
     /// The library's layer, over a body that is not fused.
     AskedAfterItsEnd,
 }
@@ -78,6 +80,7 @@ fn each_spoilt_app_is_rejected_for_its_own_reason() {
         (Fault::VaryWithGzipOnly, "headers-are-true"),
         (Fault::RequestReadFirst, "leaves-the-rest-alone"),
         (Fault::AnsweredInATask, "leaves-the-rest-alone"),
+        (Fault::FirstLineOnly, "bytes-once-in-order"),
         (Fault::AskedAfterItsEnd, "source-ends-once"),
     ] {
         let report = check(move |logs| app(logs, fault));
@@ -100,8 +103,13 @@ fn app(logs: Router, fault: Fault) -> Router {
 }
 
 async fn compress(mut request: Request, next: Next, fault: Fault) -> Response {
-    let offer = request.headers().get(header::ACCEPT_ENCODING).map(|value| value.to_str().unwrap_or_default());
-    let accepted = offer.is_some_and(|offer| offer.contains("gzip") && !offer.contains("q=0") || offer.contains("0.9"));
+    let lines = if fault == Fault::FirstLineOnly { 1 } else { usize::MAX };
+    let mut offers = request.headers().get_all(header::ACCEPT_ENCODING).iter().take(lines);
+    let accepted = offers.any(|offer| {
+        let offer = offer.to_str().unwrap_or_default().to_lowercase();
+        offer.contains("gzip") && !offer.contains("gzip;q=0") && !offer.contains("gzip; q=0")
+            || offer.contains("gzip;q=0.9")
+    });
     if fault == Fault::RequestReadFirst {
         let (head, body) = request.into_parts();
         let whole = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
