@@ -15,13 +15,16 @@ use model::{Exploration, body_double_close as model_of, sync};
 use tokio::sync::mpsc::unbounded_channel;
 use tower::ServiceExt;
 
+#[expect(dead_code, reason = "the number of the slot is not asked for")]
+#[path = "cores/count_beside.rs"]
+mod count_beside;
 #[expect(dead_code, reason = "the model takes and gives back, and does not read")]
 #[path = "../src/near_misses/last_owner/shared.rs"]
 mod last_owner;
 #[expect(dead_code, reason = "the model takes and gives back, and does not read")]
 #[path = "../src/near_misses/load_then_store/shared.rs"]
 mod load_then_store;
-#[expect(dead_code, reason = "the model takes and gives back, and does not read")]
+#[expect(dead_code, reason = "the number of the slot is not asked for")]
 #[path = "../src/shared.rs"]
 mod shared;
 
@@ -123,10 +126,25 @@ fn a_count_of_owners_has_changed_when_it_is_acted_upon() {
     insta::assert_snapshot!("interleaving-last-owner", failing.fails());
 }
 
+/// The flag is swapped in one step; the bytes beside it are counted in another.
+#[test]
+fn a_count_beside_the_flag_is_read_before_the_last_bytes_are_in_it() {
+    let one_slot = || count_beside::Slots::new(1);
+    let take = |slots: &count_beside::Slots| slots.take().map(sync::Arc::new);
+    let receive = |lease: &sync::Arc<count_beside::Lease>, bytes| lease.receive(bytes);
+    let release = |lease: &sync::Arc<count_beside::Lease>| lease.release();
+    let close = move |lease| {
+        release(&lease);
+    };
+    assert!(model_of::at_once(one_slot, take, close, close).holds() > 1);
+    let failing = model_of::every_pair(one_slot, take, receive, release);
+    insta::assert_snapshot!("interleaving-count-beside", failing.fails());
+}
+
 // ANCHOR: model
-/// The end of the stream and the drop of the request both close the upload.
+/// The end of the stream and the drop of the request both close the upload, the one while the other still receives.
 fn explored() -> Exploration {
-    model_of::at_once(one_slot, take, close, close)
+    model_of::every_pair(one_slot, take, |lease, bytes| lease.receive(bytes), |lease| lease.release())
 }
 
 fn one_slot() -> shared::Slots {
@@ -136,11 +154,11 @@ fn one_slot() -> shared::Slots {
 fn take(slots: &shared::Slots) -> Option<sync::Arc<shared::Lease>> {
     slots.take().map(sync::Arc::new)
 }
+// ANCHOR_END: model
 
 fn close(lease: sync::Arc<shared::Lease>) {
     lease.release();
 }
-// ANCHOR_END: model
 
 /// The near miss breaks the promise that the chapter explains; which others, the snapshot says.
 fn near_miss(name: &str, breaks: &str) {

@@ -26,13 +26,12 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tower::ServiceExt;
@@ -79,11 +78,8 @@ struct Database {
 }
 
 impl Database {
-    /// Asks on a connection of the pool.
+    /// Asks, on a connection that the caller has.
     async fn ask(&self, question: Request) -> Response {
-        let Ok(_connection) = self.pool.acquire().await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
         let Ok(answer) = self.router.clone().oneshot(question).await;
         answer
     }
@@ -97,11 +93,15 @@ impl IntoResponse for Health {
 }
 
 impl Database {
+    /// A connection of the pool, for an order.
+    async fn connect(&self) -> Option<SemaphorePermit<'_>> {
+        self.pool.acquire().await.ok()
+    }
+
     /// Asks for a sign of life, on a connection of its own so as not to queue behind the orders.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
-        let Ok(answer) = self.router.clone().oneshot(ping).await;
-        answer.status().is_success()
+        self.ask(ping).await.status().is_success()
     }
 }
 
@@ -126,6 +126,9 @@ async fn readyz(State(shop): State<Shop>) -> Health {
 
 /// Passes an order on to the database.
 async fn orders(State(shop): State<Shop>, order: Request) -> Response {
+    let Some(_connection) = shop.database.connect().await else {
+        return DOWN.into_response();
+    };
     let answer = shop.database.ask(order).await;
     if answer.status().is_server_error() { DOWN.into_response() } else { answer }
 }

@@ -14,15 +14,15 @@ use axum::{
     body::Body,
     extract::Request,
     http::{
-        StatusCode,
-        header::{CONTENT_LENGTH, RETRY_AFTER},
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, RETRY_AFTER, TRAILER},
     },
     response::{IntoResponse, Response},
     routing::post,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::{
     sync::{
@@ -34,10 +34,12 @@ use tokio::{
 };
 use tower::ServiceExt;
 
+use conform::{Contract, Subject, the_rest};
 use lab::{
-    Asked, Broken, Feed, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control,
+    Arrival, Asked, Broken, Course, Feed, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Shown, Specification,
+    control, escaped,
     hammer::{Force, Hammered},
-    locked, require,
+    locked,
     wire::{Connection, Pending, Server},
 };
 
@@ -79,6 +81,62 @@ const FREE_AT_LAST_BYTE: Asked = Asked::new(
     "free-at-last-byte",
     "A slot is free when the last byte has been read, though the handler keeps the spent body and works on.",
 );
+const ARRIVES_AS_SENT: Asked = Asked::new(
+    "arrives-as-sent",
+    "What a client sends reaches whoever reads it as without the layer, in whatever order it comes and also after the answer: \
+             the stated length, each byte, the trailers, and an error where the upload breaks off.",
+);
+const LEAVES_THE_REST_ALONE: Asked = Asked::new(
+    "leaves-the-rest-alone",
+    "Whatever else passes through comes out as it went in: requests but for `x-slot`, and answers, with their heads, bodies, \
+             lengths, trailers and errors.",
+);
+
+const SLOT_NUMBERS: Asked = Asked::new(
+    "slot-numbers",
+    "A handler finds exactly one `x-slot`, whatever the client sends: a number from 0 to one less than the number of slots.",
+);
+const WHEN_ALL_ARE_TAKEN: Asked = Asked::new(
+    "when-all-are-taken",
+    "An upload for which there is no slot waits for one, or gets 503 with `retry-after` and its handler hears nothing of it.",
+);
+const ANSWER_AT_ONCE: Asked = Asked::new(
+    "answer-at-once",
+    "The answer of a handler goes out as soon as the handler has given it, also to a client that is still sending what nobody \
+             is going to read.",
+);
+const END_TOLD_AGAIN: Asked = Asked::new(
+    "end-told-again",
+    "A handler that polls on after the end is told the end again, also where the body under the layer is one that must not be \
+             polled after its end.",
+);
+const NOTHING_AFTER_RELEASE: Asked = Asked::new(
+    "nothing-after-release",
+    "Whoever still has the body of an upload whose slot has been given back to another receives no byte of it.",
+);
+const HOW_IT_ENDED: Asked = Asked::new(
+    "how-it-ended",
+    "An upload is `complete` in the audit when its handler received all of it, though it may not have asked for the end; \
+             `failed` when the handler saw an error; `abandoned` when nobody read it to its end.",
+);
+const LEFT_UNANSWERED: Asked = Asked::new(
+    "left-unanswered",
+    "Where the client leaves unanswered and a task still has the body, both `failed` and `abandoned` are right.",
+);
+const BYTES_IN_HAND: Asked = Asked::new(
+    "bytes-in-hand",
+    "The bytes in the audit are those that the handler was given, and not those that wait.",
+);
+const READ_AHEAD: Asked = Asked::new(
+    "read-ahead",
+    "While its handler does not read on, at most 64 KiB of an upload are taken from the client beyond what the handler has.",
+);
+const PASSES_THROUGH: Asked = Asked::new(
+    "passes-through",
+    "Bodies that know their length still do and keep their trailers; they stream in both directions, and no more than 64 KiB \
+             of an answer are read ahead. Requests run at the same time. A request that is given up is dropped, with all that \
+             belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
+);
 
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(usize, Router, UnboundedSender<Line>) -> Router + Send + Sync + 'static) -> Report {
@@ -95,8 +153,47 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(AUDIT_IS_TRUE, audit_is_true)
         .promise(NOBODY_WAITS, nobody_waits)
         .promise(FREE_AT_LAST_BYTE, free_at_last_byte)
+        .promise(ARRIVES_AS_SENT, arrives_as_sent)
+        .beside(LEAVES_THE_REST_ALONE, leaves_the_rest_alone)
         .judge(limits)
 }
+
+/// What the spool changes on purpose, and what its own promises judge.
+pub fn contract() -> Contract {
+    let drain = "what becomes of a body that nobody reads is the ghost";
+    Contract::transparent()
+        .touches("request header x-slot")
+        .changes("not-polled-after-end", drain)
+        .changes("request-body-released", drain)
+        .changes("continue-when-read", drain)
+        .changes("survives-a-panic", drain)
+        .changes("request-body-untouched", drain)
+        .changes("request-not-read-ahead", drain)
+}
+
+/// What passes through as it was, beside what *must*: the clauses of [`PASSES_THROUGH`].
+const SHOULD: [&str; 20] = [
+    "lets-through",
+    "methods-pass",
+    "calls-overlap",
+    "head-before-body",
+    "response-streams",
+    "response-not-read-ahead",
+    "request-streams",
+    "trailers-kept",
+    "request-trailers-kept",
+    "lengths-are-kept",
+    "coded-trailers-kept",
+    "coded-bodies-stream",
+    "extensions-kept",
+    "body-drop-reaches-inner",
+    "cancel-reaches-inner",
+    "cancelled-at-each-step",
+    "nothing-left-reserved",
+    "nothing-left-running",
+    "upgrade-passes",
+    "extended-connect-passes",
+];
 
 /// The ghost, for whoever does not know which it is.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +203,18 @@ impl Ghost for Spec {
     const SLUG: &'static str = "body-double-close";
     type App = fn(usize, Router, UnboundedSender<Line>) -> Router;
     type StandIns = (usize, Router, UnboundedSender<Line>);
+    const ASKED: &'static [Asked] = &[
+        SLOT_NUMBERS,
+        WHEN_ALL_ARE_TAKEN,
+        ANSWER_AT_ONCE,
+        END_TOLD_AGAIN,
+        NOTHING_AFTER_RELEASE,
+        HOW_IT_ENDED,
+        LEFT_UNANSWERED,
+        BYTES_IN_HAND,
+        READ_AHEAD,
+        PASSES_THROUGH,
+    ];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -201,6 +310,15 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
         stage.desk.no_clash()?;
         drop(ada);
     }
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 2, "a client that names a slot itself");
+        let connection = stage.server.connect("ada", protocol).await;
+        let mut request = upload("ada", Manner::Read, Body::from("letters"));
+        request.headers_mut().insert("x-slot", HeaderValue::from_static("7"));
+        drop(connection.send(request).await?);
+        stage.desk.has_all_of("ada")?;
+        stage.desk.well_numbered()?;
+    }
     let stage = Stage::open(&lab, &app, Protocol::Http2, 4, "all uploads on one connection");
     let connection = stage.server.connect("house", Protocol::Http2).await;
     let mut ada = stage.send_on(connection.clone(), "ada", Manner::Keep).await;
@@ -279,7 +397,7 @@ async fn ended_stays_ended(lab: Lab, app: App) -> Proof {
         stage.scene.settle().await;
         stage.desk.stayed_ended("ada")?;
         let polled_on = *locked(&polled_on);
-        ENDED_STAYS_ENDED.require(
+        END_TOLD_AGAIN.require(
             !polled_on,
             "the body under the layer had ended and was polled once more; one that is made by `stream::unfold` panics then",
         )?;
@@ -309,7 +427,8 @@ async fn nobody_waits(lab: Lab, app: App) -> Proof {
         let with = a_slow_sender_among_others(&lab, &app, protocol, "a slow sender among others").await?;
         for ((name, bare), (_, with)) in without.into_iter().zip(with) {
             control(bare.is_some(), format!("without the layer {name} was not answered"))?;
-            NOBODY_WAITS.require(bare == with, later(name, bare.unwrap_or_default(), with))?;
+            let asked = if name.starts_with("dora") { ANSWER_AT_ONCE } else { NOBODY_WAITS };
+            asked.require(bare == with, later(name, bare.unwrap_or_default(), with))?;
         }
     }
     Ok(())
@@ -344,6 +463,110 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
         }
     }
     Ok(())
+}
+
+async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
+    let bare: App = Arc::new(|_, uploads, _| uploads);
+    for protocol in Protocol::BOTH {
+        for arrival in Arrival::ALL {
+            for manner in [Manner::Read, Manner::PassOn] {
+                let title = match manner {
+                    Manner::PassOn => format!("{arrival}, to a task that outlives the answer"),
+                    _ => arrival.to_string(),
+                };
+                let untouched = format!("{title}, without the layer");
+                let without = seen_to_arrive(&lab, &bare, protocol, arrival, manner, &untouched).await?;
+                let with = seen_to_arrive(&lab, &app, protocol, arrival, manner, &title).await?;
+                ARRIVES_AS_SENT
+                    .require(with == without, format!("the reader saw {with}; without the layer it is {without}"))?;
+            }
+        }
+        let fed = async |app: &App, title: &str| {
+            let stage = Stage::open(&lab, app, protocol, 2, title);
+            let connection = stage.server.connect("ada", protocol).await;
+            drop(connection.send(upload("ada", Manner::Read, Body::from("letters"))).await?);
+            Ok::<_, Broken>(stage.desk.upload("ada").map(|upload| upload.seen()).unwrap_or_default())
+        };
+        let without = fed(&bare, "a body of known length, without the layer").await?;
+        let with = fed(&app, "a body of known length").await?;
+        ARRIVES_AS_SENT
+            .require(with == without, format!("the reader saw {with}; without the layer it is {without}"))?;
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "the handler does not read on");
+        let (feed, body) = stage.scene.feed("ada's file");
+        let asking = stage.scene.spawn(stage.app.clone().oneshot(upload("ada", Manner::OneThenRest, body)));
+        for _ in 0..FRAMES {
+            feed.data([b'-'; FRAME].as_slice());
+        }
+        stage.scene.settle().await;
+        let had = stage.desk.upload("ada").map_or(0, |upload| upload.bytes);
+        control(had > 0, "the handler received nothing of ada's upload")?;
+        let ahead = feed.taken() - had;
+        READ_AHEAD.require(
+            ahead <= MOST_AHEAD,
+            "the handler read one frame and does not read on, and more than 64 KiB of the upload were taken",
+        )?;
+        drop(feed);
+        stage.let_go("ada");
+        drop(asking.await);
+
+        for breach in Breach::over(protocol) {
+            let title = format!("a task reads, and {}", breach.title());
+            let without = Stage::open(&lab, &bare, protocol, 2, &format!("{title}, without the layer"));
+            let failed = without.break_off(breach).await?.state == State::Failed;
+            control(failed, "without the layer the task does not see the upload fail")?;
+            let with = Stage::open(&lab, &app, protocol, 2, &title).break_off(breach).await?;
+            let told = match with.state {
+                State::Failed => continue,
+                State::Live => "still waits",
+                State::Complete => "was told the end",
+                State::Abandoned => "was dropped",
+            };
+            return Err(Broken::because(format!("the upload broke off, and the task that reads it {told}")));
+        }
+    }
+    Ok(())
+}
+
+fn leaves_the_rest_alone(app: App, limits: Limits<'_>) -> Shown {
+    let spool = Subject::app(move |routes| {
+        let (audit, _) = unbounded_channel();
+        app(SLOTS_FOR_ALL, routes, audit)
+    });
+    let (proof, scenes) = the_rest(spool, &contract(), &SHOULD, limits);
+    (proof.or_else(|broken| PASSES_THROUGH.require(false, broken.to_string())), scenes)
+}
+
+/// An upload of frames that is longer than what may be read ahead, in bytes.
+const FRAMES: usize = 200;
+const FRAME: usize = 1024;
+const MOST_AHEAD: u64 = 64 * 1024;
+/// More slots than the conformance suite has requests at a time.
+const SLOTS_FOR_ALL: usize = 500;
+
+/// What the reader of an upload sees that comes in some order.
+async fn seen_to_arrive(
+    lab: &Lab,
+    app: &App,
+    protocol: Protocol,
+    arrival: Arrival,
+    manner: Manner,
+    title: &str,
+) -> Result<String, Broken> {
+    let stage = Stage::open(lab, app, protocol, 2, title);
+    let connection = stage.server.connect("ada", protocol).await;
+    let (feed, body) = stage.scene.feed_that_ends_once("ada's file");
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-checksum"), HeaderValue::from_static("41"))]);
+    let mut course = Course::new(&stage.scene, feed, arrival, &["let", "ters"], Some(trailers));
+    let mut request = upload("ada", manner, body);
+    request.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));
+    let pending = connection.begin(request);
+    course.run().await;
+    drop(pending.answer().await?);
+    stage.scene.settle().await;
+    let ada = stage.desk.upload("ada");
+    control(ada.is_some(), "ada's upload did not reach its handler")?;
+    Ok(ada.map(|upload| upload.seen()).unwrap_or_default())
 }
 
 /// Tells when each client was answered: a slow sender whose upload is refused at its first bytes, and ordinary ones that
@@ -399,6 +622,7 @@ enum Ending {
     Reset,
     NotRead,
     OneFrame,
+    FramesLeft,
     Panic,
     PassedOn,
     ClientGoneFromTask,
@@ -415,6 +639,7 @@ impl Ending {
             Self::Reset,
             Self::NotRead,
             Self::OneFrame,
+            Self::FramesLeft,
             Self::Panic,
             Self::PassedOn,
             Self::ClientGoneFromTask,
@@ -436,9 +661,39 @@ impl Ending {
             Self::Reset => "the client resets the stream in mid-body",
             Self::NotRead => "the handler answers without reading",
             Self::OneFrame => "the handler answers after one frame",
+            Self::FramesLeft => "the handler answers after one frame, and more wait",
             Self::Panic => "the handler panics",
             Self::PassedOn => "the body moves to a task that outlives the answer",
             Self::ClientGoneFromTask => "the client leaves while a task reads",
+        }
+    }
+}
+
+/// How an upload breaks off while a task reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Breach {
+    BadChunk,
+    ClientGone,
+    Reset,
+    GoneAfterTheAnswer,
+}
+
+impl Breach {
+    fn over(protocol: Protocol) -> impl Iterator<Item = Self> {
+        let all = [Self::BadChunk, Self::ClientGone, Self::Reset, Self::GoneAfterTheAnswer];
+        all.into_iter().filter(move |breach| match breach {
+            Self::BadChunk => protocol == Protocol::Http1,
+            Self::Reset => protocol == Protocol::Http2,
+            _ => true,
+        })
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::BadChunk => "a chunk is malformed",
+            Self::ClientGone => "the client leaves",
+            Self::Reset => "the client resets the stream",
+            Self::GoneAfterTheAnswer => "the client leaves after its answer",
         }
     }
 }
@@ -464,6 +719,10 @@ enum Manner {
     PassOn,
     /// Hands it to a task that waits to be let go and then reads it to its end; answers when the task has ended.
     AwaitTask,
+    /// Hands it to a task that reads it to its end; answers when the task has ended.
+    ReadInTask,
+    /// Reads one frame, waits to be let go, and reads the rest.
+    OneThenRest,
 }
 
 impl Manner {
@@ -478,11 +737,13 @@ impl Manner {
             Self::Panic => "panic",
             Self::PassOn => "pass-on",
             Self::AwaitTask => "await-task",
+            Self::ReadInTask => "read-in-task",
+            Self::OneThenRest => "one-then-rest",
         }
     }
 }
 
-const MANNERS: [Manner; 9] = [
+const MANNERS: [Manner; 11] = [
     Manner::Read,
     Manner::Keep,
     Manner::KeepLength,
@@ -492,6 +753,8 @@ const MANNERS: [Manner; 9] = [
     Manner::Panic,
     Manner::PassOn,
     Manner::AwaitTask,
+    Manner::ReadInTask,
+    Manner::OneThenRest,
 ];
 
 fn upload(name: &str, manner: Manner, body: Body) -> Request {
@@ -531,7 +794,7 @@ type Aftermath = Box<dyn Any>;
 impl Stage {
     fn open(lab: &Lab, app: &App, protocol: Protocol, slots: usize, title: &str) -> Self {
         let scene = lab.scene(format!("{protocol}, {title}"));
-        let desk = Desk { scene: scene.clone(), state: Arc::default() };
+        let desk = Desk { scene: scene.clone(), slots, state: Arc::default() };
         let handlers = desk.clone();
         let uploads = Router::new().fallback(post(move |request| handlers.handle(request)));
         let (sender, mut lines) = unbounded_channel::<Line>();
@@ -582,7 +845,8 @@ impl Stage {
     /// Like [`ask`](Self::ask), where there must be a slot.
     async fn begin(&self, name: &'static str) -> Result<Caller, Broken> {
         let caller = self.ask(name).await;
-        require(self.desk.upload(name).is_some(), format!("{name}'s upload did not begin though a slot was free"))?;
+        let begun = self.desk.upload(name).is_some();
+        SLOT_RELEASED_ONCE.require(begun, format!("{name}'s upload did not begin though a slot was free"))?;
         Ok(caller)
     }
 
@@ -593,10 +857,10 @@ impl Stage {
             let Ok(answer) = answer.await else { return Err(Broken::because(format!("{name} got no answer"))) };
             let status = answer.status().as_u16();
             if self.desk.upload(name).is_some() {
-                require(status == 200, format!("{name} got {status} in place of 200"))?;
+                LEAVES_THE_REST_ALONE.require(status == 200, format!("{name} got {status} in place of 200"))?;
                 continue;
             }
-            require(
+            WHEN_ALL_ARE_TAKEN.require(
                 status == 503 && answer.headers().contains_key(RETRY_AFTER),
                 format!("{name} was not let in and got {status}; 503 with `retry-after` was due"),
             )?;
@@ -622,17 +886,17 @@ impl Stage {
     /// Lets as many uploads begin as there are slots, and one more, which must not.
     async fn all_slots_are_free(&self, after: &str) -> Proof {
         let live = self.desk.live();
-        require(live == 0, format!("after \"{after}\" {live} uploads still go on"))?;
+        SLOT_RELEASED_ONCE.require(live == 0, format!("after \"{after}\" {live} uploads still go on"))?;
         let mut callers = Vec::new();
         for name in ["ben", "cem", "dora"].into_iter().take(self.slots + 1) {
             callers.push(self.ask(name).await);
         }
         let (live, slots) = (self.desk.live(), self.slots);
-        require(
+        SLOT_RELEASED_ONCE.require(
             live >= slots,
             format!("after \"{after}\" only {live} of {slots} slots can be had: one was not given back"),
         )?;
-        require(
+        SLOT_RELEASED_ONCE.require(
             live <= slots,
             format!("after \"{after}\" {live} uploads go on at once in {slots} slots: one was given back twice"),
         )?;
@@ -677,6 +941,14 @@ impl Stage {
             }
             Ending::NotRead => Box::new(self.send(name, Manner::NotRead).await),
             Ending::OneFrame => Box::new(self.send(name, Manner::OneFrame).await),
+            Ending::FramesLeft => {
+                let (feed, body) = self.scene.feed(&format!("{name}'s file"));
+                ["letters", "and more", "and the last"].into_iter().for_each(|frame| feed.data(frame));
+                let connection = self.server.connect(name, self.protocol).await;
+                let pending = connection.begin(upload(name, Manner::OneFrame, body));
+                self.scene.settle().await;
+                Box::new((connection, feed, pending))
+            }
             Ending::Panic => Box::new(self.send(name, Manner::Panic).await),
             Ending::PassedOn => {
                 let mut ada = self.send(name, Manner::PassOn).await;
@@ -698,13 +970,51 @@ impl Stage {
         Ok(aftermath)
     }
 
+    /// An upload that a task reads breaks off. What the task saw.
+    async fn break_off(&self, breach: Breach) -> Result<Upload, Broken> {
+        let aftermath: Aftermath = match breach {
+            Breach::BadChunk => {
+                let mut raw = self.server.connect_raw("ada", self.protocol);
+                let head = "POST /pass-on/ada HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n";
+                raw.write(head.as_bytes()).await;
+                raw.write(b"7\r\nletters\r\n").await;
+                self.scene.settle().await;
+                raw.write(b"no length\r\n").await;
+                Box::new(raw)
+            }
+            Breach::ClientGone => {
+                let ada = self.send("ada", Manner::ReadInTask).await;
+                ada.connection.leave();
+                Box::new((ada.feed, ada.pending))
+            }
+            Breach::Reset => {
+                let ada = self.send("ada", Manner::ReadInTask).await;
+                ada.pending.cancel();
+                Box::new((ada.connection, ada.feed))
+            }
+            Breach::GoneAfterTheAnswer => {
+                let ada = self.send("ada", Manner::PassOn).await;
+                let answer = ada.pending.answer().await?;
+                self.scene.settle().await;
+                ada.connection.leave();
+                Box::new((ada.feed, answer))
+            }
+        };
+        self.scene.settle().await;
+        drop(aftermath);
+        let Some(ada) = self.desk.upload("ada") else {
+            return Err(Broken::because("even before the fault: ada's upload did not reach its handler"));
+        };
+        Ok(ada)
+    }
+
     fn audit_agrees(&self, ending: Ending) -> Proof {
         let Some(ada) = self.desk.upload("ada") else { return Ok(()) };
         let lines = locked(&self.audit).clone();
         let received = format!("its handler received {} bytes in slot {}", ada.bytes, ada.slot);
         let told = match lines.as_slice() {
             [line] => told(line),
-            [] => return Err(Broken::because(format!("{}: {received}, and the audit has no line", ending.title()))),
+            [] => return Err(Broken::because(format!("{received}, and the audit has no line"))),
             lines => {
                 let all: Vec<String> = lines.iter().map(told).collect();
                 let (count, all) = (lines.len(), all.join("; "));
@@ -717,12 +1027,13 @@ impl Stage {
             State::Failed => "failed",
             State::Abandoned | State::Live => "abandoned",
         };
+        let says = format!("the audit says \"{told}\", and \"{}\" is true", true_line(outcome));
         // The task saw the body fail, but only after the request had been abandoned.
-        let also = ending == Ending::ClientGoneFromTask && told == true_line("abandoned");
-        require(
-            also || told == true_line(outcome),
-            format!("the audit says \"{told}\", and \"{}\" is true", true_line(outcome)),
-        )
+        if ending == Ending::ClientGoneFromTask {
+            return LEFT_UNANSWERED.require(told == true_line("abandoned") || told == true_line("failed"), says);
+        }
+        let asked = if ending == Ending::FramesLeft { BYTES_IN_HAND } else { HOW_IT_ENDED };
+        asked.require(told == true_line(outcome), says)
     }
 }
 
@@ -746,6 +1057,7 @@ fn slot_of(request: &Request) -> String {
 #[derive(Clone)]
 struct Desk {
     scene: Scene,
+    slots: usize,
     state: Arc<Mutex<DeskState>>,
 }
 
@@ -753,7 +1065,9 @@ struct Desk {
 struct DeskState {
     uploads: Vec<Upload>,
     gates: HashMap<String, Arc<Notify>>,
-    clash: Option<String>,
+    clash: Option<(Asked, String)>,
+    /// An `x-slot` that is none.
+    misnumbered: Option<String>,
     most: Vec<String>,
 }
 
@@ -762,6 +1076,10 @@ struct DeskState {
 struct Upload {
     name: String,
     slot: String,
+    /// The length that its body stated at first.
+    stated: Option<u64>,
+    received: Vec<u8>,
+    trailers: Vec<String>,
     bytes: u64,
     state: State,
     /// Its client has gone; who still has the body is to receive nothing more once the slot is another's.
@@ -781,6 +1099,21 @@ enum State {
     Failed,
     /// Its body was dropped before.
     Abandoned,
+}
+
+impl Upload {
+    /// What its reader saw of it, in words.
+    fn seen(&self) -> String {
+        let stated = self.stated.map_or("an unknown length".to_owned(), |length| format!("a length of {length}"));
+        let trailers = if self.trailers.is_empty() { "no trailers".to_owned() } else { self.trailers.join(", ") };
+        let end = match self.state {
+            State::Live => "no end",
+            State::Complete => "the end",
+            State::Failed => "an error",
+            State::Abandoned => "no more",
+        };
+        format!("{stated}, {:?}, {trailers} and {end}", String::from_utf8_lossy(&self.received))
+    }
 }
 
 impl Desk {
@@ -816,6 +1149,17 @@ impl Desk {
                 self.scene.clone().spawn(async move { while reading.frame().await {} });
                 return StatusCode::OK.into_response();
             }
+            Manner::OneThenRest => {
+                reading.frame().await;
+                self.gate(name).notified().await;
+                while reading.frame().await {}
+            }
+            Manner::ReadInTask => {
+                let task = self.scene.spawn(async move { while reading.frame().await {} });
+                // The task does not panic.
+                drop(task.await);
+                return StatusCode::OK.into_response();
+            }
             Manner::AwaitTask => {
                 let gate = self.gate(name);
                 let task = self.scene.spawn(async move {
@@ -835,11 +1179,19 @@ impl Desk {
         let mut state = locked(&self.state);
         let other = state.live().find(|other| other.slot == slot).map(|other| other.name.clone());
         if let Some(other) = other {
-            state.clash.get_or_insert(format!("{name}'s upload began in slot {slot} while {other}'s was still in it"));
+            let clash = format!("{name}'s upload began in slot {slot} while {other}'s was still in it");
+            state.clash.get_or_insert((SLOT_HAS_ONE_UPLOAD, clash));
+        }
+        if !slot.parse().is_ok_and(|number: usize| number < self.slots) {
+            let slots = self.slots;
+            state.misnumbered.get_or_insert(format!("{name}'s upload was told slot {slot:?}, with {slots} slots"));
         }
         let upload = Upload {
             name: name.to_owned(),
             slot,
+            stated: body.size_hint().exact(),
+            received: Vec::new(),
+            trailers: Vec::new(),
             bytes: 0,
             state: State::Live,
             left: false,
@@ -880,15 +1232,20 @@ impl Desk {
 
     fn no_clash(&self) -> Proof {
         match locked(&self.state).clash.clone() {
-            Some(clash) => Err(Broken::because(clash)),
+            Some((asked, clash)) => asked.require(false, clash),
             None => Ok(()),
         }
+    }
+
+    fn well_numbered(&self) -> Proof {
+        let misnumbered = locked(&self.state).misnumbered.clone();
+        SLOT_NUMBERS.require(misnumbered.is_none(), misnumbered.unwrap_or_default())
     }
 
     fn no_crowd(&self, slots: usize) -> Proof {
         let most = locked(&self.state).most.clone();
         let (count, names) = (most.len(), most.join(", "));
-        require(count <= slots, format!("{count} uploads went on at once in {slots} slots: {names}"))
+        NO_MORE_THAN_SLOTS.require(count <= slots, format!("{count} uploads went on at once in {slots} slots: {names}"))
     }
 
     fn has_all_of(&self, name: &str) -> Proof {
@@ -903,7 +1260,7 @@ impl Desk {
             return Err(Broken::because(format!("{name}'s body had ended, was polled again and {what}")));
         }
         let false_end = upload.is_some_and(|upload| upload.false_end);
-        require(!false_end, format!("{name}'s body said that it had ended, and then yielded a frame"))
+        ENDED_STAYS_ENDED.require(!false_end, format!("{name}'s body said that it had ended, and then yielded a frame"))
     }
 
     fn gate(&self, name: &str) -> Arc<Notify> {
@@ -932,6 +1289,13 @@ impl Reading {
         match self.body.frame().await {
             Some(Ok(frame)) => {
                 self.change(|upload| upload.false_end |= ended);
+                if let Some(data) = frame.data_ref() {
+                    self.change(|upload| upload.received.extend_from_slice(data));
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    let told = trailers.iter().map(|(name, value)| format!("{name}: {}", escaped(value.as_bytes())));
+                    self.change(|upload| upload.trailers.extend(told));
+                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let all = self.change(|upload| upload.bytes += bytes);
                 self.must_be_alone(bytes);
@@ -963,7 +1327,7 @@ impl Reading {
         if let (Some(other), 1..) = (other, bytes) {
             let (me, other, slot) = (&me.name, &other.name, &me.slot);
             let clash = format!("{me}'s upload received {bytes} bytes in slot {slot} after {other}'s had begun in it");
-            state.clash.get_or_insert(clash);
+            state.clash.get_or_insert((NOTHING_AFTER_RELEASE, clash));
         }
     }
 

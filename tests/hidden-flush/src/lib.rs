@@ -4,8 +4,8 @@ use std::{
     convert::Infallible,
     io::Read,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -19,23 +19,27 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
-use futures_util::stream;
-use tokio::time::sleep;
+use conform::{Contract, Subject, the_rest};
+use flate2::bufread::GzDecoder;
+use futures_util::{StreamExt, stream};
+use tokio::{task::JoinHandle, time::sleep};
 
 use lab::{
-    Asked, Broken, Connection, End, Ghost, Lab, Limits, Proof, Protocol, Received, Report, Scene, Specification,
-    control, require,
+    Answer, Arrival, Asked, Broken, Closed, Connection, Course, End, Feed, Ghost, Lab, Leaving, Limits, Listener,
+    Pending, Proof, Protocol, Received, Report, Scene, Shown, Specification, control, locked,
 };
 
 /// Makes the app under test from the server of the logs.
 pub type App = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 
 /// The types of a stream that somebody watches live.
-const LIVE: [&str; 3] = ["text/event-stream", "application/x-ndjson", "text/plain"];
+const LIVE: [&str; 5] =
+    ["text/event-stream", "application/x-ndjson", "text/plain", "application/json", "multipart/x-mixed-replace"];
 /// What may be taken of an endless source while nobody reads.
 const MOST_TAKEN: usize = 4 * 1024 * 1024;
 
+const ANSWER_BEGINS_FIRST: Asked =
+    Asked::new("answer-begins-first", "The head of an answer reaches the client before the first event was produced.");
 const EVENT_BEFORE_CLOCK: Asked = Asked::new(
     "event-before-clock",
     "Each event reaches the client before the clock moves after it was produced, whatever the type of the \
@@ -49,7 +53,10 @@ const BYTES_ONCE_IN_ORDER: Asked = Asked::new(
     "bytes-once-in-order",
     "All bytes arrive once and in order, and a finished log comes as gzip to whoever accepts it.",
 );
-const TRAILERS_SURVIVE: Asked = Asked::new("trailers-survive", "Trailers arrive after the last byte.");
+const TRAILERS_SURVIVE: Asked = Asked::new(
+    "trailers-survive",
+    "Trailers arrive after the last byte, in whatever order the source gives out data, trailers and end.",
+);
 const HEADERS_ARE_TRUE: Asked = Asked::new(
     "headers-are-true",
     "The headers are true of what follows them, and an answer that must not be compressed is left alone.",
@@ -62,9 +69,70 @@ const SOURCE_DROPPED_WITH_CLIENT: Asked = Asked::new(
     "source-dropped-with-client",
     "When the client leaves while the source is quiet, the source is dropped.",
 );
+const SOURCE_ENDS_ONCE: Asked = Asked::new(
+    "source-ends-once",
+    "A source that has ended, or failed, is not polled again, for many a stream panics then.",
+);
 const ERROR_AFTER_ITS_BYTES: Asked = Asked::new(
     "error-after-its-bytes",
-    "An error of the source reaches the client as an error, after every byte that was produced before it.",
+    "An error of the source, or its panic, reaches the client as an error, after every byte that was produced before \
+             it.",
+);
+const LEAVES_THE_REST_ALONE: Asked = Asked::new(
+    "leaves-the-rest-alone",
+    "Whatever else passes through comes out as it went in: requests, answers that are not compressed, and all but the \
+             coding of those that are.",
+);
+
+const ONE_GZIP_MEMBER: Asked = Asked::new(
+    "one-gzip-member",
+    "A body with `content-encoding: gzip` is one whole gzip member and nothing after it, because curl and browsers \
+             read no further.",
+);
+const GZIP_OR_AS_IT_IS: Asked = Asked::new(
+    "gzip-or-as-it-is",
+    "A client that accepts gzip gets a live log as gzip or as it is; a finished one of 64 KiB it gets as gzip.",
+);
+const WHO_ACCEPTS_GZIP: Asked = Asked::new(
+    "who-accepts-gzip",
+    "A client accepts gzip if any of its `accept-encoding` lines names it, in whatever letters, with a weight above zero.",
+);
+const ALL_OF_IT: Asked = Asked::new(
+    "all-of-it",
+    "The bytes of an answer, decoded, are those that the source produced, and end as it ended.",
+);
+const LENGTH_TRUE_OR_ABSENT: Asked = Asked::new(
+    "length-true-or-absent",
+    "A `content-length` that is there is true of the coding that the answer names, also on a HEAD; it may be left out.",
+);
+const VARY_NAMES_IT: Asked = Asked::new(
+    "vary-names-it",
+    "What is compressed for some clients has `accept-encoding` in its `vary` for all of them, and what the source put \
+             there.",
+);
+const NOT_COMPRESSED: Asked = Asked::new(
+    "not-compressed",
+    "Without `gzip` in `accept-encoding`, or with `gzip;q=0`, nothing is compressed; nor is a 204, a 304, or an answer \
+             that has a `content-encoding`.",
+);
+const TRAILERS_WHERE_NAMED: Asked = Asked::new(
+    "trailers-where-named",
+    "Trailers are looked for where the request has `te: trailers` and the source's answer a `trailer` header, with gzip \
+             and without.",
+);
+const DROPPED_WITHIN: Asked =
+    Asked::new("dropped-within", "The source is dropped within 30 s after the client has left.");
+const REST_WHEN_COMPRESSED: Asked = Asked::new(
+    "rest-when-compressed",
+    "For a client that accepts gzip only the body, `content-encoding`, `content-length`, `vary`, `etag` and \
+             `accept-ranges` of an answer change; requests of any method, their bodies, trailers and extensions, \
+             upgrades, cancelled calls and panics pass as without the layer.",
+);
+const REST_WHEN_NOT: Asked = Asked::new(
+    "rest-when-not-compressed",
+    "For a client that does not accept gzip nothing but `vary` changes: bodies keep their lengths, come as they are \
+             produced and are read no further ahead than 64 KiB, and upgrades, cancelled calls and panics pass as \
+             without the layer.",
 );
 
 /// Holds `app` against every promise.
@@ -75,6 +143,7 @@ pub fn check(app: impl Fn(Router) -> Router + Send + Sync + 'static) -> Report {
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
     Specification::of(Spec::SLUG, app)
+        .promise(ANSWER_BEGINS_FIRST, answer_begins_first)
         .promise(EVENT_BEFORE_CLOCK, event_before_clock)
         .promise(SMALL_EVENT_WHEN_QUIET, small_event_when_quiet)
         .promise(BYTES_ONCE_IN_ORDER, bytes_once_in_order)
@@ -82,9 +151,58 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(HEADERS_ARE_TRUE, headers_are_true)
         .promise(STOPPED_READER_STOPS_SOURCE, stopped_reader_stops_source)
         .promise(SOURCE_DROPPED_WITH_CLIENT, source_dropped_with_client)
+        .promise(SOURCE_ENDS_ONCE, source_ends_once)
         .promise(ERROR_AFTER_ITS_BYTES, error_after_its_bytes)
+        .beside(LEAVES_THE_REST_ALONE, leaves_the_rest_alone)
         .judge(limits)
 }
+
+/// What the app changes on purpose in an answer that it compresses, and what its own promises judge.
+pub fn contract() -> Contract {
+    Contract::transparent()
+        .touches("response body")
+        .touches("response header content-encoding")
+        .touches("response header content-length")
+        .touches("response header vary")
+        // A validator of the bytes, and ranges of them, are no longer those of the source.
+        .touches("response header etag")
+        .touches("response header accept-ranges")
+        .changes("lengths-are-kept", "how long a body is when it is compressed is known at its end")
+        .changes("response-streams", "what is held back is the ghost")
+        .changes("body-error-after-its-bytes", "what is held back is lost with an error: the ghost")
+}
+
+/// What the app changes where it does not compress.
+fn plain_contract() -> Contract {
+    Contract::transparent().touches("response header vary")
+}
+
+/// What is kept in any answer, beside what *must* be.
+const SHOULD: [&str; 20] = [
+    "lets-through",
+    "methods-pass",
+    "extensions-kept",
+    "trailers-kept",
+    "request-trailers-kept",
+    "request-body-untouched",
+    "request-streams",
+    "request-not-read-ahead",
+    "request-body-released",
+    "cancel-reaches-inner",
+    "cancelled-at-each-step",
+    "nothing-left-running",
+    "calls-overlap",
+    "survives-a-panic",
+    "upgrade-passes",
+    "extended-connect-passes",
+    "continue-when-read",
+    "coded-trailers-kept",
+    "coded-bodies-stream",
+    "body-drop-reaches-inner",
+];
+/// What is kept beside it in an answer that is not compressed.
+const SHOULD_WHEN_PLAIN: [&str; 4] =
+    ["lengths-are-kept", "head-before-body", "response-streams", "response-not-read-ahead"];
 
 /// The ghost, for whoever does not know which it is.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +212,19 @@ impl Ghost for Spec {
     const SLUG: &'static str = "hidden-flush";
     type App = fn(Router) -> Router;
     type StandIns = Router;
+    const ASKED: &'static [Asked] = &[
+        ONE_GZIP_MEMBER,
+        GZIP_OR_AS_IT_IS,
+        WHO_ACCEPTS_GZIP,
+        ALL_OF_IT,
+        LENGTH_TRUE_OR_ABSENT,
+        VARY_NAMES_IT,
+        NOT_COMPRESSED,
+        TRAILERS_WHERE_NAMED,
+        DROPPED_WITHIN,
+        REST_WHEN_COMPRESSED,
+        REST_WHEN_NOT,
+    ];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -120,13 +251,32 @@ impl Ghost for Spec {
 
 // ===== The promises =====
 
+async fn answer_begins_first(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for kind in LIVE {
+            let scene = lab.scene(format!("{protocol}, {kind}"));
+            let (mut feed, body) = scene.feed("logs");
+            let client = connected(&scene, &app, protocol, live(kind, body)).await?;
+            let pending = client.begin(asking(LIVE_LOG));
+            sleep(Duration::from_secs(5)).await;
+            let seen = "the log was asked for; 5 s later, before its first event, the answer had not begun";
+            ANSWER_BEGINS_FIRST.require(pending.is_answered(), seen)?;
+            // The connection may have closed instead.
+            pending.answer().await?;
+            feed.end();
+        }
+    }
+    Ok(())
+}
+
 async fn event_before_clock(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         for kind in LIVE {
             let scene = lab.scene(format!("{protocol}, {kind}"));
             let (mut feed, body) = scene.feed("logs");
             let client = connected(&scene, &app, protocol, live(kind, body)).await?;
-            let listener = client.send(asking(LIVE_LOG)).await?.listen();
+            let follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
+            scene.settle().await;
             let events = ["event 1", "event 2", "event 3"].map(event);
             let mut produced = Vec::new();
             for event in &events {
@@ -136,11 +286,29 @@ async fn event_before_clock(lab: Lab, app: App) -> Proof {
             }
             feed.end();
             sleep(Duration::from_secs(5)).await;
-            let received = listener.so_far();
+            let received = follower.so_far()?;
             let came: Vec<_> = events.iter().map(|event| received.came_at_ms(event)).collect();
             let seen = format!("events were produced at {}; they came at {}", times(&produced), times(&came));
             EVENT_BEFORE_CLOCK.require(came == produced, seen)?;
         }
+
+        let scene = lab.scene(format!("{protocol}, events of many sizes"));
+        let (mut feed, body) = scene.feed("logs");
+        let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
+        let follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
+        let mut produced = 0;
+        // Around what an encoder may take for a block, and far above; then two at once.
+        for sizes in [&[4_095][..], &[8_191], &[8_192], &[8_193], &[32_768], &[65_536], &[60_000, 5_000]] {
+            for size in sizes {
+                feed.data(NOISE.slice(..*size));
+                produced += size;
+            }
+            scene.settle().await;
+            let came = decoded_so_far(&follower.so_far()?).len();
+            let seen = format!("{produced} bytes were produced so far, and {came} had come when all was at rest");
+            EVENT_BEFORE_CLOCK.require(came == produced, seen)?;
+        }
+        feed.end();
     }
     Ok(())
 }
@@ -152,16 +320,22 @@ fn times(at_ms: &[Option<u64>]) -> String {
 
 async fn small_event_when_quiet(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        for kind in LIVE {
-            let scene = lab.scene(format!("{protocol}, {kind}"));
+        for (kind, is_first) in LIVE.map(|kind| (kind, false)).into_iter().chain([("text/plain", true)]) {
+            let when = if is_first { ", the first event before the head" } else { "" };
+            let scene = lab.scene(format!("{protocol}, {kind}{when}"));
             let (mut feed, body) = scene.feed("logs");
             let client = connected(&scene, &app, protocol, live(kind, body)).await?;
-            let listener = client.send(asking(LIVE_LOG)).await?.listen();
+            let mut follower = None;
             for dots in [".", ".."] {
+                if !is_first {
+                    follower.get_or_insert_with(|| Follower::of(&scene, client.begin(asking(LIVE_LOG))));
+                    scene.settle().await;
+                }
                 let sent = scene.now_ms();
                 feed.data(".");
+                let follower = follower.get_or_insert_with(|| Follower::of(&scene, client.begin(asking(LIVE_LOG))));
                 sleep(Duration::from_secs(20)).await;
-                let came = listener.so_far().text();
+                let came = follower.so_far()?.text();
                 scene.note("client", format!("has {came:?} so far"));
                 let seen = format!(
                     "a single byte was produced at {sent} ms; after 20 s without another the client had {came:?} and \
@@ -170,7 +344,7 @@ async fn small_event_when_quiet(lab: Lab, app: App) -> Proof {
                 SMALL_EVENT_WHEN_QUIET.require(came == dots, seen)?;
             }
             feed.end();
-            listener.ended().await;
+            scene.settle().await;
         }
     }
     Ok(())
@@ -180,19 +354,24 @@ async fn bytes_once_in_order(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let scene = lab.scene(format!("{protocol}, a finished log"));
         let client = connected(&scene, &app, protocol, finished(TEXT.clone())).await?;
-        for accepted in ["gzip", "identity;q=0.5, gzip;q=0.9"] {
-            let answer = Whole::of(&client, accepting(accepted, FINISHED_LOG)).await?;
+        for lines in [&["gzip"][..], &["identity;q=0.5, gzip;q=0.9"], &["GZip"], &["br", "gzip"]] {
+            let mut request = plainly(FINISHED_LOG);
+            for line in lines {
+                request.headers_mut().append("accept-encoding", HeaderValue::from_static(line));
+            }
+            let answer = Whole::of(&client, request).await?;
+            let accepted = lines.join(" and accept-encoding: ");
             let seen = format!("accept-encoding: {accepted} was answered with content-encoding: {}", answer.named());
-            BYTES_ONCE_IN_ORDER.require(answer.is_gzip(), seen)?;
-            same(&answer.decoded()?, &TEXT)?;
+            WHO_ACCEPTS_GZIP.require(answer.is_gzip(), seen)?;
+            BYTES_ONCE_IN_ORDER.same(&answer.decoded()?, &TEXT)?;
         }
 
         for accepts_gzip in [true, false] {
-            let coding = if accepts_gzip { "with gzip" } else { "without gzip" };
+            let coding = coding(accepts_gzip);
             let scene = lab.scene(format!("{protocol}, a live log {coding}"));
             let (mut feed, body) = scene.feed("logs");
             let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
-            let pending = client.begin(if accepts_gzip { asking(LIVE_LOG) } else { plainly(LIVE_LOG) });
+            let pending = client.begin(asking_or_plainly(accepts_gzip));
             let mut sent = Vec::new();
             // Sometimes the source pauses, and sometimes it has more at once; some parts compress and some do not.
             for (part, length) in [20_000, 1, 900, 5, 0, 9_000, 17, 8_192, 1, 1].into_iter().enumerate() {
@@ -204,39 +383,59 @@ async fn bytes_once_in_order(lab: Lab, app: App) -> Proof {
                 }
             }
             feed.end();
-            same(&Whole::from(pending.answer().await?).await.decoded()?, &sent)?;
+            BYTES_ONCE_IN_ORDER.same(&Whole::from(pending.answer().await?).await.decoded()?, &sent)?;
+
+            for data in [&["event 1\n", "event 2\n"][..], &[]] {
+                for arrival in Arrival::OF_DATA {
+                    let what = if data.is_empty() { "no event" } else { "two events" };
+                    let scene = lab.scene(format!("{protocol}, {coding}, {what}, {arrival}"));
+                    let (feed, body) = scene.feed("logs");
+                    let mut course = Course::new(&scene, feed, arrival, data, None);
+                    let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
+                    let pending = client.begin(asking_or_plainly(accepts_gzip));
+                    scene.settle().await;
+                    course.run().await;
+                    let answer = Whole::from(pending.answer().await?).await;
+                    BYTES_ONCE_IN_ORDER.same(&answer.decoded()?, course.text().as_bytes())?;
+                }
+            }
         }
     }
     Ok(())
 }
 
 async fn trailers_survive(lab: Lab, app: App) -> Proof {
-    for protocol in Protocol::BOTH {
-        let scene = lab.scene(protocol.to_string());
-        let (mut feed, body) = scene.feed("logs");
-        let logs = answering(LIVE_LOG, body, |body| {
-            ([("content-type", "text/plain"), ("trailer", "x-build-result")], body).into_response()
-        });
-        let client = connected(&scene, &app, protocol, logs).await?;
-        let mut request = asking(LIVE_LOG);
-        request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
-        let pending = client.begin(request);
-        feed.data(event("event 1"));
-        scene.settle().await;
-        feed.trailers(HeaderMap::from_iter([(
-            "x-build-result".parse().expect("a name"),
-            HeaderValue::from_static("passed"),
-        )]));
-        feed.end();
-        let answer = Whole::from(pending.answer().await?).await;
-        same(&answer.decoded()?, event("event 1").as_bytes())?;
-        let trailers = answer.received.trailers.unwrap_or_default();
-        let result = trailers.get("x-build-result").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let seen = match &result {
-            Some(result) => format!("the trailer x-build-result came as {result:?} and not as \"passed\""),
-            None => "the log ended without the trailer x-build-result".to_owned(),
-        };
-        TRAILERS_SURVIVE.require(result.as_deref() == Some("passed"), seen)?;
+    // Trailers without any data, all of them before the head, is an order of its own.
+    let no_data = [(Arrival::BeforeTheHead, &[][..])];
+    let orders = Arrival::ALL.map(|arrival| (arrival, &["event 1\n", "event 2\n"][..])).into_iter().chain(no_data);
+    for (protocol, accepts_gzip) in [true, false].iter().flat_map(|gzip| Protocol::BOTH.map(|both| (both, *gzip))) {
+        for (arrival, data) in orders.clone() {
+            let what = if data.is_empty() { ", no event" } else { "" };
+            let scene = lab.scene(format!("{protocol}, {}{what}, {arrival}", coding(accepts_gzip)));
+            let (feed, body) = scene.feed("logs");
+            let passed = HeaderValue::from_static("passed");
+            let trailers = HeaderMap::from_iter([("x-build-result".parse().expect("a name"), passed)]);
+            let mut course = Course::new(&scene, feed, arrival, data, Some(trailers));
+            let logs = answering(LIVE_LOG, body, |body| {
+                ([("content-type", "text/plain"), ("trailer", "x-build-result")], body).into_response()
+            });
+            let client = connected(&scene, &app, protocol, logs).await?;
+            let mut request = asking_or_plainly(accepts_gzip);
+            request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+            let pending = client.begin(request);
+            scene.settle().await;
+            course.run().await;
+            let answer = Whole::from(pending.answer().await?).await;
+            TRAILERS_SURVIVE.same(&answer.decoded()?, course.text().as_bytes())?;
+            let trailers = answer.received.trailers.unwrap_or_default();
+            let result =
+                trailers.get("x-build-result").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            let seen = match &result {
+                Some(result) => format!("the trailer x-build-result came as {result:?} and not as \"passed\""),
+                None => "the log ended without the trailer x-build-result".to_owned(),
+            };
+            TRAILERS_WHERE_NAMED.require(result.as_deref() == Some("passed"), seen)?;
+        }
     }
     Ok(())
 }
@@ -256,8 +455,8 @@ async fn headers_are_true(lab: Lab, app: App) -> Proof {
         for accepted in ["", "gzip;q=0", "br", "identity, gzip; q=0.000"] {
             let plain = Whole::of(&client, accepting(accepted, FINISHED_LOG)).await?;
             let seen = format!("accept-encoding: {accepted:?} was answered with content-encoding: {}", plain.named());
-            HEADERS_ARE_TRUE.require(plain.coding().is_none(), seen)?;
-            same(&plain.received.raw, &text)?;
+            NOT_COMPRESSED.require(plain.coding().is_none(), seen)?;
+            HEADERS_ARE_TRUE.same(&plain.received.raw, &text)?;
             plain.has_true_length()?;
             plain.varies(varies_by)?;
         }
@@ -277,15 +476,15 @@ async fn headers_are_true(lab: Lab, app: App) -> Proof {
             HEADERS_ARE_TRUE
                 .require(empty.status == status, format!("a {} became a {}", status.as_u16(), empty.status.as_u16()))?;
             let seen = format!("a {} got content-encoding: {}", status.as_u16(), empty.named());
-            HEADERS_ARE_TRUE.require(empty.coding().is_none(), seen)?;
+            NOT_COMPRESSED.require(empty.coding().is_none(), seen)?;
             HEADERS_ARE_TRUE.require(empty.received.raw.is_empty(), format!("a {} got a body", status.as_u16()))?;
             empty.states(0)?;
         }
 
         let encoded = Whole::of(&client, asking(ENCODED)).await?;
         let seen = format!("content-encoding: zstd became {}", encoded.named());
-        HEADERS_ARE_TRUE.require(encoded.coding().as_deref() == Some("zstd"), seen)?;
-        same(&encoded.received.raw, &NOISE.slice(..4_096))?;
+        NOT_COMPRESSED.require(encoded.coding().as_deref() == Some("zstd"), seen)?;
+        HEADERS_ARE_TRUE.same(&encoded.received.raw, &NOISE.slice(..4_096))?;
         encoded.has_true_length()?;
     }
     Ok(())
@@ -325,35 +524,156 @@ async fn source_dropped_with_client(lab: Lab, app: App) -> Proof {
         } else {
             client.leave();
         }
-        sleep(Duration::from_secs(30)).await;
-        let seen = format!("the client left at {left} ms; 30 s later the quiet source was still held");
-        SOURCE_DROPPED_WITH_CLIENT.require(feed.dropped_at_ms().is_some(), seen)?;
+        is_dropped(&feed, left).await?;
+    }
+    for protocol in Protocol::BOTH {
+        let scene = lab.scene(format!("{protocol}, the client has stopped reading"));
+        let (feed, body) = scene.feed("logs");
+        let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
+        let pending = client.begin(asking(LIVE_LOG));
+        for _ in 0..100 {
+            feed.data(NOISE.slice(..16 * 1024));
+        }
+        sleep(Duration::from_secs(5)).await;
+        let left = scene.now_ms();
+        client.leave();
+        is_dropped(&feed, left).await?;
+        drop(pending);
+
+        for moment in followed(&lab.scene(format!("{protocol}, nobody leaves")), &app, protocol, None).await? {
+            followed(&lab.scene(format!("{protocol}, {moment}")), &app, protocol, Some(&moment)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A client follows a log of two events, and leaves at this moment. Returned are the moments at which it may.
+async fn followed(
+    scene: &Scene,
+    app: &App,
+    protocol: Protocol,
+    moment: Option<&Leaving>,
+) -> Result<Vec<Leaving>, Broken> {
+    let (feed, body) = scene.feed("logs");
+    let begun = Arc::<AtomicBool>::default();
+    let begins = begun.clone();
+    let logs = answering(LIVE_LOG, body, move |body| {
+        begins.store(true, Ordering::SeqCst);
+        ([("content-type", "text/plain")], body).into_response()
+    });
+    let client = connected(scene, app, protocol, logs).await?;
+    let before = scene.moments_to_leave().len();
+    if let Some(moment) = moment {
+        client.leaves_at(moment);
+    }
+    let pending = client.begin(asking(LIVE_LOG));
+    for name in ["event 1", "event 2"] {
+        sleep(Duration::from_secs(5)).await;
+        feed.data(event(name));
+    }
+    let listener = scene.spawn(async move { Some(pending.answer().await.ok()?.read().await) });
+    sleep(Duration::from_secs(5)).await;
+    let moments = scene.moments_to_leave().split_off(before);
+    // A log that was never asked for is not the app's to drop.
+    if moment.is_some() && begun.load(Ordering::SeqCst) {
+        is_dropped(&feed, scene.now_ms()).await?;
+    }
+    listener.abort();
+    Ok(moments)
+}
+
+async fn is_dropped(feed: &Feed, left: u64) -> Proof {
+    sleep(Duration::from_secs(30)).await;
+    let seen = format!("the client left at {left} ms; 30 s later the quiet source was still held");
+    DROPPED_WITHIN.require(feed.dropped_at_ms().is_some(), seen)
+}
+
+/// The source itself says when it is polled again. What of it does not come is a breach of other promises.
+async fn source_ends_once(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for arrival in Arrival::OF_DATA {
+            let scene = lab.scene(format!("{protocol}, {arrival}"));
+            let (feed, body) = scene.feed_that_ends_once("logs");
+            let mut course = Course::new(&scene, feed, arrival, &["event 1\n", "event 2\n"], None);
+            let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
+            let _follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
+            scene.settle().await;
+            course.run().await;
+            sleep(Duration::from_secs(5)).await;
+        }
+        let scene = lab.scene(format!("{protocol}, the source fails"));
+        let (feed, body) = scene.feed_that_ends_once("logs");
+        let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
+        let _follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
+        scene.settle().await;
+        feed.data(event("event 1"));
+        scene.settle().await;
+        feed.fail("the build was killed");
+        sleep(Duration::from_secs(5)).await;
     }
     Ok(())
 }
 
 async fn error_after_its_bytes(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let scene = lab.scene(protocol.to_string());
-        let (feed, body) = scene.feed("logs");
-        let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
-        let listener = client.send(asking(LIVE_LOG)).await?.listen();
-        for name in ["event 1", "event 2"] {
-            feed.data(event(name));
-            sleep(Duration::from_secs(5)).await;
+        for (panics, how) in [(false, "fails"), (true, "panics")] {
+            for events in [&["event 1", "event 2"][..], &["event 1"], &[]] {
+                let after = match events.len() {
+                    0 => "before its first event".to_owned(),
+                    number => format!("after {number} events").replace("1 events", "one event"),
+                };
+                let scene = lab.scene(format!("{protocol}, the source {how} {after}"));
+                let (feed, body) = scene.feed("logs");
+                let client = connected(&scene, &app, protocol, live("text/plain", panicking(body))).await?;
+                let follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
+                scene.settle().await;
+                for name in events {
+                    feed.data(event(name));
+                    sleep(Duration::from_secs(5)).await;
+                }
+                if panics {
+                    feed.data(PANIC);
+                } else {
+                    feed.fail("the build was killed");
+                }
+                sleep(Duration::from_secs(5)).await;
+                let received = match follower.so_far() {
+                    // A client that gets no answer at all sees an error too.
+                    Err(_) if events.is_empty() => continue,
+                    received => received?,
+                };
+                for name in events {
+                    let came = received.came_at_ms(&event(name)).is_some();
+                    let seen = format!("the source {how}, and {name}, which it had produced before, never came");
+                    ERROR_AFTER_ITS_BYTES.require(came, seen)?;
+                }
+                let saw = match received.end {
+                    Some((_, End::Clean)) => "saw a body that ended as it should",
+                    Some((_, End::Error)) => "saw an error",
+                    None => "saw no end in 5 s",
+                };
+                let broke_off = matches!(received.end, Some((_, End::Error)));
+                ERROR_AFTER_ITS_BYTES.require(broke_off, format!("the source {how}, and the client {saw}"))?;
+            }
         }
-        feed.fail("the build was killed");
-        let received = listener.ended().await;
-        for name in ["event 1", "event 2"] {
-            let came = received.came_at_ms(&event(name)).is_some();
-            ERROR_AFTER_ITS_BYTES
-                .require(came, format!("the source failed, and {name}, which it had produced before, never came"))?;
-        }
-        let broke_off = matches!(received.end, Some((_, End::Error)));
-        ERROR_AFTER_ITS_BYTES
-            .require(broke_off, "the source failed, and the client saw a body that ended as it should")?;
     }
     Ok(())
+}
+
+fn leaves_the_rest_alone(app: App, limits: Limits<'_>) -> Shown {
+    let layer = app.clone();
+    let compressed = Subject::app(move |routes| layer(routes))
+        .asking(|request| drop(request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"))))
+        .decoding(|raw| decode(&raw).unwrap_or(raw));
+    let (proof, scenes) = the_rest(compressed, &contract(), &SHOULD, limits);
+    if let Err(broken) = proof {
+        return (REST_WHEN_COMPRESSED.require(false, format!("with gzip: {broken}")), scenes);
+    }
+    let plain = Subject::app(move |routes| app(routes));
+    let should = [&SHOULD[..], &SHOULD_WHEN_PLAIN].concat();
+    let (proof, scenes) = the_rest(plain, &plain_contract(), &should, limits);
+    let proof = proof.or_else(|broken| REST_WHEN_NOT.require(false, format!("without gzip: {broken}")));
+    (proof, scenes)
 }
 
 // ===== The logs =====
@@ -388,7 +708,7 @@ fn answering(
 ) -> Router {
     let body = Arc::new(Mutex::new(Some(body)));
     let answer = move || async move {
-        let body = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = locked(&body).take();
         answer(body.unwrap_or_default())
     };
     Router::new().route(path, get(answer))
@@ -420,6 +740,17 @@ fn endless(taken: Arc<AtomicUsize>) -> Body {
         let frame = NOISE.slice(start..start + 16 * 1024);
         taken.fetch_add(frame.len(), Ordering::SeqCst);
         Poll::Ready(Some(Ok::<_, Infallible>(frame)))
+    }))
+}
+
+/// What the source says last, before it panics.
+const PANIC: &str = "panic";
+
+/// A body that panics where it says so.
+fn panicking(body: Body) -> Body {
+    Body::from_stream(body.into_data_stream().map(|data| {
+        assert!(data.as_ref().is_ok_and(|data| data != PANIC) || data.is_err(), "the build's log is gone");
+        data
     }))
 }
 
@@ -464,6 +795,48 @@ fn plainly(path: &str) -> Request<Body> {
     Request::get(path).body(Body::empty()).expect("a request that never changes")
 }
 
+fn asking_or_plainly(accepts_gzip: bool) -> Request<Body> {
+    if accepts_gzip { asking(LIVE_LOG) } else { plainly(LIVE_LOG) }
+}
+
+/// What distinguishes a scene.
+fn coding(accepts_gzip: bool) -> &'static str {
+    if accepts_gzip { "with gzip" } else { "without gzip" }
+}
+
+/// Somebody who reads an answer from the instant at which it begins.
+struct Follower {
+    listener: Arc<Mutex<Option<Result<Listener, Closed>>>>,
+    waits: JoinHandle<()>,
+}
+
+impl Follower {
+    fn of(scene: &Scene, pending: Pending) -> Self {
+        let listener = Arc::<Mutex<Option<Result<Listener, Closed>>>>::default();
+        let follows = listener.clone();
+        let waits = scene.spawn(async move {
+            let answer = pending.answer().await;
+            *locked(&follows) = Some(answer.map(Answer::listen));
+        });
+        Self { listener, waits }
+    }
+
+    /// What has come so far: nothing, while the answer has not begun.
+    fn so_far(&self) -> Result<Received, Broken> {
+        match &*locked(&self.listener) {
+            None => Ok(Received::default()),
+            Some(Ok(listener)) => Ok(listener.so_far()),
+            Some(Err(closed)) => Err(Broken::because(closed.to_string())),
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.waits.abort();
+    }
+}
+
 /// An answer, read to its end.
 struct Whole {
     status: StatusCode,
@@ -503,18 +876,16 @@ impl Whole {
     /// The body without its coding, if it is whole.
     fn decoded(&self) -> Result<Vec<u8>, Broken> {
         let raw = &self.received.raw;
-        require(
-            matches!(self.received.end, Some((_, End::Clean))),
-            format!("the body broke off after {} bytes", raw.len()),
-        )?;
+        let whole = matches!(self.received.end, Some((_, End::Clean)));
+        ALL_OF_IT.require(whole, format!("the body broke off after {} bytes", raw.len()))?;
         if self.coding().is_none() {
             return Ok(raw.clone());
         }
-        require(self.is_gzip(), format!("a client that accepts gzip got content-encoding: {}", self.named()))?;
-        let mut decoded = Vec::new();
-        let whole = MultiGzDecoder::new(&raw[..]).read_to_end(&mut decoded);
-        require(whole.is_ok(), format!("the {} bytes that came are not a whole gzip", raw.len()))?;
-        Ok(decoded)
+        let seen = format!("a client that accepts gzip got content-encoding: {}", self.named());
+        GZIP_OR_AS_IT_IS.require(self.is_gzip(), seen)?;
+        let decoded = decode(raw);
+        ONE_GZIP_MEMBER.require(decoded.is_ok(), decoded.as_ref().err().cloned().unwrap_or_default())?;
+        Ok(decoded.unwrap_or_default())
     }
 
     fn has_true_length(&self) -> Proof {
@@ -522,7 +893,7 @@ impl Whole {
         let whole = matches!(self.received.end, Some((_, End::Clean)));
         let length =
             self.header("content-length").map_or(String::new(), |length| format!(" of content-length: {length}"));
-        require(whole, format!("the body{length} broke off after {came} bytes"))?;
+        LENGTH_TRUE_OR_ABSENT.require(whole, format!("the body{length} broke off after {came} bytes"))?;
         self.states(came)
     }
 
@@ -531,7 +902,7 @@ impl Whole {
         let Some(length) = self.header("content-length") else { return Ok(()) };
         let seen =
             format!("content-length: {length}, but with content-encoding: {} it is {expected} bytes", self.named());
-        require(length == expected.to_string(), seen)
+        LENGTH_TRUE_OR_ABSENT.require(length == expected.to_string(), seen)
     }
 
     /// Caches are told that the answer depends on what the client accepts, and what the source told them besides.
@@ -541,20 +912,53 @@ impl Whole {
         for name in by {
             let seen =
                 format!("the answer with content-encoding: {} has no {name} in its vary: {vary:?}", self.named());
-            require(names.contains(name) || names.contains(&"*"), seen)?;
+            VARY_NAMES_IT.require(names.contains(name) || names.contains(&"*"), seen)?;
         }
         Ok(())
     }
 }
 
-fn same(came: &[u8], sent: &[u8]) -> Proof {
-    if came == sent {
-        return Ok(());
+/// How each gzip begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Decodes as curl and browsers do: one member, and no byte after it.
+fn decode(raw: &[u8]) -> Result<Vec<u8>, String> {
+    let mut decoder = GzDecoder::new(raw);
+    let mut decoded = Vec::new();
+    let whole = decoder.read_to_end(&mut decoded);
+    let rest = decoder.into_inner().len();
+    match whole {
+        Err(_) => Err(format!("the {} bytes that came are not a whole gzip", raw.len())),
+        Ok(_) if rest > 0 => Err(format!(
+            "{rest} of the {} bytes that came follow the end of the gzip, where a client has stopped reading",
+            raw.len()
+        )),
+        Ok(_) => Ok(decoded),
     }
-    let differs = came.iter().zip(sent).position(|(came, sent)| came != sent).unwrap_or(came.len().min(sent.len()));
-    Err(Broken::because(format!(
-        "{} bytes were sent and {} came; they differ from byte {differs} on",
-        sent.len(),
-        came.len()
-    )))
+}
+
+/// What a client can show of a body that has not ended.
+fn decoded_so_far(received: &Received) -> Vec<u8> {
+    if received.raw.starts_with(&GZIP) {
+        let mut decoded = Vec::new();
+        // The end is missing, which is told when everything before it is decoded.
+        let _ = GzDecoder::new(&received.raw[..]).read_to_end(&mut decoded);
+        decoded
+    } else {
+        received.raw.clone()
+    }
+}
+
+/// Bytes that must be the same, for whatever is asked.
+trait Same {
+    fn same(self, came: &[u8], sent: &[u8]) -> Proof;
+}
+
+impl Same for Asked {
+    fn same(self, came: &[u8], sent: &[u8]) -> Proof {
+        let differs = came.iter().zip(sent).position(|(came, sent)| came != sent).unwrap_or(came.len().min(sent.len()));
+        let seen =
+            format!("{} bytes were sent and {} came; they differ from byte {differs} on", sent.len(), came.len());
+        self.require(came == sent, seen)
+    }
 }

@@ -2,22 +2,27 @@
 
 use std::{
     fmt::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
+use http_body_util::{BodyExt, channel::Channel};
 use lying_health_check_spec::check;
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, interval, timeout},
+    select,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tower::ServiceExt;
 
@@ -33,6 +38,20 @@ enum Fault {
     OrdersWaitForTheDatabase,
     OrdersNeedAProbe,
     RedirectsProbes,
+    TurnsAfterTwoPointFour,
+    QueuesTheCheck,
+    PoisonTurns,
+    LetsOrdersWait,
+    CarriesOutWhatItRefused,
+    SendsTwice,
+    TakesNotFoundForAnOutage,
+    GivesEachOrderFivePeriods,
+    NeedsNoConnection,
+    GathersTheAnswer,
+    PumpsTheAnswer,
+    TakesEveryMethod,
+    ChecksForEver,
+    CountsThoseWhoLeft,
 }
 
 #[test]
@@ -53,6 +72,20 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
         (Fault::OrdersWaitForTheDatabase, "orders-refused-while-sick"),
         (Fault::OrdersNeedAProbe, "learning-proxy-goes-round"),
         (Fault::RedirectsProbes, "sick-within-two-periods"),
+        (Fault::TurnsAfterTwoPointFour, "sick-within-two-periods"),
+        (Fault::QueuesTheCheck, "crowd-is-served"),
+        (Fault::PoisonTurns, "bad-order-is-no-outage"),
+        (Fault::LetsOrdersWait, "waiting-order-is-refused"),
+        (Fault::CarriesOutWhatItRefused, "refused-order-stays-undone"),
+        (Fault::SendsTwice, "refused-order-stays-undone"),
+        (Fault::TakesNotFoundForAnOutage, "orders-pass-as-they-are"),
+        (Fault::GivesEachOrderFivePeriods, "orders-pass-as-they-are"),
+        (Fault::NeedsNoConnection, "crowd-is-served"),
+        (Fault::GathersTheAnswer, "orders-pass-as-they-are"),
+        (Fault::PumpsTheAnswer, "orders-pass-as-they-are"),
+        (Fault::TakesEveryMethod, "orders-pass-as-they-are"),
+        (Fault::ChecksForEver, "checks-end-with-the-service"),
+        (Fault::CountsThoseWhoLeft, "well-within-two-periods"),
     ] {
         let report = check(service(fault));
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
@@ -69,13 +102,22 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
 fn service(fault: Fault) -> impl Fn(Router, Arc<Semaphore>, Duration) -> Router {
     move |database, pool, period| {
         let long_ago = Instant::now();
-        let shop =
-            Shop { database, pool, period, fault, ready: Arc::new(Mutex::new(long_ago)), probed: Arc::default() };
+        let shop = Shop {
+            database,
+            pool,
+            next: Arc::new(Semaphore::new(1)),
+            period,
+            fault,
+            ready: Arc::new(Mutex::new(long_ago)),
+            probed: Arc::default(),
+            waiting: Arc::default(),
+        };
         tokio::spawn(shop.clone().check_each_period());
+        let orders = if shop.is(Fault::TakesEveryMethod) { any(orders) } else { get(orders).post(orders) };
         Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
-            .route("/orders", get(orders).post(orders))
+            .route("/orders", orders)
             .with_state(shop)
     }
 }
@@ -84,11 +126,15 @@ fn service(fault: Fault) -> impl Fn(Router, Arc<Semaphore>, Duration) -> Router 
 struct Shop {
     database: Router,
     pool: Arc<Semaphore>,
+    /// The one order that waits for a connection.
+    next: Arc<Semaphore>,
     period: Duration,
     fault: Fault,
     /// Until when it is ready without another ping.
     ready: Arc<Mutex<Instant>>,
     probed: Arc<Mutex<Option<Instant>>>,
+    /// How many orders wait for a connection.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Shop {
@@ -96,40 +142,73 @@ impl Shop {
         self.fault == fault
     }
 
+    fn ready_until(&self) -> Instant {
+        *locked(&self.ready)
+    }
+
     fn is_ready(&self) -> bool {
-        Instant::now() < *self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+        Instant::now() < self.ready_until()
+    }
+
+    async fn turns(&self) {
+        while self.is_ready() || self.is(Fault::LetsOrdersWait) {
+            sleep_until(self.ready_until().max(Instant::now() + self.period / 100)).await;
+        }
+    }
+
+    /// A connection for an order.
+    async fn connect(&self) -> Option<OwnedSemaphorePermit> {
+        let _next = match self.is(Fault::QueuesTheCheck) {
+            true => None,
+            false => self.next.acquire().await.ok(),
+        };
+        self.pool.clone().acquire_owned().await.ok()
     }
 
     async fn ask(&self, question: Request) -> Response {
-        let connection = self.pool.acquire().await.expect("never closed");
-        if self.is(Fault::HangsUpWithoutThePermit) && question.uri().path() == "/ping" {
-            connection.forget();
-            let Ok(answer) = self.database.clone().oneshot(question).await;
-            self.pool.add_permits(1);
-            return answer;
-        }
         let Ok(answer) = self.database.clone().oneshot(question).await;
         answer
     }
 
     async fn ping(&self, patience: Duration) -> bool {
+        // While they wait, an order that is served would be as good a sign; here none ever is.
+        if self.is(Fault::CountsThoseWhoLeft) && self.waiting.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
-        timeout(patience, self.ask(ping)).await.is_ok_and(|answer| answer.status().is_success())
+        let asking = async {
+            let connection = self.pool.acquire().await.expect("never closed");
+            if self.is(Fault::HangsUpWithoutThePermit) {
+                connection.forget();
+                let answer = self.ask(ping).await;
+                self.pool.add_permits(1);
+                return answer;
+            }
+            self.ask(ping).await
+        };
+        timeout(patience, asking).await.is_ok_and(|answer| answer.status().is_success())
     }
 
     async fn check_each_period(self) {
         let patience = if self.is(Fault::ShortOfPatience) { self.period / 5 } else { self.period / 2 };
-        let lease = if self.is(Fault::ThreeStrikes) { self.period * 3 } else { self.period };
+        let lease = match self.fault {
+            Fault::ThreeStrikes => self.period * 3,
+            Fault::TurnsAfterTwoPointFour => self.period * 9 / 5,
+            _ => self.period,
+        };
         let mut ticks = interval(self.period);
         // The other half of the lease is the service's.
-        while Arc::strong_count(&self.ready) > 1 {
+        while Arc::strong_count(&self.ready) > 1 || self.is(Fault::ChecksForEver) {
             ticks.tick().await;
             if self.ping(patience).await {
-                *self.ready.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Instant::now() + lease + self.period * 3 / 5;
+                *locked(&self.ready) = Instant::now() + lease + self.period * 3 / 5;
             }
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn livez(State(shop): State<Shop>) -> StatusCode {
@@ -138,7 +217,7 @@ async fn livez(State(shop): State<Shop>) -> StatusCode {
 }
 
 async fn readyz(State(shop): State<Shop>) -> StatusCode {
-    *shop.probed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    *locked(&shop.probed) = Some(Instant::now());
     let again = shop.is(Fault::AsksAgainWhenDown) && !shop.is_ready();
     match shop.is_ready() || again && shop.ping(shop.period / 2).await {
         true => StatusCode::OK,
@@ -148,10 +227,75 @@ async fn readyz(State(shop): State<Shop>) -> StatusCode {
 }
 
 async fn orders(State(shop): State<Shop>, order: Request) -> Response {
-    let probed = *shop.probed.lock().unwrap_or_else(PoisonError::into_inner);
-    let forgotten = shop.is(Fault::OrdersNeedAProbe) && probed.is_none_or(|at| at.elapsed() > 2 * shop.period);
+    let refused = StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let forgotten =
+        shop.is(Fault::OrdersNeedAProbe) && locked(&shop.probed).is_none_or(|at| at.elapsed() > 2 * shop.period);
     if forgotten || !shop.is_ready() && !shop.is(Fault::OrdersWaitForTheDatabase) {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        return refused;
     }
-    shop.ask(order).await
+    if shop.is(Fault::CarriesOutWhatItRefused) {
+        let (orders, patience) = (shop.clone(), shop.period * 3 / 2);
+        let served = tokio::spawn(async move { orders.serve(order).await });
+        return timeout(patience, served).await.ok().and_then(Result::ok).unwrap_or(refused);
+    }
+    shop.waiting.fetch_add(1, Ordering::Relaxed);
+    let connection = select! {
+        biased;
+        connection = shop.connect() => connection,
+        () = shop.turns() => None,
+    };
+    shop.waiting.fetch_sub(1, Ordering::Relaxed);
+    let Some(connection) = connection else {
+        return refused;
+    };
+    shop.serve_on(connection, order).await
+}
+
+impl Shop {
+    async fn serve(self, order: Request) -> Response {
+        match self.connect().await {
+            Some(connection) => self.serve_on(connection, order).await,
+            None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+
+    async fn serve_on(&self, connection: OwnedSemaphorePermit, order: Request) -> Response {
+        let _connection = Some(connection).filter(|_| !self.is(Fault::NeedsNoConnection));
+        let refused = StatusCode::SERVICE_UNAVAILABLE.into_response();
+        let again = Request::builder().method(order.method()).uri(order.uri()).body(Body::empty()).expect("as it was");
+        let answer = match self.fault {
+            Fault::GivesEachOrderFivePeriods => {
+                timeout(self.period * 5, self.ask(order)).await.unwrap_or(refused.into_response())
+            }
+            _ => self.ask(order).await,
+        };
+        let failed = answer.status().is_server_error();
+        match self.fault {
+            Fault::SendsTwice if failed => self.ask(again).await,
+            Fault::PoisonTurns if failed => {
+                *locked(&self.ready) = Instant::now();
+                answer
+            }
+            Fault::TakesNotFoundForAnOutage if !answer.status().is_success() => {
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
+            Fault::GathersTheAnswer => {
+                let (head, body) = answer.into_parts();
+                let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
+                Response::from_parts(head, Body::from(whole))
+            }
+            Fault::PumpsTheAnswer => answer.map(|mut body| {
+                let (mut sender, pumped) = Channel::<Bytes, axum::Error>::new(100_000);
+                tokio::spawn(async move {
+                    while let Some(Ok(frame)) = body.frame().await {
+                        if sender.send(frame).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+                Body::new(pumped)
+            }),
+            _ => answer,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    panic::panic_any,
+    panic::{catch_unwind, panic_any},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -14,11 +14,12 @@ use axum::{
     Router,
     body::Body,
     extract::Path,
-    http::{HeaderMap, Request, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode},
     response::IntoResponse,
     routing::get,
 };
 use bytes::Bytes;
+use conform::{Contract, Subject, the_rest};
 use futures_util::stream;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -28,7 +29,7 @@ use tracing::Level;
 
 use lab::{
     Answer, Asked, Broken, Connection, End, Ghost, Lab, Limits, LogLine, Proof, Protocol, Received, Report, Scene,
-    Server, Specification, control, locked, require, wire::EndedBy,
+    Server, Shown, Specification, control, locked, wire::EndedBy,
 };
 
 /// Finds the tenant that the headers of a request stand for.
@@ -66,12 +67,71 @@ const HANDLER_LEAVES_WITH_CLIENT: Asked = Asked::new(
 );
 const BODY_PANIC_ENDS_IN_ERROR: Asked = Asked::new(
     "body-panic-ends-in-error",
-    "A panic in a streamed body, after a frame has come, ends the body with an error and never cleanly; it does not \
-             unwind the connection, is logged once, spares the streams beside it, and leaves nothing in flight.",
+    "A panic in a streamed body, before its first frame or after any, ends the body with an error and never cleanly; \
+             it does not unwind the connection, is logged once, spares the streams beside it, and leaves nothing in flight.",
 );
 const PAYLOAD_OF_ANY_TYPE: Asked = Asked::new(
     "payload-of-any-type",
     "A panic whose payload is not text is answered, logged and counted like any other.",
+);
+const BILLING_GOES_ON: Asked = Asked::new(
+    "billing-goes-on",
+    "Each request of a known tenant is billed to it once, whatever has panicked before, and the count goes on from where \
+             it was.",
+);
+const NO_PANIC_AS_EVER: Asked = Asked::new(
+    "no-panic-as-ever",
+    "A request that nothing panics in is answered as ever, be the answer the route's, a 401, a 404 or that to a CORS \
+             preflight.",
+);
+const LEAVES_THE_REST_ALONE: Asked = Asked::new(
+    "leaves-the-rest-alone",
+    "Whatever else passes through comes out as it went in: requests and answers, with their heads, bodies, lengths, \
+             trailers and errors, each part as soon as it is there and not before it is wanted.",
+);
+
+const NAMES: Asked = Asked::new(
+    "id-and-route",
+    "The ERROR event of a panic, or a span round it, has the request's `x-request-id` and the template of its route, such as \
+             `/invoices/{id}`.",
+);
+const NOTHING_TOLD: Asked = Asked::new(
+    "nothing-told",
+    "Neither headers nor body of the answer to a panic have any of its message, or the name of a source file.",
+);
+const ENTRIES: Asked = Asked::new(
+    "one-entry-an-answer",
+    "Each answer leaves one entry in the access log, its route and its status; the route of a path that is nobody's is \
+             `unmatched`, and an answer whose body panics later has the status of its head.",
+);
+const GAUGE: Asked = Asked::new(
+    "gauge-of-the-waiting",
+    "The gauge is 1 while one request waits for its answer, and 0 when none is under way.",
+);
+const BILL: Asked = Asked::new(
+    "bill",
+    "For each request of a known tenant, when its head is there at the latest, an event of any level has the fields `tenant` \
+             and `requests`: how many requests of the tenant's there were, this one included. A request whose look-up panics is \
+             nobody's.",
+);
+const TENANT_TOLD: Asked = Asked::new(
+    "x-tenant",
+    "A route is told the tenant in `x-tenant`, whatever `x-tenant` the client sends; a request of no tenant gets 401 and no \
+             route hears of it.",
+);
+const CORS: Asked = Asked::new(
+    "cors",
+    "Each answer has the CORS headers that an ordinary 500 has, and a CORS preflight is answered with 200 to whomever sends it.",
+);
+const LOG_MAY_STOP: Asked = Asked::new(
+    "log-may-stop",
+    "Requests are served as before when nobody takes the entries of the access log any more.",
+);
+const PASSES_THROUGH: Asked = Asked::new(
+    "passes-through",
+    "A body that knows its length still does, and keeps its trailers; it streams in both directions, no more than 64 KiB are \
+             read ahead, and nothing before the route or the client asks. It is dropped with its client, and not polled after its \
+             end. Requests run at the same time. Extensions, 100 Continue, upgrades and extended CONNECT pass.",
 );
 
 /// Holds `app` against every promise.
@@ -93,8 +153,51 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(HANDLER_LEAVES_WITH_CLIENT, handler_leaves_with_client)
         .promise(BODY_PANIC_ENDS_IN_ERROR, body_panic_ends_in_error)
         .promise(PAYLOAD_OF_ANY_TYPE, payload_of_any_type)
+        .promise(BILLING_GOES_ON, billing_goes_on)
+        .promise(NO_PANIC_AS_EVER, no_panic_as_ever)
+        .beside(LEAVES_THE_REST_ALONE, leaves_the_rest_alone)
         .judge(limits)
 }
+
+/// What the gateway changes on purpose, and what its own promises judge.
+pub fn contract() -> Contract {
+    let task = "a request may run in a task of its own, and that it ends with its client is a promise";
+    Contract::transparent()
+        .touches("request header x-tenant")
+        .touches("response header access-control-allow-origin")
+        .touches("response header vary")
+        .changes("methods-pass", "CORS answers what could be a preflight")
+        .changes("survives-a-panic", "the ghost")
+        .changes("same-task", task)
+        .changes("nothing-left-reserved", task)
+        .changes("cancel-reaches-inner", task)
+        .changes("cancelled-at-each-step", task)
+        .changes("nothing-left-running", task)
+}
+
+/// What passes through as it was, beside what *must*: the clauses of [`PASSES_THROUGH`].
+const SHOULD: [&str; 20] = [
+    "lets-through",
+    "calls-overlap",
+    "body-drop-reaches-inner",
+    "request-body-released",
+    "head-before-body",
+    "response-streams",
+    "response-not-read-ahead",
+    "request-body-untouched",
+    "request-streams",
+    "request-not-read-ahead",
+    "trailers-kept",
+    "request-trailers-kept",
+    "lengths-are-kept",
+    "coded-trailers-kept",
+    "coded-bodies-stream",
+    "extensions-kept",
+    "not-polled-after-end",
+    "upgrade-passes",
+    "extended-connect-passes",
+    "continue-when-read",
+];
 
 /// The ghost, for whoever does not know which it is.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +207,8 @@ impl Ghost for Spec {
     const SLUG: &'static str = "swallowed-panic";
     type App = fn(Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, StatusCode)>) -> Router;
     type StandIns = (Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, StatusCode)>);
+    const ASKED: &'static [Asked] =
+        &[NAMES, NOTHING_TOLD, ENTRIES, GAUGE, BILL, TENANT_TOLD, CORS, LOG_MAY_STOP, PASSES_THROUGH];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -174,6 +279,13 @@ async fn panic_logged_once(lab: Lab, app: App) -> Proof {
         sleep(Duration::from_millis(50)).await;
         drop((first, second));
         gateway.logged_once(&["req-3", "req-4"], "/late/{ms}")?;
+
+        let title = format!("{protocol}, another thread panics while the handler's panic unwinds");
+        let mut gateway = Gateway::open(lab.scene(title), &app);
+        let client = gateway.healthy("client", protocol).await?;
+        let _ = gateway.ask(&client, "/crowds/13", "req-2", KNOWN).await;
+        gateway.scene.settle().await;
+        gateway.logged_once(&["req-2"], "/crowds/{id}")?;
     }
     Ok(())
 }
@@ -329,6 +441,29 @@ async fn body_panic_ends_in_error(lab: Lab, app: App) -> Proof {
             .require(goes_on && ended == Some(End::Clean), "the body panicked, and a stream beside it ended with it")?;
         gateway.scene.settle().await;
         gateway.nothing_in_flight()?;
+        gateway.has_entries(&["200 of /exports/{id}", "200 of /exports/{id}"])?;
+
+        for (when, lines) in
+            [("before its first frame", &[][..]), ("at once after its first frames", &["line 1\n", ""])]
+        {
+            let mut gateway = Gateway::open(lab.scene(format!("{protocol}, the body panics {when}")), &app);
+            let client = gateway.healthy("client", protocol).await?;
+            gateway.new_errors();
+            let export = gateway.export("9");
+            lines.iter().for_each(|line| export.line(line));
+            export.panics(Payload::Formatted);
+            // Where the connection breaks off before the head was sent there is no answer.
+            if let Ok(answer) = client.send(asking("/exports/9", "req-2", KNOWN)).await {
+                let status = answer.status();
+                let ended = answer.read().await.end.map(|(_, end)| end);
+                let told = format!("the body panicked, and the client got a whole {}", status.as_u16());
+                BODY_PANIC_ENDS_IN_ERROR.require(!status.is_success() || ended == Some(End::Error), told)?;
+            }
+            gateway.scene.settle().await;
+            gateway.no_connection_panicked()?;
+            gateway.logged_once(&["req-2"], "/exports/{id}")?;
+            gateway.nothing_in_flight()?;
+        }
     }
     Ok(())
 }
@@ -361,6 +496,94 @@ async fn payload_of_any_type(lab: Lab, app: App) -> Proof {
     Ok(())
 }
 
+async fn billing_goes_on(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for (site, path, key, billed) in [
+            ("handler", "/invoices/13", KNOWN, true),
+            ("look-up", "/invoices/7", MISTYPED, false),
+            ("body", "/exports/9", KNOWN, true),
+        ] {
+            let mut gateway = Gateway::open(lab.scene(format!("{protocol}, a panic in the {site}")), &app);
+            let client = gateway.server.connect("client", protocol).await;
+            for (tenant, key, number) in [("acme", KNOWN, 1), ("acme", KNOWN, 2), ("zenith", ZENITH, 1)] {
+                gateway.ask(&client, "/invoices/7", "req-1", key).await?;
+                gateway
+                    .billed(&[(tenant, number)])
+                    .map_err(|broken| Broken::because(format!("even before the fault: {broken}")))?;
+            }
+            gateway.export("9").panics(Payload::Formatted);
+            // What this client sees is another promise.
+            let _ = gateway.ask(&client, path, "req-2", key).await;
+            gateway.scene.settle().await;
+            gateway.billed(if billed { &[("acme", 3)] } else { &[] })?;
+            let mut number = if billed { 3 } else { 2 };
+            let client = gateway.after(client, protocol).await;
+            for (tenant, key) in [("zenith", ZENITH), ("acme", KNOWN), ("acme", KNOWN)] {
+                gateway.ask(&client, "/invoices/7", "req-3", key).await?;
+                number += u64::from(key == KNOWN);
+                gateway.billed(&[(tenant, if key == KNOWN { number } else { 2 })])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn no_panic_as_ever(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let mut gateway = Gateway::open(lab.scene(protocol.to_string()), &app);
+        let client = gateway.server.connect("client", protocol).await;
+        let ordinary = gateway.ordinary_500(&client).await?;
+        let told = format!("GET /invoices/0 got {ordinary}");
+        NO_PANIC_AS_EVER.require(ordinary.text == "the ledger is closed", told)?;
+        for (path, key, status, text, entry) in [
+            ("/tenants", KNOWN, 200, Some("acme"), "200 of /tenants"),
+            ("/tenants", ZENITH, 200, Some("zenith"), "200 of /tenants"),
+            ("/invoices/7", KNOWN, 200, Some("invoice 7"), "200 of /invoices/{id}"),
+            ("/tenants", "", 401, None, "401 of /tenants"),
+            ("/exports/9", KNOWN, 404, None, "404 of /exports/{id}"),
+            ("/nowhere", KNOWN, 404, None, "404 of unmatched"),
+        ] {
+            let mut request = asking(path, "req-2", key);
+            request.headers_mut().insert("x-tenant", HeaderValue::from_static("zenith.bank"));
+            let answer = Seen::of(client.send(request).await?).await;
+            let who = if key.is_empty() { "nobody" } else { key.trim_end_matches(".secret") };
+            let due = text.map_or(String::new(), |text| format!(" with {text:?}"));
+            let told = format!("GET {path} with the key of {who} got {answer}, expected {status}{due}");
+            let asked = if path == "/tenants" { TENANT_TOLD } else { NO_PANIC_AS_EVER };
+            asked.require(answer.status == status && text.is_none_or(|text| text == answer.text), told)?;
+            answer.has_the_cors_of(&ordinary)?;
+            gateway.scene.settle().await;
+            gateway.has_entries(&[entry])?;
+            gateway.nothing_in_flight()?;
+        }
+        let mut preflight = asking("/invoices/7", "req-3", "");
+        *preflight.method_mut() = Method::OPTIONS;
+        preflight.headers_mut().insert("access-control-request-method", HeaderValue::from_static("GET"));
+        let answer = Seen::of(client.send(preflight).await?).await;
+        CORS.require(
+            answer.status == StatusCode::OK && !answer.cors().is_empty(),
+            format!("a CORS preflight got {answer}"),
+        )?;
+        gateway.scene.settle().await;
+        gateway.has_entries(&["200 of /invoices/{id}"])?;
+
+        gateway.access_log.close();
+        let answer = gateway.ask(&client, "/invoices/7", "req-4", KNOWN).await?;
+        LOG_MAY_STOP
+            .require(answer.is_invoice_7(), format!("the access log stopped, and GET /invoices/7 got {answer}"))?;
+    }
+    Ok(())
+}
+
+fn leaves_the_rest_alone(app: App, limits: Limits<'_>) -> Shown {
+    let (access_log, _entries) = unbounded_channel();
+    let gateway = Subject::app(move |routes| {
+        app(routes, Arc::new(|_| Some("acme".to_owned())), Arc::default(), access_log.clone())
+    });
+    let (proof, scenes) = the_rest(gateway, &contract(), &SHOULD, limits);
+    (proof.or_else(|broken| PASSES_THROUGH.require(false, broken.to_string())), scenes)
+}
+
 fn broke_off(received: &Received, panicked: u64) -> Proof {
     let observed = match received.end {
         None => "still waited".to_owned(),
@@ -375,8 +598,9 @@ fn broke_off(received: &Received, panicked: u64) -> Proof {
 /// What an arranged panic says, unless its payload is a number. No client may read any of it.
 const MESSAGE: &str = "the invoice of Ada Byron has no lines";
 const TELLING: [&str; 3] = ["Ada Byron", "no lines", file!()];
-/// A key that belongs to a tenant, one that makes the look-up panic, and one that makes it panic with a number.
+/// Keys that belong to a tenant, one that makes the look-up panic, and one that makes it panic with a number.
 const KNOWN: &str = "acme.secret";
+const ZENITH: &str = "zenith.secret";
 const MISTYPED: &str = "acme";
 const NUMBER: &str = "13";
 
@@ -482,32 +706,59 @@ impl Gateway {
 
     fn nothing_in_flight(&self) -> Proof {
         let gauge = self.in_flight();
-        require(gauge == 0, format!("no request was in flight and the gauge said {gauge}"))
+        GAUGE.require(gauge == 0, format!("no request was in flight and the gauge said {gauge}"))
     }
 
     /// The access log has one entry more: a 500 of `route`.
     fn recorded(&mut self, route: &str) -> Proof {
         let (entries, expected) = (self.entries(), format!("500 of {route}"));
         let observed = format!("expected one entry more in the access log, {expected}, got {}", all(&entries));
-        require(entries == [expected], observed)
+        ENTRIES.require(entries == [expected], observed)
+    }
+
+    /// The access log has these entries more.
+    fn has_entries(&mut self, expected: &[&str]) -> Proof {
+        let entries = self.entries();
+        let observed = format!("expected in the access log {}, got {}", expected.join(", "), all(&entries));
+        ENTRIES.require(entries == expected, observed)
     }
 
     fn no_connection_panicked(&self) -> Proof {
         let panicked =
             self.server.connections().into_iter().find(|watch| matches!(watch.ended, Some((_, EndedBy::Panic))));
         let client = panicked.map(|watch| watch.client);
-        require(
+        BODY_PANIC_ENDS_IN_ERROR.require(
             client.is_none(),
             format!("the body's panic unwound the connection of the {}", client.unwrap_or_default()),
         )
     }
 
-    /// The ERROR events that have come since the last call.
-    fn new_errors(&mut self) -> Vec<LogLine> {
+    /// The events that have come since the last call.
+    fn new_events(&mut self) -> Vec<LogLine> {
         let logs = self.scene.logs();
-        let new = logs.get(self.logs_seen..).unwrap_or_default().iter();
+        let new = logs.get(self.logs_seen..).unwrap_or_default().to_vec();
         self.logs_seen = logs.len();
-        new.filter(|line| line.level == Level::ERROR).cloned().collect()
+        new
+    }
+
+    /// The ERROR events among them.
+    fn new_errors(&mut self) -> Vec<LogLine> {
+        self.new_events().into_iter().filter(|line| line.level == Level::ERROR).collect()
+    }
+
+    /// Since the last call these tenants were billed, each for its request of this number.
+    fn billed(&mut self, expected: &[(&str, u64)]) -> Proof {
+        let field = |line: &LogLine, name: &str| {
+            let value =
+                line.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim_matches('"').to_owned());
+            value
+        };
+        let bills = self.new_events();
+        let bills = bills.iter().filter_map(|line| Some((field(line, "tenant")?, field(line, "requests")?)));
+        let bills: Vec<String> = bills.map(|(tenant, number)| format!("request {number} of {tenant}")).collect();
+        let expected: Vec<String> =
+            expected.iter().map(|(tenant, number)| format!("request {number} of {tenant}")).collect();
+        BILL.require(bills == expected, format!("expected to be billed: {}, got {}", all(&expected), all(&bills)))
     }
 
     /// Each of the requests `ids` has just panicked, and one ERROR event says what panicked, for whom and where.
@@ -515,16 +766,17 @@ impl Gateway {
         let mut errors = self.new_errors();
         errors.retain(|line| line.carries(MESSAGE));
         let (count, expected) = (errors.len(), ids.len());
-        require(count > 0, format!("no ERROR event carries the message of the panic, {MESSAGE:?}"))?;
+        PANIC_LOGGED_ONCE
+            .require(count > 0, format!("no ERROR event carries the message of the panic, {MESSAGE:?}"))?;
         let observed = format!("{count} ERROR events carry the message of the panic, expected {expected}");
-        require(count == expected, observed)?;
+        PANIC_LOGGED_ONCE.require(count == expected, observed)?;
         ids.iter().try_for_each(|id| named(&errors, id, route))
     }
 
     /// The request `id` has just panicked, with nothing that an event could carry, so that any that names it will do.
     fn logged(&mut self, id: &str, route: &str) -> Proof {
         let logged = self.new_errors().iter().any(|line| line.mentions(id) && line.mentions(route));
-        require(logged, format!("no ERROR event names the request {id} and the route {route}"))
+        NAMES.require(logged, format!("no ERROR event names the request {id} and the route {route}"))
     }
 }
 
@@ -534,7 +786,7 @@ fn named(errors: &[LogLine], id: &str, route: &str) -> Proof {
         0 => format!("no ERROR event of the panic names the request {id} and the route {route}"),
         _ => format!("{named} ERROR events of the panics name the request {id}, expected 1"),
     };
-    require(named == 1, observed)
+    NAMES.require(named == 1, observed)
 }
 
 /// The answer to a request, read to its end.
@@ -556,10 +808,11 @@ impl Seen {
 
     fn is_a_bare_500(&self) -> Proof {
         let failed = self.status == StatusCode::INTERNAL_SERVER_ERROR;
-        require(failed, format!("expected 500 for the request that panicked, got {self}"))?;
+        PANIC_ANSWERED_WITH_BARE_500
+            .require(failed, format!("expected 500 for the request that panicked, got {self}"))?;
         let headers = self.headers.values().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let told = headers.chain([self.text.clone()]).find(|text| TELLING.iter().any(|word| text.contains(word)));
-        require(told.is_none(), format!("the answer tells every client {:?}", told.unwrap_or_default()))
+        NOTHING_TOLD.require(told.is_none(), format!("the answer tells every client {:?}", told.unwrap_or_default()))
     }
 
     fn cors(&self) -> Vec<String> {
@@ -573,7 +826,7 @@ impl Seen {
     fn has_the_cors_of(&self, ordinary: &Self) -> Proof {
         let (expected, got) = (ordinary.cors(), self.cors());
         let observed = format!("expected the CORS headers of any 500, {}, got {}", all(&expected), all(&got));
-        require(got == expected, observed)
+        CORS.require(got == expected, observed)
     }
 }
 
@@ -638,6 +891,8 @@ fn routes(scene: &Scene, exports: Exports, handler: Arc<Mutex<Handler>>) -> Rout
             _ => format!("invoice {id}").into_response(),
         }
     };
+    let clock = scene.clone();
+    let crowd = move |Path(_): Path<u64>| panics_in_a_crowd(Meanwhile { scene: clock.clone() });
     let scene = scene.clone();
     let report = move || {
         let presence = Presence { scene: scene.clone(), handler: handler.clone() };
@@ -662,9 +917,34 @@ fn routes(scene: &Scene, exports: Exports, handler: Arc<Mutex<Handler>>) -> Rout
     };
     Router::new()
         .route("/invoices/{id}", get(invoice))
+        .route("/crowds/{id}", get(crowd))
+        .route("/tenants", get(tenants))
         .route("/late/{ms}", get(late_panic))
         .route("/reports/{id}", get(report))
         .route("/exports/{id}", get(export))
+}
+
+/// Lets another thread panic, for a reason of its own, while the panic of the one that drops it unwinds.
+struct Meanwhile {
+    scene: Scene,
+}
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.scene.on_another_thread(|| drop(catch_unwind(|| panic_any("somebody else's business"))));
+        }
+    }
+}
+
+async fn panics_in_a_crowd(_meanwhile: Meanwhile) {
+    Payload::Formatted.panics()
+}
+
+/// Says which tenants it is told.
+async fn tenants(headers: HeaderMap) -> String {
+    let told = headers.get_all("x-tenant").iter().map(|tenant| String::from_utf8_lossy(tenant.as_bytes()).into_owned());
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// Waits, then panics.

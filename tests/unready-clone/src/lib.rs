@@ -19,7 +19,7 @@ use axum::{
     body::Body,
     error_handling::HandleErrorLayer,
     extract::{Path, Request},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
     routing::get,
 };
@@ -30,11 +30,17 @@ use tokio::{
 };
 use tokio_util::sync::PollSemaphore;
 use tower::{
-    BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn,
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt,
+    layer::layer_fn,
+    service_fn,
     util::{BoxCloneSyncService, BoxCloneSyncServiceLayer},
 };
 
-use lab::{Asked, Broken, Ghost, Lab, Limits, Proof, Report, Scene, Specification, control, locked, require};
+use conform::{Contract, Subject, the_rest};
+use lab::{
+    Asked, Broken, Ghost, Lab, Limits, LogLine, Proof, Report, Scene, Shown, Specification, control, locked,
+    ready_twice,
+};
 
 /// The service behind the layer: boxed, and each clone of it with a readiness of its own.
 pub type Inner = BoxCloneSyncService<Request, Response, BoxError>;
@@ -57,7 +63,8 @@ const NOT_READY_AT_THE_LIMIT: Asked = Asked::new(
 );
 const READY_KEEPS_ITS_PLACE: Asked = Asked::new(
     "ready-keeps-its-place",
-    "A caller that was told ready reaches the service when it calls, before those who still wait.",
+    "A caller that was told ready is told so when it asks again, and reaches the service when it calls, before those who \
+             still wait.",
 );
 const CALLS_OVERLAP: Asked = Asked::new("calls-overlap", "As many calls as there are places run at the same time.");
 const NOTHING_LEFT_RESERVED: Asked = Asked::new(
@@ -74,6 +81,11 @@ const ID_OF_ITS_OWN: Asked = Asked::new(
     "id-of-its-own",
     "Each request reaches the service with one id, which no other request has, and its answer carries the same.",
 );
+const ID_IN_THE_LOG: Asked = Asked::new(
+    "id-in-the-log",
+    "Whatever the service logs for a request, when it is called, in its future and when that is dropped, is logged in a \
+             span that has the id of this request, and of no other.",
+);
 const LIVES_WITH_A_LIMIT: Asked = Asked::new(
     "lives-with-a-limit",
     "In one stack with tower's `ConcurrencyLimit` every call is answered, as many run at a time as the limit says, \
@@ -82,6 +94,37 @@ const LIVES_WITH_A_LIMIT: Asked = Asked::new(
 const LIVES_WITH_A_BUFFER: Asked = Asked::new(
     "lives-with-a-buffer",
     "In one stack with tower's `Buffer`, alone and before a limit, every call is answered.",
+);
+
+const LEAVES_THE_REST_ALONE: Asked = Asked::new(
+    "leaves-the-rest-alone",
+    "Whatever else passes through comes out as it went in: all but the id of requests, answers and bodies, in both \
+             directions.",
+);
+
+const HEADER_OF_THE_ID: Asked = Asked::new(
+    "header-of-the-id",
+    "The id is the one value of the header `x-request-id`, of the request and of its answer.",
+);
+const OTHER_IDS_REPLACED: Asked = Asked::new(
+    "other-ids-replaced",
+    "An id that the client has sent, or that the answer of the service has, gives way to that of the layer.",
+);
+const FIELD_OF_THE_SPAN: Asked = Asked::new(
+    "field-of-the-span",
+    "A span has an id when one of its fields has it; names, levels and further spans are free.",
+);
+const THE_ERROR_ITSELF: Asked = Asked::new(
+    "the-error-itself",
+    "The caller can downcast the error to the type that the service behind has given it.",
+);
+const ALL_PLACES_FREE: Asked =
+    Asked::new("all-places-free", "When nothing is under way and nobody was told ready, every place is free at once.");
+const THE_REST: Asked = Asked::new(
+    "the-rest",
+    "Methods, heads, extensions, bodies and trailers pass as they are; bodies stream, keep their lengths and are read no \
+             further ahead than 64 KiB; upgrades, cancelled calls and panics pass as without the layer, and no task is \
+             left.",
 );
 
 /// Holds the layer that `layer` makes against every promise.
@@ -103,9 +146,73 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(NOTHING_LEFT_RESERVED, nothing_left_reserved)
         .promise(ERRORS_UNCHANGED, errors_unchanged)
         .promise(ID_OF_ITS_OWN, id_of_its_own)
+        .promise(ID_IN_THE_LOG, id_in_the_log)
         .promise(LIVES_WITH_A_LIMIT, lives_with_a_limit)
         .promise(LIVES_WITH_A_BUFFER, lives_with_a_buffer)
+        .beside(LEAVES_THE_REST_ALONE, leaves_the_rest_alone)
         .judge(limits)
+}
+
+/// What the layer changes on purpose, and what its own promises judge.
+pub fn contract() -> Contract {
+    let ghost = "a place that is reserved for nobody is the ghost";
+    let contract = Contract::transparent()
+        .touches("request header x-request-id")
+        .touches("response header x-request-id")
+        // Where libraries keep the id too.
+        .touches("request extensions")
+        .touches("response extensions");
+    [
+        "called-where-ready",
+        "ready-is-kept",
+        "backpressure-passed-on",
+        "nothing-left-reserved",
+        "unpolled-future-releases",
+        "ready-service-releases",
+        "late-readiness-error-told",
+    ]
+    .into_iter()
+    .fold(contract, |contract, key| contract.changes(key, ghost))
+}
+
+/// What is kept beside what *must* be.
+const SHOULD: [&str; 27] = [
+    "lets-through",
+    "methods-pass",
+    "extensions-kept",
+    "trailers-kept",
+    "request-trailers-kept",
+    "lengths-are-kept",
+    "head-before-body",
+    "response-streams",
+    "response-not-read-ahead",
+    "request-body-untouched",
+    "request-streams",
+    "request-not-read-ahead",
+    "request-body-released",
+    "cancel-reaches-inner",
+    "cancelled-at-each-step",
+    "body-drop-reaches-inner",
+    "nothing-left-running",
+    "calls-overlap",
+    "service-error-unchanged",
+    "readiness-error-passed",
+    "not-polled-after-end",
+    "survives-a-panic",
+    "upgrade-passes",
+    "extended-connect-passes",
+    "continue-when-read",
+    "coded-trailers-kept",
+    "coded-bodies-stream",
+];
+
+fn leaves_the_rest_alone(app: App, limits: Limits<'_>) -> Shown {
+    let subject = Subject::boxed(move || {
+        let layer = app();
+        layer_fn(move |probe| layer.layer(Inner::new(probe)))
+    });
+    let (proof, scenes) = the_rest(subject, &contract(), &SHOULD, limits);
+    (proof.or_else(|broken| THE_REST.require(false, broken.to_string())), scenes)
 }
 
 /// The ghost, for whoever does not know which it is.
@@ -116,6 +223,8 @@ impl Ghost for Spec {
     const SLUG: &'static str = "unready-clone";
     type App = fn() -> BoxedLayer;
     type StandIns = PrintShop;
+    const ASKED: &'static [Asked] =
+        &[HEADER_OF_THE_ID, OTHER_IDS_REPLACED, FIELD_OF_THE_SPAN, THE_ERROR_ITSELF, ALL_PLACES_FREE, THE_REST];
 
     fn judge(layer: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(layer), limits)
@@ -242,7 +351,20 @@ async fn ready_keeps_its_place(lab: Lab, app: App) -> Proof {
     READY_KEEPS_ITS_PLACE.require(
         reached == Some(5),
         format!("the layer was ready for ada, and her call of 5 ms reached the service {at}"),
-    )
+    )?;
+
+    for (places, title) in [(1, "one place, asked twice"), (2, "two places, asked twice")] {
+        let desk = Desk::open(lab.scene(title), &app, places).await?;
+        let mut ada = desk.caller("ada");
+        for _ in 0..2 {
+            ada.ready_twice().await?;
+            let free = desk.behind.places.available_permits();
+            let seen = format!("ada asked twice whether the layer is ready, and {free} of {places} places were left");
+            READY_KEEPS_ITS_PLACE.require(free + 1 >= places, seen)?;
+            ada.call(10).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn calls_overlap(lab: Lab, app: App) -> Proof {
@@ -314,8 +436,112 @@ async fn errors_unchanged(lab: Lab, app: App) -> Proof {
     is_unchanged(ada.ready().await.err(), Failure::InPollReady)
 }
 
+/// What was logged for each request is in a span with its id, and in none with another's.
+fn is_logged_with_its_id(desk: &Desk, at_least: usize) -> Proof {
+    let calls = desk.behind.state().calls.clone();
+    for call in &calls {
+        let own = call.ids.first().cloned().unwrap_or_default();
+        let lines: Vec<LogLine> = desk
+            .scene
+            .logs()
+            .into_iter()
+            .filter(|line| line.fields.contains(&("path".to_owned(), call.path.clone())))
+            .collect();
+        let seen = format!("{} lines were logged for GET {}, and {at_least} are expected", lines.len(), call.path);
+        control(lines.len() >= at_least, seen)?;
+        for line in lines {
+            let what = format!("\"{}\" of GET {}", line.message, call.path);
+            let seen = format!("{what} was logged in no span that has its id");
+            FIELD_OF_THE_SPAN.require(has_id(&line, &own), seen)?;
+            let other = calls.iter().find(|other| other.ids != call.ids && has_id(&line, &other.ids.concat()));
+            let seen =
+                format!("{what} was logged in a span that has the id of GET {}", other.map_or("", |other| &other.path));
+            ID_IN_THE_LOG.require(other.is_none(), seen)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a span round the line has the id in a field.
+fn has_id(line: &LogLine, id: &str) -> bool {
+    let fields = line.spans.iter().flat_map(|span| &span.fields);
+    // An id may be a part of a longer one.
+    let is_apart = |rest: Option<char>| !rest.is_some_and(char::is_alphanumeric);
+    let has = |value: &str| {
+        value
+            .match_indices(id)
+            .any(|(at, _)| is_apart(value[..at].chars().next_back()) && is_apart(value[at + id.len()..].chars().next()))
+    };
+    !id.is_empty() && fields.into_iter().any(|(_, value)| has(value))
+}
+
+async fn id_in_the_log(lab: Lab, app: App) -> Proof {
+    let desk = Desk::open(lab.scene("three calls at a time"), &app, PLENTY).await?;
+    desk.behind.state().logs = true;
+    let ada = desk.caller("ada");
+    let mut callers = [ada.twin("ben"), desk.caller("cem"), ada];
+    for round in 0..2 {
+        let mut calls = Vec::new();
+        for (place, caller) in callers.iter_mut().enumerate() {
+            caller.ready().await?;
+            calls.push(desk.scene.spawn(caller.call(50 - 10 * place as u64 + round)));
+        }
+        for call in calls {
+            answered(call.await)?;
+        }
+    }
+    is_logged_with_its_id(&desk, 3)?;
+
+    let desk = Desk::open(lab.scene("two calls in one task"), &app, PLENTY).await?;
+    desk.behind.state().logs = true;
+    let (mut ada, mut ben) = (desk.caller("ada"), desk.caller("ben"));
+    ada.ready().await?;
+    ben.ready().await?;
+    let (first, second) = (ada.call(20), ben.call(10));
+    tracing::info!(path = "outside", "between the calls");
+    let (first, second) = tokio::join!(first, second);
+    first?;
+    second?;
+    is_logged_with_its_id(&desk, 3)?;
+    let calls = desk.behind.state().calls.clone();
+    let outside = desk.scene.logs().into_iter().find(|line| line.message == "between the calls");
+    let other = calls.iter().find(|call| outside.as_ref().is_some_and(|line| has_id(line, &call.ids.concat())));
+    let seen = format!(
+        "what the caller logged between two calls was in a span that has the id of GET {}",
+        other.map_or("", |call| &call.path)
+    );
+    ID_IN_THE_LOG.require(other.is_none(), seen)?;
+
+    for (fails, how) in [(true, "fails"), (false, "is given up half-way")] {
+        let desk = Desk::open(lab.scene(format!("a call that {how}")), &app, PLENTY).await?;
+        desk.behind.state().logs = true;
+        desk.behind.state().fails = fails.then_some(Failure::InCall);
+        let mut ada = desk.caller("ada");
+        ada.ready().await?;
+        // What comes of it is another promise.
+        let _ = timeout(Duration::from_millis(if fails { 60 } else { 5 }), ada.call(10)).await;
+        desk.scene.settle().await;
+        // Whether a future that is given up is dropped is another promise.
+        is_logged_with_its_id(&desk, if fails { 3 } else { 2 })?;
+    }
+
+    let desk = Desk::open(lab.scene("a call that is given up before it is polled"), &app, PLENTY).await?;
+    desk.behind.state().logs = true;
+    let mut ada = desk.caller("ada");
+    ada.ready().await?;
+    drop(ada.call(10));
+    // The service is asked in the call, or in the future, and then not at all.
+    is_logged_with_its_id(&desk, 0)
+}
+
 async fn id_of_its_own(lab: Lab, app: App) -> Proof {
-    let desk = Desk::open(lab.scene("three callers, nine calls"), &app, PLENTY).await?;
+    each_has_one(Desk::open(lab.scene("three callers, nine calls"), &app, PLENTY).await?).await?;
+    let desk = Desk::open(lab.scene("the service answers with ids of its own"), &app, PLENTY).await?;
+    desk.behind.state().stamps = true;
+    each_has_one(desk).await
+}
+
+async fn each_has_one(desk: Desk) -> Proof {
     let ada = desk.caller("ada");
     // The layer has wrapped two services: one for ada and ben, another for cem.
     let mut callers = [ada.twin("ben"), desk.caller("cem"), ada];
@@ -335,7 +561,10 @@ async fn id_of_its_own(lab: Lab, app: App) -> Proof {
     let calls = desk.behind.state().calls.clone();
     for (number, call) in calls.iter().enumerate() {
         let got = named(&desk.scene, &call.ids);
-        ID_OF_ITS_OWN.require(call.ids.len() == 1, format!("the service got GET {} with {got}", call.path))?;
+        HEADER_OF_THE_ID.require(call.ids.len() == 1, format!("the service got GET {} with {got}", call.path))?;
+        let kept = call.ids.iter().find(|id| CHOSEN.contains(&id.as_str()));
+        let observed = format!("the service got GET {} with {got}, which the client had sent", call.path);
+        OTHER_IDS_REPLACED.require(kept.is_none(), observed)?;
         let other = calls[..number].iter().find(|other| other.ids == call.ids).map(|other| other.path.as_str());
         let observed = format!("the service got GET {} and GET {} with {got}", other.unwrap_or_default(), call.path);
         ID_OF_ITS_OWN.require(other.is_none(), observed)?;
@@ -380,7 +609,28 @@ async fn lives_with_a_limit(lab: Lab, app: App) -> Proof {
     is_unchanged(ada.call(10).await.err(), Failure::InCall)?;
     desk.behind.state().fails = None;
     ada.send(10).await?;
-    Ok(())
+
+    let desk = Desk::open(lab.scene("a limit of one, asked twice"), &app, 1).await?;
+    let mut ada = desk.behind_a_limit("ada", 1);
+    for _ in 0..2 {
+        ada.ready_twice().await?;
+        ada.call(10).await?;
+    }
+
+    let desk = Desk::open(lab.scene("a limit of two, eight callers at once"), &app, 2).await?;
+    let first = desk.behind_a_limit("caller 1", 2);
+    let mut calls = Vec::new();
+    for number in 1..=8 {
+        let mut caller = first.twin(&format!("caller {number}"));
+        calls.push(desk.scene.spawn(async move { caller.send(10).await }));
+    }
+    let mut at = Vec::new();
+    for call in calls {
+        at.push(answered(call.await)?.at_ms);
+    }
+    at.sort_unstable();
+    let seen = format!("eight calls of 10 ms, two at a time, were answered at {at:?} ms");
+    LIVES_WITH_A_LIMIT.require(at == [10, 10, 20, 20, 30, 30, 40, 40], seen)
 }
 
 async fn lives_with_a_buffer(lab: Lab, app: App) -> Proof {
@@ -468,14 +718,14 @@ impl Desk {
 
     fn called_where_ready(&self) -> Proof {
         let unready = self.behind.state().unready.clone();
-        require(unready.is_none(), unready.unwrap_or_default())
+        CALLED_WHERE_READY.require(unready.is_none(), unready.unwrap_or_default())
     }
 
     /// Nothing is under way and nobody is ready, so that every place must be free.
     async fn all_free(&self, since: &str) -> Proof {
         self.scene.settle().await;
         let free = self.behind.places.available_permits();
-        require(free == 2, format!("{since}, and afterwards the free places were {free} of 2"))
+        ALL_PLACES_FREE.require(free == 2, format!("{since}, and afterwards the free places were {free} of 2"))
     }
 }
 
@@ -508,6 +758,12 @@ impl Caller {
             }
         }
         Ok(())
+    }
+
+    /// Asks twice, as a caller may.
+    async fn ready_twice(&mut self) -> Result<(), Broken> {
+        self.scene.note(&self.lane, "asks twice whether the layer is ready");
+        ready_twice(&mut self.service).await?.map_err(|error| Failed(error).into())
     }
 
     /// Calls the service, which must have said that it is ready, with a request that takes so many milliseconds.
@@ -548,16 +804,24 @@ fn answered(call: Result<Result<Answer, Failed>, JoinError>) -> Result<Answer, B
 
 fn is_unchanged(error: Option<Failed>, expected: Failure) -> Proof {
     let Some(Failed(error)) = error else {
-        return Err(Broken::because(format!("the service said \"{expected}\", and the caller heard of no error")));
+        let seen = format!("the service said \"{expected}\", and the caller heard of no error");
+        return ERRORS_UNCHANGED.require(false, seen);
     };
     let unchanged = error.downcast_ref() == Some(&expected);
-    require(unchanged, format!("the service said \"{expected}\", and the caller heard \"{error}\", another error"))
+    THE_ERROR_ITSELF
+        .require(unchanged, format!("the service said \"{expected}\", and the caller heard \"{error}\", another error"))
 }
 
 fn asking(length: u64) -> Request {
-    let request = Request::get(format!("/reports/{length}")).header("x-request-id", "chosen-by-the-client");
+    let mut request = Request::get(format!("/reports/{length}"));
+    // Some send an id, some two, and some none.
+    for chosen in CHOSEN.iter().take(length as usize % 3) {
+        request = request.header("x-request-id", *chosen);
+    }
     request.body(Body::empty()).expect("a request of known parts")
 }
+
+const CHOSEN: [&str; 2] = ["chosen-by-the-client", "chosen-as-well"];
 
 fn ids(headers: &HeaderMap) -> Vec<String> {
     let ids = headers.get_all("x-request-id").iter();
@@ -587,6 +851,10 @@ struct State {
     /// The first call that was made where nothing was reserved.
     unready: Option<String>,
     fails: Option<Failure>,
+    /// Whether the service logs what it does.
+    logs: bool,
+    /// Whether its answers have an id.
+    stamps: bool,
 }
 
 /// A call as the service got it.
@@ -634,10 +902,12 @@ impl Behind {
         state.calls.push(Call { path: path.clone(), at_ms, ids });
         state.running += 1;
         state.most_running = state.most_running.max(state.running);
-        let fails = state.fails == Some(Failure::InCall);
+        let (fails, logs) = (state.fails == Some(Failure::InCall), state.logs);
         drop(state);
-        let visit = Visit { behind: self.clone(), path, over: false, _place: place };
+        let visit = Visit { behind: self.clone(), path, over: false, logs, _place: place };
+        visit.log("is asked");
         Box::pin(async move {
+            visit.log("begins");
             sleep(Duration::from_millis(length)).await;
             visit.ends(fails)
         })
@@ -661,11 +931,19 @@ struct Visit {
     behind: Arc<Behind>,
     path: String,
     over: bool,
+    logs: bool,
     /// It is free again when the visit is dropped.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Visit {
+    /// A line of the service's own log, where the promise is about that.
+    fn log(&self, what: &str) {
+        if self.logs {
+            tracing::info!(path = self.path, "{what}");
+        }
+    }
+
     fn ends(mut self, fails: bool) -> Result<Response, BoxError> {
         self.over = true;
         if fails {
@@ -673,13 +951,18 @@ impl Visit {
             return Err(Failure::InCall.into());
         }
         self.behind.scene.note("service", format!("answers 200 to GET {}", self.path));
-        Ok(Response::default())
+        let mut response = Response::default();
+        if self.behind.state().stamps {
+            response.headers_mut().insert("x-request-id", HeaderValue::from_static("chosen-by-the-service"));
+        }
+        Ok(response)
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
         self.behind.state().running -= 1;
+        self.log(if self.over { "is done" } else { "is given up" });
         if !self.over {
             self.behind.scene.note("service", format!("GET {} is given up", self.path));
         }

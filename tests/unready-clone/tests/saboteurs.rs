@@ -2,17 +2,24 @@
 
 use std::{
     fmt::Write,
+    future::poll_fn,
     mem,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
-use axum::{extract::Request, http::HeaderValue, response::Response};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, Method, StatusCode},
+    response::Response,
+};
 use tower::{BoxError, Layer, Service};
+use tracing::{Instrument, Span, info_span};
 use unready_clone_spec::{Inner, check};
 
 /// What is wrong with the layer.
@@ -32,6 +39,16 @@ enum Fault {
     CallsTwice,
     TriesAgainUnasked,
     AnswersByItself,
+    ServicesIdKept,
+    ReservesWheneverAsked,
+    NoSpan,
+    SpanWithAnotherId,
+    SpanInTheCallOnly,
+    SpanInTheFutureOnly,
+    SpanLeftOpen,
+    SpanNotRoundTheDrop,
+    BodyMadeAnew,
+    MethodsRefused,
 }
 
 #[test]
@@ -57,6 +74,16 @@ fn each_spoilt_layer_is_rejected_for_its_own_reason() {
         (Fault::CallsTwice, "called-where-ready"),
         (Fault::TriesAgainUnasked, "called-where-ready"),
         (Fault::AnswersByItself, "called-where-ready"),
+        (Fault::ServicesIdKept, "id-of-its-own"),
+        (Fault::ReservesWheneverAsked, "ready-keeps-its-place"),
+        (Fault::NoSpan, "id-in-the-log"),
+        (Fault::SpanWithAnotherId, "id-in-the-log"),
+        (Fault::SpanInTheCallOnly, "id-in-the-log"),
+        (Fault::SpanInTheFutureOnly, "id-in-the-log"),
+        (Fault::SpanLeftOpen, "id-in-the-log"),
+        (Fault::SpanNotRoundTheDrop, "id-in-the-log"),
+        (Fault::BodyMadeAnew, "leaves-the-rest-alone"),
+        (Fault::MethodsRefused, "leaves-the-rest-alone"),
     ] {
         let report = check(move || Stamp(fault));
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
@@ -79,13 +106,15 @@ impl Layer<Inner> for Stamp {
         // Far apart, so that the ids of two services of one layer differ.
         static SERVICES: AtomicU64 = AtomicU64::new(0);
         let first = SERVICES.fetch_add(1, Ordering::Relaxed) << 32;
-        Stamped { inner: Some(inner), next: Arc::new(AtomicU64::new(first)), fault: self.0 }
+        Stamped { inner: Some(inner), asked: None, next: Arc::new(AtomicU64::new(first)), fault: self.0 }
     }
 }
 
 struct Stamped {
     /// Gone only when this is dropped.
     inner: Option<Inner>,
+    /// What was asked last, where that is not `inner`.
+    asked: Option<Inner>,
     next: Arc<AtomicU64>,
     fault: Fault,
 }
@@ -96,7 +125,7 @@ impl Clone for Stamped {
             Fault::IdsOfEachClone => Arc::new(AtomicU64::new(self.next.load(Ordering::Relaxed))),
             _ => self.next.clone(),
         };
-        Self { inner: self.inner.clone(), next, fault: self.fault }
+        Self { inner: self.inner.clone(), asked: None, next, fault: self.fault }
     }
 }
 
@@ -121,6 +150,12 @@ impl Service<Request> for Stamped {
                 Poll::Ready(Err(_)) => Poll::Pending,
                 other => other,
             },
+            Fault::ReservesWheneverAsked => {
+                ready!(inner.poll_ready(cx))?;
+                let clone = inner.clone();
+                self.asked = Some(mem::replace(inner, clone));
+                Poll::Ready(Ok(()))
+            }
             _ => inner.poll_ready(cx),
         }
     }
@@ -138,7 +173,18 @@ impl Service<Request> for Stamped {
             _ if fault == Fault::ClientsIdBeside => drop(headers.append("x-request-id", id.clone())),
             _ => drop(headers.insert("x-request-id", id.clone())),
         }
-        let inner = self.inner.as_mut().expect("it has not been dropped");
+        let span = match fault {
+            Fault::NoSpan => Span::none(),
+            Fault::SpanWithAnotherId => info_span!("request", id = self.next.fetch_add(1, Ordering::Relaxed)),
+            _ => info_span!("request", ?id),
+        };
+        let mut asked = self.asked.take();
+        let inner = asked.as_mut().or(self.inner.as_mut()).expect("it has not been dropped");
+        if fault == Fault::MethodsRefused && request.method() == Method::DELETE {
+            let mut refused = Response::default();
+            *refused.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            return Box::pin(async { Ok(refused) });
+        }
         let again = Request::get(request.uri()).header("x-request-id", "again");
         let again = again.body(Default::default()).expect("a path that was one before");
         if fault == Fault::TriesAgainUnasked {
@@ -158,23 +204,39 @@ impl Service<Request> for Stamped {
         if fault == Fault::CallsTwice {
             drop(inner.call(again));
         }
-        let answer = inner.call(request);
+        let answer = match fault {
+            Fault::SpanInTheFutureOnly => inner.call(request),
+            _ => span.in_scope(|| inner.call(request)),
+        };
         let stamped = async move {
             let mut answer = match (answer.await, fault) {
                 (Err(error), Fault::ErrorInOtherWords) => return Err(format!("the request failed: {error}").into()),
                 (answer, _) => answer?,
             };
-            if fault != Fault::AnswerWithoutId {
+            let has_one = answer.headers().contains_key("x-request-id");
+            if fault != Fault::AnswerWithoutId && !(fault == Fault::ServicesIdKept && has_one) {
                 answer.headers_mut().insert("x-request-id", id);
             }
-            Ok(answer)
+            match fault {
+                Fault::BodyMadeAnew => Ok(answer.map(|body| Body::from_stream(body.into_data_stream()))),
+                _ => Ok(answer),
+            }
         };
         match fault {
             Fault::GoesOnWithoutCaller => {
                 let task = tokio::spawn(stamped);
                 Box::pin(async move { task.await? })
             }
-            _ => Box::pin(stamped),
+            Fault::SpanInTheCallOnly => Box::pin(stamped),
+            Fault::SpanNotRoundTheDrop => {
+                let mut stamped = Box::pin(stamped);
+                Box::pin(poll_fn(move |cx| span.in_scope(|| stamped.as_mut().poll(cx))))
+            }
+            Fault::SpanLeftOpen => {
+                mem::forget(span.clone().entered());
+                Box::pin(stamped.instrument(span))
+            }
+            _ => Box::pin(stamped.instrument(span)),
         }
     }
 }

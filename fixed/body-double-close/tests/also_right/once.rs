@@ -2,10 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, Once,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, Once},
     task::{Context, Poll, ready},
 };
 
@@ -42,7 +39,7 @@ struct Spool {
 struct Upload {
     slots: Slots,
     slot: usize,
-    received: AtomicU64,
+    received: Mutex<u64>,
     closed: Once,
     audit: UnboundedSender<(usize, u64, String)>,
 }
@@ -62,13 +59,8 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
     };
     let (mut parts, inner) = request.into_parts();
     parts.headers.insert("x-slot", HeaderValue::from(slot));
-    let upload = Arc::new(Upload {
-        slots: spool.slots,
-        slot,
-        received: AtomicU64::new(0),
-        closed: Once::new(),
-        audit: spool.audit,
-    });
+    let upload =
+        Arc::new(Upload { slots: spool.slots, slot, received: Mutex::new(0), closed: Once::new(), audit: spool.audit });
     let mut unanswered = Unanswered(Some(upload.clone()));
     let body = Body::new(UploadBody { inner: Fuse::new(inner), upload });
     let response = next.run(Request::from_parts(parts, body)).await;
@@ -79,11 +71,22 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
 impl Upload {
     /// Gives the slot back and writes the audit line, unless that has been done.
     fn close(&self, outcome: &str) {
+        // Nobody counts while it is being closed.
+        let received = self.received.lock().unwrap();
         self.closed.call_once(|| {
             self.slots.lock().unwrap().push(self.slot);
             // Without an audit the spool goes on.
-            let _ = self.audit.send((self.slot, self.received.load(SeqCst), outcome.to_owned()));
+            let _ = self.audit.send((self.slot, *received, outcome.to_owned()));
         });
+    }
+}
+
+impl Upload {
+    /// Counts bytes, unless the upload has been closed.
+    fn receive(&self, bytes: u64) -> bool {
+        let mut received = self.received.lock().unwrap();
+        *received += bytes;
+        !self.closed.is_completed()
     }
 }
 
@@ -95,10 +98,9 @@ impl http_body::Body for UploadBody {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                if self.upload.closed.is_completed() {
+                if !self.upload.receive(frame.data_ref().map_or(0, Bytes::len) as u64) {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
-                self.upload.received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, SeqCst);
                 // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");

@@ -1,4 +1,5 @@
-//! A task compresses into a bounded channel and stops as soon as nobody reads from it.
+//! A task compresses into a bounded channel, stops as soon as nobody reads from it, and is asked at the
+//! end whether it got there.
 
 use std::{io::Write, mem};
 
@@ -11,7 +12,7 @@ use axum::{
     response::Response,
 };
 use flate2::{Compression, write::GzEncoder};
-use futures_util::stream::poll_fn;
+use futures_util::{StreamExt, future::ready, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
@@ -41,8 +42,11 @@ async fn compress(request: Request, next: Next) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     response.map(|inner| {
         let (output, mut frames) = mpsc::channel(CAPACITY);
-        tokio::spawn(pump(inner, output));
-        Body::new(StreamBody::new(poll_fn(move |cx| frames.poll_recv(cx))))
+        let pump = tokio::spawn(pump(inner, output));
+        // The channel also ends when the task panics, and then the log is not whole.
+        let panic = stream::once(pump).filter_map(|ended| ready(ended.err().map(|panic| Err(Error::new(panic)))));
+        let frames = stream::poll_fn(move |cx| frames.poll_recv(cx));
+        Body::new(StreamBody::new(frames.chain(panic)))
     })
 }
 

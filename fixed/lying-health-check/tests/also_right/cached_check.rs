@@ -13,8 +13,9 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::{
-    sync::{Mutex, Semaphore},
-    time::{Instant, timeout},
+    select,
+    sync::{Mutex, Semaphore, SemaphorePermit},
+    time::{Instant, sleep, timeout},
 };
 use tower::ServiceExt;
 use tracing::info;
@@ -34,7 +35,7 @@ const DOWN: Health = Health { code: 5001, status: "database out of reach" };
 /// Each call of the database takes a connection: a permit of `pool`. Once a `period` the database is checked by
 /// `GET /ping`, which may take half a period.
 pub fn app(database: Router, pool: Arc<Semaphore>, period: Duration) -> Router {
-    let database = Database { router: database, pool };
+    let database = Database { router: database, pool, queue: Arc::default() };
     Router::new()
         .route("/livez", get(async || "alive"))
         .route("/readyz", get(readyz))
@@ -67,20 +68,25 @@ impl Shop {
         info!(health = health.status, "the health was checked");
         health
     }
+
+    /// Waits until the database is found out of reach; whoever waits for a connection has it checked as well.
+    async fn is_down(&self) {
+        while readyz(State(self.clone())).await == UP {
+            sleep(self.period / 4).await;
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Database {
     router: Router,
     pool: Arc<Semaphore>,
+    queue: Arc<Mutex<()>>,
 }
 
 impl Database {
-    /// Asks on a connection of the pool.
+    /// Asks, on a connection that the caller has.
     async fn ask(&self, question: Request) -> Response {
-        let Ok(_connection) = self.pool.acquire().await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
         let Ok(answer) = self.router.clone().oneshot(question).await;
         answer
     }
@@ -94,9 +100,18 @@ impl IntoResponse for Health {
 }
 
 impl Database {
-    /// Asks for a sign of life, as an order asks: it queues where the orders queue.
+    /// A connection of the pool, for an order. One at a time waits for it, so that a check waits behind one and no more.
+    async fn connect(&self) -> Option<SemaphorePermit<'_>> {
+        let _turn = self.queue.lock().await;
+        self.pool.acquire().await.ok()
+    }
+
+    /// Asks for a sign of life, on a connection of the pool, as an order asks.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        let Ok(_connection) = self.pool.acquire().await else {
+            return false;
+        };
         self.ask(ping).await.status().is_success()
     }
 }
@@ -107,11 +122,19 @@ async fn readyz(State(shop): State<Shop>) -> Health {
     tokio::spawn(shop.health()).await.unwrap_or(DOWN)
 }
 
-/// Passes an order on to the database, unless the service is not ready.
-async fn orders(shop: State<Shop>, order: Request) -> Response {
-    if readyz(shop.clone()).await == DOWN {
+/// Passes an order on to the database, unless the service is not ready, or ceases to be while the order waits.
+async fn orders(State(shop): State<Shop>, order: Request) -> Response {
+    if readyz(State(shop.clone())).await == DOWN {
         return DOWN.into_response();
     }
+    let connection = select! {
+        biased;
+        () = shop.is_down() => None,
+        connection = shop.database.connect() => connection,
+    };
+    let Some(_connection) = connection else {
+        return DOWN.into_response();
+    };
     let answer = shop.database.ask(order).await;
     if answer.status().is_server_error() { DOWN.into_response() } else { answer }
 }

@@ -16,8 +16,9 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    select,
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tower::ServiceExt;
 
@@ -37,7 +38,7 @@ const DOWN: Health = Health { code: 5001, status: "database out of reach" };
 /// `GET /ping`, which may take half a period.
 pub fn app(database: Router, pool: Arc<Semaphore>, period: Duration) -> Router {
     let lease = Lease(Arc::new(Mutex::new(Instant::now())));
-    let database = Database { router: database, pool };
+    let database = Database { router: database, pool, next: Arc::new(Semaphore::new(1)) };
     tokio::spawn(renew_each_period(database.clone(), period, lease.clone()));
     Router::new()
         .route("/livez", get(async || "alive"))
@@ -64,20 +65,27 @@ impl Lease {
     fn health(&self) -> Health {
         if Instant::now() < *self.0.lock().unwrap_or_else(PoisonError::into_inner) { UP } else { DOWN }
     }
+
+    /// Waits for the end of the lease.
+    async fn ended(&self) {
+        while self.health() == UP {
+            let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            sleep_until(end).await;
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Database {
     router: Router,
     pool: Arc<Semaphore>,
+    /// The one order that waits for a connection.
+    next: Arc<Semaphore>,
 }
 
 impl Database {
-    /// Asks on a connection of the pool.
+    /// Asks, on a connection that the caller has.
     async fn ask(&self, question: Request) -> Response {
-        let Ok(_connection) = self.pool.acquire().await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
         let Ok(answer) = self.router.clone().oneshot(question).await;
         answer
     }
@@ -91,9 +99,18 @@ impl IntoResponse for Health {
 }
 
 impl Database {
-    /// Asks for a sign of life, as an order asks: it queues where the orders queue.
+    /// A connection of the pool, for an order. One at a time waits for it, so that a check waits behind one and no more.
+    async fn connect(&self) -> Option<SemaphorePermit<'_>> {
+        let _next = self.next.acquire().await.ok()?;
+        self.pool.acquire().await.ok()
+    }
+
+    /// Asks for a sign of life, on a connection of the pool, as an order asks.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        let Ok(_connection) = self.pool.acquire().await else {
+            return false;
+        };
         self.ask(ping).await.status().is_success()
     }
 }
@@ -116,11 +133,16 @@ async fn readyz(State(shop): State<Shop>) -> Health {
     shop.lease.health()
 }
 
-/// Passes an order on to the database, unless the service is not ready.
-async fn orders(shop: State<Shop>, order: Request) -> Response {
-    if readyz(shop.clone()).await == DOWN {
+/// Passes an order on to the database, unless the service is not ready, or ceases to be while the order waits.
+async fn orders(State(shop): State<Shop>, order: Request) -> Response {
+    let connection = select! {
+        biased;
+        () = shop.lease.ended() => None,
+        connection = shop.database.connect() => connection,
+    };
+    let Some(_connection) = connection else {
         return DOWN.into_response();
-    }
+    };
     let answer = shop.database.ask(order).await;
     if answer.status().is_server_error() { DOWN.into_response() } else { answer }
 }

@@ -1,5 +1,5 @@
-//! The orders are evidence as well: one that the database fails ends the readiness at once, one that it serves renews it, and a
-//! ping once a period asks where no order comes by.
+//! The orders are evidence as well: one that is served renews the lease as a ping does, so that a long queue which moves is no
+//! outage, and a ping once a period asks where no order comes by. One that fails is no evidence: it may be the order's own fault.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,8 +16,9 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    select,
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tower::ServiceExt;
 
@@ -66,6 +67,14 @@ impl Lease {
     fn health(&self) -> Health {
         if Instant::now() < *self.0.lock().unwrap_or_else(PoisonError::into_inner) { UP } else { DOWN }
     }
+
+    /// Waits for the end of the lease.
+    async fn ended(&self) {
+        while self.health() == UP {
+            let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            sleep_until(end).await;
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -75,11 +84,8 @@ struct Database {
 }
 
 impl Database {
-    /// Asks on a connection of the pool.
+    /// Asks, on a connection that the caller has.
     async fn ask(&self, question: Request) -> Response {
-        let Ok(_connection) = self.pool.acquire().await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
         let Ok(answer) = self.router.clone().oneshot(question).await;
         answer
     }
@@ -93,9 +99,17 @@ impl IntoResponse for Health {
 }
 
 impl Database {
-    /// Asks for a sign of life, as an order asks: it queues where the orders queue.
+    /// A connection of the pool, for an order.
+    async fn connect(&self) -> Option<SemaphorePermit<'_>> {
+        self.pool.acquire().await.ok()
+    }
+
+    /// Asks for a sign of life, on a connection of the pool, as an order asks.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        let Ok(_connection) = self.pool.acquire().await else {
+            return false;
+        };
         self.ask(ping).await.status().is_success()
     }
 }
@@ -117,13 +131,20 @@ async fn readyz(State(shop): State<Shop>) -> Health {
     shop.lease.health()
 }
 
-/// Passes an order on to the database, unless the service is not ready.
-async fn orders(shop: State<Shop>, order: Request) -> Response {
-    if readyz(shop.clone()).await == DOWN {
+/// Passes an order on to the database, unless the service is not ready, or ceases to be while the order waits.
+async fn orders(State(shop): State<Shop>, order: Request) -> Response {
+    let connection = select! {
+        biased;
+        () = shop.lease.ended() => None,
+        connection = shop.database.connect() => connection,
+    };
+    let Some(_connection) = connection else {
+        return DOWN.into_response();
+    };
+    let answer = shop.database.ask(order).await;
+    if answer.status().is_server_error() {
         return DOWN.into_response();
     }
-    let answer = shop.database.ask(order).await;
-    let failed = answer.status().is_server_error();
-    shop.lease.learns(!failed, shop.period);
-    if failed { DOWN.into_response() } else { answer }
+    shop.lease.learns(true, shop.period);
+    answer
 }

@@ -13,7 +13,8 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::{
-    sync::{Semaphore, watch},
+    select,
+    sync::{Mutex, Semaphore, SemaphorePermit, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -36,7 +37,7 @@ const DOWN: Health = Health { code: 5001, status: "database out of reach" };
 /// `GET /ping`, which may take half a period.
 pub fn app(database: Router, pool: Arc<Semaphore>, period: Duration) -> Router {
     let (verdict, health) = watch::channel(DOWN);
-    let database = Database { router: database, pool };
+    let database = Database { router: database, pool, queue: Arc::default() };
     tokio::spawn(check_each_period(database.clone(), period, verdict));
     Router::new()
         .route("/livez", get(async || "alive"))
@@ -55,14 +56,12 @@ struct Shop {
 struct Database {
     router: Router,
     pool: Arc<Semaphore>,
+    queue: Arc<Mutex<()>>,
 }
 
 impl Database {
-    /// Asks on a connection of the pool.
+    /// Asks, on a connection that the caller has.
     async fn ask(&self, question: Request) -> Response {
-        let Ok(_connection) = self.pool.acquire().await else {
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
-        };
         let Ok(answer) = self.router.clone().oneshot(question).await;
         answer
     }
@@ -76,9 +75,18 @@ impl IntoResponse for Health {
 }
 
 impl Database {
-    /// Asks for a sign of life, as an order asks: it queues where the orders queue.
+    /// A connection of the pool, for an order. One at a time waits for it, so that a check waits behind one and no more.
+    async fn connect(&self) -> Option<SemaphorePermit<'_>> {
+        let _turn = self.queue.lock().await;
+        self.pool.acquire().await.ok()
+    }
+
+    /// Asks for a sign of life, on a connection of the pool, as an order asks.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        let Ok(_connection) = self.pool.acquire().await else {
+            return false;
+        };
         self.ask(ping).await.status().is_success()
     }
 }
@@ -104,11 +112,17 @@ async fn readyz(State(shop): State<Shop>) -> Health {
     *shop.health.borrow()
 }
 
-/// Passes an order on to the database, unless the service is not ready.
-async fn orders(shop: State<Shop>, order: Request) -> Response {
-    if readyz(shop.clone()).await == DOWN {
+/// Passes an order on to the database, unless the service is not ready, or ceases to be while the order waits.
+async fn orders(State(mut shop): State<Shop>, order: Request) -> Response {
+    let connection = select! {
+        biased;
+        // A checker that is gone ends the wait as well.
+        _ = shop.health.wait_for(|health| *health == DOWN) => None,
+        connection = shop.database.connect() => connection,
+    };
+    let Some(_connection) = connection else {
         return DOWN.into_response();
-    }
+    };
     let answer = shop.database.ask(order).await;
     if answer.status().is_server_error() { DOWN.into_response() } else { answer }
 }

@@ -1,10 +1,10 @@
-//! One `AtomicBool::swap` decides who closes the upload, in place of a cell that is taken.
+//! The bytes received and whether the upload is closed are one atomic word, so that one step tells both.
 
 use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll, ready},
 };
@@ -23,6 +23,9 @@ use http_body_util::combinators::Fuse;
 use tokio::sync::mpsc::UnboundedSender;
 
 type Slots = Arc<Mutex<Vec<usize>>>;
+
+/// Beside the bytes received, of which there are fewer.
+const CLOSED: u64 = 1 << 63;
 
 /// Puts `uploads` behind a spool of `slots` slots.
 ///
@@ -43,7 +46,6 @@ struct Upload {
     slots: Slots,
     slot: usize,
     received: AtomicU64,
-    closed: AtomicBool,
     audit: UnboundedSender<(usize, u64, String)>,
 }
 
@@ -62,13 +64,7 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
     };
     let (mut parts, inner) = request.into_parts();
     parts.headers.insert("x-slot", HeaderValue::from(slot));
-    let upload = Arc::new(Upload {
-        slots: spool.slots,
-        slot,
-        received: AtomicU64::new(0),
-        closed: AtomicBool::new(false),
-        audit: spool.audit,
-    });
+    let upload = Arc::new(Upload { slots: spool.slots, slot, received: AtomicU64::new(0), audit: spool.audit });
     let mut unanswered = Unanswered(Some(upload.clone()));
     let body = Body::new(UploadBody { inner: Fuse::new(inner), upload });
     let response = next.run(Request::from_parts(parts, body)).await;
@@ -79,12 +75,13 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
 impl Upload {
     /// Gives the slot back and writes the audit line, unless that has been done.
     fn close(&self, outcome: &str) {
-        if self.closed.swap(true, SeqCst) {
+        let received = self.received.fetch_or(CLOSED, SeqCst);
+        if received & CLOSED != 0 {
             return;
         }
         self.slots.lock().unwrap().push(self.slot);
         // Without an audit the spool goes on.
-        let _ = self.audit.send((self.slot, self.received.load(SeqCst), outcome.to_owned()));
+        let _ = self.audit.send((self.slot, received, outcome.to_owned()));
     }
 }
 
@@ -96,10 +93,11 @@ impl http_body::Body for UploadBody {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                if self.upload.closed.load(SeqCst) {
+                // What is counted after the end is in nobody's audit.
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.upload.received.fetch_add(bytes, SeqCst) & CLOSED != 0 {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
-                self.upload.received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, SeqCst);
                 // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");

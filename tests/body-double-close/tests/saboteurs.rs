@@ -1,0 +1,268 @@
+//! Spools with one fault each, beside a right one that differs in nothing else: what the specification says of each.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use body_double_close_spec::{Line, check};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, combinators::Fuse};
+use lab::Report;
+use tokio::sync::mpsc::{self, UnboundedSender};
+
+/// What is wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// A frame that is no data ends the upload.
+    TrailersAreTheEnd,
+    NoSizeHint,
+    SlotsFromSeven,
+    /// What the client calls its slot stays beside the true one.
+    ClientsSlotKept,
+    /// A body that outlives the answer fails.
+    CutOffByTheAnswer,
+    /// An upload that breaks off has ended.
+    BreachIsTheEnd,
+    /// A task reads one frame ahead, and counts it.
+    CountsAhead,
+    /// A task reads all that there is.
+    ReadsAhead,
+    /// The upload is read whole before its handler is called.
+    CollectedFirst,
+}
+
+#[test]
+fn without_a_fault_all_is_kept() {
+    let report = judged(Fault::None);
+    assert!(report.all_kept(), "{report}");
+}
+
+#[test]
+fn request_trailers_are_not_the_end() {
+    rejected(Fault::TrailersAreTheEnd, "arrives-as-sent", "no trailers");
+}
+
+#[test]
+fn a_length_that_is_known_stays_known() {
+    rejected(Fault::NoSizeHint, "arrives-as-sent", "the reader saw an unknown length");
+}
+
+#[test]
+fn two_slots_are_not_numbered_seven_and_eight() {
+    rejected(Fault::SlotsFromSeven, "slot-has-one-upload", "was told slot \"7\", with 2 slots");
+}
+
+#[test]
+fn a_client_does_not_choose_its_slot() {
+    rejected(Fault::ClientsSlotKept, "slot-has-one-upload", "was told slot \"7, 0\"");
+}
+
+#[test]
+fn a_task_that_outlives_the_answer_still_reads_the_upload() {
+    rejected(Fault::CutOffByTheAnswer, "arrives-as-sent", "and an error; without the layer");
+}
+
+#[test]
+fn an_upload_that_breaks_off_is_no_end() {
+    rejected(Fault::BreachIsTheEnd, "arrives-as-sent", "the task that reads it was told the end");
+}
+
+#[test]
+fn a_frame_that_waits_has_not_been_received() {
+    rejected(Fault::CountsAhead, "audit-is-true", "the handler answers after one frame, and more wait");
+}
+
+#[test]
+fn an_upload_is_not_read_without_bound() {
+    rejected(Fault::ReadsAhead, "arrives-as-sent", "more than 64 KiB of the upload were taken");
+}
+
+#[test]
+fn an_upload_is_not_collected_first() {
+    rejected(Fault::CollectedFirst, "nobody-waits", "dora, whose upload was refused at its first bytes");
+}
+
+fn judged(fault: Fault) -> Report {
+    check(move |slots, uploads, audit| spool(fault, slots, uploads, audit))
+}
+
+/// The promise is broken, and for that reason.
+fn rejected(fault: Fault, promise: &str, because: &str) {
+    let report = judged(fault);
+    let observed =
+        report.promises.iter().find(|judged| judged.key == promise).and_then(|judged| judged.observed.clone());
+    assert!(observed.as_deref().is_some_and(|observed| observed.contains(because)), "{report}");
+}
+
+fn spool(fault: Fault, slots: usize, uploads: Router, audit: UnboundedSender<Line>) -> Router {
+    let first = if fault == Fault::SlotsFromSeven { 7 } else { 0 };
+    let slots: Slots = Arc::new(Mutex::new((first..first + slots).rev().collect()));
+    uploads.layer(from_fn(move |request, next| hold_slot(fault, slots.clone(), audit.clone(), request, next)))
+}
+
+type Slots = Arc<Mutex<Vec<usize>>>;
+
+async fn hold_slot(
+    fault: Fault,
+    slots: Slots,
+    audit: UnboundedSender<Line>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(slot) = slots.lock().unwrap().pop() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")]).into_response();
+    };
+    if fault == Fault::ClientsSlotKept {
+        request.headers_mut().append("x-slot", HeaderValue::from(slot));
+    } else {
+        request.headers_mut().insert("x-slot", HeaderValue::from(slot));
+    }
+    let outcome = if request.body().is_end_stream() { "complete" } else { "abandoned" };
+    let held = Held { slots, slot, received: Arc::default(), outcome, audit };
+    let answered = Arc::new(AtomicBool::new(false));
+    let (parts, inner) = request.into_parts();
+    let inner = match fault {
+        Fault::CountsAhead => pumped(inner, 1, Some(held.received.clone())),
+        Fault::ReadsAhead => pumped(inner, 10_000, None),
+        Fault::CollectedFirst => match inner.collect().await {
+            Ok(whole) => Body::new(whole),
+            Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+        },
+        _ => inner,
+    };
+    let body = UploadBody { fault, inner: Fuse::new(inner), held: Some(held), answered: answered.clone() };
+    let answer = next.run(Request::from_parts(parts, Body::new(body))).await;
+    answered.store(true, SeqCst);
+    answer
+}
+
+/// A slot, until it is dropped.
+struct Held {
+    slots: Slots,
+    slot: usize,
+    received: Arc<AtomicU64>,
+    outcome: &'static str,
+    audit: UnboundedSender<Line>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.slots.lock().unwrap().push(self.slot);
+        // Nobody need read it.
+        let _ = self.audit.send((self.slot, self.received.load(SeqCst), self.outcome.to_owned()));
+    }
+}
+
+struct UploadBody {
+    fault: Fault,
+    inner: Fuse<Body>,
+    held: Option<Held>,
+    answered: Arc<AtomicBool>,
+}
+
+impl UploadBody {
+    fn close(&mut self, outcome: &'static str) {
+        if let Some(mut held) = self.held.take() {
+            held.outcome = outcome;
+        }
+    }
+}
+
+impl http_body::Body for UploadBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.fault == Fault::CutOffByTheAnswer && self.answered.load(SeqCst) {
+            self.close("failed");
+            return Poll::Ready(Some(Err(axum::Error::new("the answer has been given"))));
+        }
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame = match frame {
+            Some(Ok(frame)) if self.fault == Fault::TrailersAreTheEnd && !frame.is_data() => None,
+            Some(Err(_)) if self.fault == Fault::BreachIsTheEnd => None,
+            frame => frame,
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let Some(held) = self.held.as_ref().filter(|_| self.fault != Fault::CountsAhead) {
+                    held.received.fetch_add(bytes, SeqCst);
+                }
+                if self.inner.is_end_stream() {
+                    self.close("complete");
+                }
+            }
+            Some(Err(_)) => self.close("failed"),
+            None => self.close("complete"),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.fault == Fault::NoSizeHint { SizeHint::default() } else { self.inner.size_hint() }
+    }
+}
+
+/// A body that a task reads, as many frames ahead as the channel holds.
+fn pumped(mut inner: Body, ahead: usize, counts: Option<Arc<AtomicU64>>) -> Body {
+    let (frames, received) = mpsc::channel(ahead);
+    let left = inner.size_hint().exact();
+    tokio::spawn(async move {
+        while let Some(frame) = inner.frame().await {
+            let bytes = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+            if let Some(counts) = &counts {
+                counts.fetch_add(bytes as u64, SeqCst);
+            }
+            if frames.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    Body::new(Pumped { received, left })
+}
+
+struct Pumped {
+    received: mpsc::Receiver<Result<Frame<Bytes>, axum::Error>>,
+    /// How many bytes are to come, if that is known.
+    left: Option<u64>,
+}
+
+impl http_body::Body for Pumped {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(self.received.poll_recv(cx));
+        let bytes = frame.iter().flatten().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>();
+        self.left = self.left.map(|left| left - bytes as u64);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
