@@ -8,12 +8,14 @@ use std::{
 use lab::{Asked, Lab, Limits, Specification, locked};
 
 use crate::{
-    clauses::{Clause, clauses},
+    clauses::{Clause, clauses, is_about_readiness},
     contract::Contract,
     report::{Conformance, Judged, Outcome, SCHEMA},
     stand::{Fall, Notes, Stand},
     subject::Subject,
 };
+
+const CALLED_WHERE_READY: &str = "called-where-ready";
 
 /// Holds a subject against every clause, and reads what came of it by its contract. Blocks the caller, also one inside a
 /// runtime.
@@ -153,7 +155,8 @@ fn cause(at: usize, tried: &[Trial], judged: &[Judged]) -> Option<String> {
     let mut next = Some(at);
     while let Some(this) = next.filter(|_| root.is_none_or(|root: &str| root != judged[at].key)) {
         let key = judged[this].key.as_str();
-        let causes = tried[this].notes.causes().into_iter().chain(same_panic(this, judged));
+        let explains = |cause: &&str| *cause != CALLED_WHERE_READY || is_about_readiness(key);
+        let causes = tried[this].notes.causes().into_iter().filter(explains).chain(same_panic(this, judged));
         let cause = causes.into_iter().find(|cause| *cause != key && broken(cause));
         root = cause.or(root);
         next = cause.and_then(|cause| judged.iter().position(|judged| judged.key == cause));

@@ -49,6 +49,12 @@ pub enum Level {
     Info,
 }
 
+/// Whether the clause speaks of readiness and of what it reserves, so that a call without it explains a breach. What becomes of
+/// heads and bodies has another cause, also in a layer that makes such calls.
+pub(crate) fn is_about_readiness(key: &str) -> bool {
+    readiness::ALL.iter().chain(reserved::ALL).any(|clause| clause.key == key)
+}
+
 /// All clauses, in the order in which they are judged.
 pub fn clauses() -> &'static [Clause] {
     static ALL: LazyLock<Vec<Clause>> = LazyLock::new(|| {
