@@ -109,7 +109,7 @@ impl Notes {
             causes.push("lets-through");
         }
         if evidence.called_unready.load(Ordering::SeqCst) {
-            causes.push(CALLED_WHERE_READY);
+            causes.push("called-where-ready");
         }
         causes.extend(&*locked(&self.causes));
         causes
