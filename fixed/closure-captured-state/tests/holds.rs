@@ -19,6 +19,8 @@ mod shared;
 mod guarded_map;
 #[path = "also_right/local_in_the_service.rs"]
 mod local_in_the_service;
+#[path = "also_right/own_cells.rs"]
+mod own_cells;
 #[path = "also_right/own_header.rs"]
 mod own_header;
 #[path = "also_right/task_local.rs"]
@@ -49,6 +51,11 @@ fn a_task_local_is_right() {
 #[test]
 fn a_request_header_that_the_layer_overwrites_is_right() {
     right(own_header::app);
+}
+
+#[test]
+fn a_context_with_locks_for_each_request_is_right() {
+    right(own_cells::app);
 }
 
 #[test]

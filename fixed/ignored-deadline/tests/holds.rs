@@ -28,6 +28,8 @@ mod one_lock_core;
 mod own_thread;
 #[path = "../src/shared.rs"]
 mod shared;
+#[path = "cores/two_flags.rs"]
+mod two_flags;
 
 #[test]
 fn a_504_is_true_and_nothing_is_left_of_its_request() {
@@ -49,6 +51,14 @@ fn nor_when_a_lock_decides() {
     let holding = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire);
     insta::assert_snapshot!("one-lock", format!("The core holds in all {} interleavings.", holding.holds()));
     all_kept(&check(one_lock::app));
+}
+
+/// When both come at once it may be that neither wins: the order is not charged, and its client is not told 504.
+#[test]
+fn nor_when_each_side_raises_a_flag_and_then_reads_the_others() {
+    use two_flags::Settlement;
+    let holding = model_of::at_once(Settlement::new, |order, charge| order.commit(charge), Settlement::expire);
+    assert!(holding.holds() > 1);
 }
 
 #[test]

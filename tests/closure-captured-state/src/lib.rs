@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use lab::{
     Asked, Broken, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Specification, control,
     hammer::{Force, Hammered},
-    locked, require,
+    locked,
     wire::{Answer, Connection, Pending, Server},
 };
 
@@ -41,6 +41,8 @@ pub type Entry = (String, String, StatusCode);
 
 /// How long the warehouse looks for anything of Ada's.
 const SLOW: Duration = Duration::from_millis(3_000);
+/// How long it looks for anything of Judy's.
+const PATIENT: Duration = Duration::from_secs(20);
 /// How long it looks for anything of anybody else's.
 const QUICK: Duration = Duration::from_millis(200);
 
@@ -56,7 +58,7 @@ const ACCESS_LOG_NAMES_THE_CALLER: Asked = Asked::new(
 );
 const LOG_IDS_DIFFER: Asked = Asked::new(
     "log-ids-differ",
-    "No two of 100 requests get the same log id, over several connections, one after another or at once, \
+    "No two of 1200 requests get the same log id, over several connections, one after another or at once, \
              whatever `x-log-id` the clients send.",
 );
 const ONLY_AUTHORIZATION_COUNTS: Asked = Asked::new(
@@ -81,6 +83,47 @@ const FAILURE_LEAVES_NOTHING: Asked = Asked::new(
     "A request that fails or is given up changes nothing for those before, beside and after it, and is never \
              logged under another's name.",
 );
+const LOG_LINES_NAME_THE_CALLER: Asked = Asked::new(
+    "log-lines-name-the-caller",
+    "Each question to the warehouse is logged under the user and the log id of the request that it is asked for.",
+);
+const REQUEST_ENDS_WITH_CLIENT: Asked = Asked::new(
+    "request-ends-with-client",
+    "When a client leaves, its question to the warehouse is dropped at that instant, and nothing more is done for it.",
+);
+const DESK_AS_EVER: Asked = Asked::new(
+    "desk-as-ever",
+    "Alone at the desk, a customer gets what the warehouse has, or is told why not, in their name, at any path.",
+);
+
+const PAGE: Asked = Asked::new(
+    "page",
+    "The page is the list of orders and then that of parcels, byte for byte, as `text/plain; charset=utf-8`, however long \
+             the warehouse takes.",
+);
+const REFUSALS: Asked = Asked::new(
+    "refusals",
+    "Where the warehouse answers with anything but success, the desk answers with that status; where a list has more than \
+             64 KiB or is not UTF-8, with 502.",
+);
+const ANY_PATH: Asked = Asked::new(
+    "any-path",
+    "A 404 or a 405 of the desk's own to a known caller has `x-user`, `x-log-id` and an entry in the access log, as any other \
+             answer has.",
+);
+const BEARER_ONLY: Asked =
+    Asked::new("bearer-only", "Whoever does not send `authorization: Bearer <user>` gets 401, at any path.");
+const LOG_MAY_STOP: Asked =
+    Asked::new("log-may-stop", "Requests are served as before when nobody reads the access log any more.");
+const LOG_FIELDS: Asked = Asked::new(
+    "log-fields",
+    "For each question to the warehouse there is an event, of any level, that has the fields `user` and `log_id`, itself or in \
+             a span round it.",
+);
+const MANY: Asked = Asked::new(
+    "many",
+    "Names are right also where a thousand requests come and go while one is suspended, and their log ids differ.",
+);
 
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(Router, UnboundedSender<Entry>) -> Router + Send + Sync + 'static) -> Report {
@@ -98,6 +141,9 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(ANY_THREAD_MAY_POLL, any_thread_may_poll)
         .promise(SLOW_REQUESTS_OVERLAP, slow_requests_overlap)
         .promise(FAILURE_LEAVES_NOTHING, failure_leaves_nothing)
+        .promise(LOG_LINES_NAME_THE_CALLER, log_lines_name_the_caller)
+        .promise(REQUEST_ENDS_WITH_CLIENT, request_ends_with_client)
+        .promise(DESK_AS_EVER, desk_as_ever)
         .judge(limits)
 }
 
@@ -109,6 +155,7 @@ impl Ghost for Spec {
     const SLUG: &'static str = "closure-captured-state";
     type App = fn(Router, UnboundedSender<Entry>) -> Router;
     type StandIns = (Router, UnboundedSender<Entry>);
+    const ASKED: &'static [Asked] = &[PAGE, REFUSALS, ANY_PATH, BEARER_ONLY, LOG_MAY_STOP, LOG_FIELDS, MANY];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -150,7 +197,18 @@ async fn answer_names_the_caller(lab: Lab, app: App) -> Proof {
         let (first, second) = desk.overlapping(&ada, &bob).await?;
         desk.names(&[&first, &second])?;
     }
-    Ok(())
+    let scene = lab.scene("1100 of Eve's requests come and go while Ada's is suspended");
+    let desk = Desk::open(&scene, &app);
+    let ada = desk.connect("ada", Protocol::Http1).await;
+    let first = desk.begin(&ada, "ada", asking(Some("ada")));
+    sleep(Duration::from_millis(1_000)).await;
+    desk.a_crowd_of_eves(|number, answer| {
+        let name = users(answer.headers());
+        MANY.require(name == "eve", format!("the answer to Eve's request {number} says `x-user: {name}`"))
+    })
+    .await?;
+    let first = first.ended(&desk).await?;
+    desk.names(&[&first])
 }
 
 async fn access_log_names_the_caller(lab: Lab, app: App) -> Proof {
@@ -209,10 +267,18 @@ async fn log_ids_differ(lab: Lab, app: App) -> Proof {
     LOG_IDS_DIFFER.require(ids.len() == 100, format!("of 100 answers only {} carry an `x-log-id`", ids.len()))?;
     let different = ids.iter().collect::<HashSet<_>>().len();
     let first_repeated = (1..).zip(&ids).find(|(number, id)| ids[*number..].contains(id));
-    let Some((number, _)) = first_repeated else { return Ok(()) };
-    Err(Broken::because(format!(
-        "100 answers carry only {different} different log ids; the id of request {number} comes again"
-    )))
+    if let Some((number, _)) = first_repeated {
+        let told =
+            format!("100 answers carry only {different} different log ids; the id of request {number} comes again");
+        return LOG_IDS_DIFFER.require(false, told);
+    }
+    let mut ids: HashSet<String> = ids.into_iter().collect();
+    desk.a_crowd_of_eves(|number, answer| {
+        let id = answer.headers().get("x-log-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+        let told = format!("after the hundred, Eve's request {number} has the log id of one before");
+        MANY.require(ids.insert(id.unwrap_or_default()), told)
+    })
+    .await
 }
 
 async fn only_authorization_counts(lab: Lab, app: App) -> Proof {
@@ -264,6 +330,7 @@ async fn streams_keep_apart(lab: Lab, app: App) -> Proof {
     let proxy = desk.connect("proxy", Protocol::Http2).await;
     let (first, second) = desk.overlapping(&proxy, &proxy).await?;
     desk.names(&[&first, &second])?;
+    desk.log_lines(&[&first, &second])?;
     desk.logged(&[first, second], &[]).await
 }
 
@@ -386,6 +453,120 @@ async fn failure_leaves_nothing(lab: Lab, app: App) -> Proof {
     Ok(())
 }
 
+async fn log_lines_name_the_caller(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let (desk, [first, second]) = in_turn(&lab, &app, protocol).await?;
+        desk.log_lines(&[&first, &second]).map_err(before_the_fault)?;
+
+        let scene = lab.scene(format!("{protocol}, two connections"));
+        let desk = Desk::open(&scene, &app);
+        let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
+        let (first, second) = desk.overlapping(&ada, &bob).await?;
+        desk.log_lines(&[&first, &second])?;
+    }
+    Ok(())
+}
+
+async fn request_ends_with_client(lab: Lab, app: App) -> Proof {
+    for (protocol, resets) in [(Protocol::Http1, false), (Protocol::Http2, false), (Protocol::Http2, true)] {
+        for (which, after) in [(1, 1_000), (2, 4_000)] {
+            let how = if resets { "resets the stream" } else { "closes the connection" };
+            let scene = lab.scene(format!("{protocol}, Ada {how} during question {which}"));
+            let desk = Desk::open(&scene, &app);
+            let ada = desk.connect("ada", protocol).await;
+            let visit = desk.begin(&ada, "ada", asking(Some("ada")));
+            sleep(Duration::from_millis(after)).await;
+            let open = locked(&desk.seen).open;
+            control(open > 0, format!("{after} ms after Ada had asked, the warehouse was not looking for her"))?;
+            let left = scene.now_ms();
+            visit.pending.cancel();
+            if !resets {
+                ada.leave();
+            }
+            scene.settle().await;
+            let open = locked(&desk.seen).open;
+            let asked = desk.questions();
+            let observed =
+                format!("Ada left at {left} ms, and at {} ms the warehouse was still looking for her", scene.now_ms());
+            REQUEST_ENDS_WITH_CLIENT.require(open == 0, observed)?;
+            sleep(Duration::from_secs(10)).await;
+            let observed = format!("Ada left at {left} ms, and the warehouse was asked for her again");
+            REQUEST_ENDS_WITH_CLIENT.require(desk.questions() == asked, observed)?;
+            let observed = format!("Ada left at {left} ms, and ten seconds later a task of her request lives on");
+            REQUEST_ENDS_WITH_CLIENT.require(scene.app_tasks() == 0, observed)?;
+        }
+    }
+    Ok(())
+}
+
+async fn desk_as_ever(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let scene = lab.scene(protocol.to_string());
+        let desk = Desk::open(&scene, &app);
+        let client = desk.connect("client", protocol).await;
+
+        for user in ["bob", "judy", "heidi"] {
+            let answer = desk.begin(&client, user, asking(Some(user))).pending.answer().await?;
+            let (status, kind) = (answer.status(), answer.headers().get(CONTENT_TYPE).cloned());
+            let page = answer.read().await.text();
+            let due = page_of(user);
+            let told =
+                format!("{} gets {} with {} bytes, expected {}", person(user), status.as_u16(), page.len(), due.len());
+            PAGE.require(status == StatusCode::OK && page == due, told)?;
+            let plain = kind.as_ref().is_some_and(|kind| kind == "text/plain; charset=utf-8");
+            PAGE.require(
+                plain,
+                format!("the page is {}", kind.map_or("of no type".to_owned(), |kind| format!("{kind:?}"))),
+            )?;
+        }
+        desk.scene.settle().await;
+        locked(&desk.seen).entries.clear();
+
+        for (user, status) in [("frank", 404), ("mallory", 409), ("grace", 502), ("ivan", 502)] {
+            let got = desk.send(&client, user, asking(Some(user))).await?;
+            let told =
+                format!("the warehouse has {} for {}, who gets {}", refusal(user), person(user), got.status.as_u16());
+            REFUSALS.require(got.status == status, told)?;
+            desk.names_the_caller(&got)?;
+            desk.logged(&[got], &[]).await?;
+        }
+
+        for (method, path, status) in [(Method::GET, "/nowhere", 404), (Method::POST, "/orders", 405)] {
+            let to = |user| {
+                let mut request = asking(user);
+                *request.method_mut() = method.clone();
+                *request.uri_mut() = path.parse().expect("a path");
+                request
+            };
+            let got = desk.send(&client, "bob", to(Some("bob"))).await?;
+            let told = format!("Bob's {method} {path} gets {}, expected {status}", got.status.as_u16());
+            DESK_AS_EVER.require(got.status == status, told)?;
+            desk.names_the_caller(&got)
+                .and(desk.logged(&[got], &[]).await)
+                .map_err(|broken| Broken::because(format!("{method} {path}: {broken}")))?;
+            let got = desk.send(&client, "bob", to(None)).await?;
+            let told = format!("{method} {path} of nobody gets {}, expected 401", got.status.as_u16());
+            BEARER_ONLY.require(got.status == StatusCode::UNAUTHORIZED, told)?;
+        }
+        let mut basic = asking(None);
+        basic.headers_mut().insert("authorization", HeaderValue::from_static("Basic bob"));
+        let got = desk.send(&client, "bob", basic).await?;
+        let told = format!("`authorization: Basic bob` gets {}, expected 401", got.status.as_u16());
+        BEARER_ONLY.require(got.status == StatusCode::UNAUTHORIZED, told)?;
+
+        let scene = lab.scene(format!("{protocol}, nobody reads the access log"));
+        let seen = Arc::<Mutex<Seen>>::default();
+        let (access_log, _) = unbounded_channel::<Entry>();
+        let client = scene.serve(app(warehouse(&scene, &seen), access_log)).connect("bob", protocol).await;
+        let status = client.send(asking(Some("bob"))).await?.status();
+        LOG_MAY_STOP.require(
+            status == StatusCode::OK,
+            format!("nobody reads the access log, and Bob gets {}", status.as_u16()),
+        )?;
+    }
+    Ok(())
+}
+
 /// The control of nearly all: Ada and Bob, one after the other, are served as one would expect.
 async fn in_turn(lab: &Lab, app: &App, protocol: Protocol) -> Result<(Desk, [Got; 2]), Broken> {
     let scene = lab.scene(format!("{protocol}, one after the other"));
@@ -404,6 +585,7 @@ async fn in_turn(lab: &Lab, app: &App, protocol: Protocol) -> Result<(Desk, [Got
 /// The app under test, with its warehouse and its access log.
 struct Desk {
     scene: Scene,
+    router: Router,
     server: Server,
     seen: Arc<Mutex<Seen>>,
 }
@@ -414,6 +596,8 @@ struct Seen {
     /// The users of the requests that have no answer yet.
     waiting: Vec<&'static str>,
     questions: usize,
+    /// How many questions have no answer yet, and were not dropped.
+    open: usize,
     /// The questions that were asked in the name of somebody who was not waiting, each told in a clause.
     misnamed: Vec<String>,
     entries: Vec<Entry>,
@@ -446,8 +630,9 @@ impl Desk {
                 locked(&shelf).entries.push((user, log_id, status));
             }
         });
-        let server = scene.serve(app(warehouse(scene, &seen), access_log));
-        Self { scene: scene.clone(), server, seen }
+        let router = app(warehouse(scene, &seen), access_log);
+        let server = scene.serve(router.clone());
+        Self { scene: scene.clone(), router, server, seen }
     }
 
     async fn connect(&self, client: &str, protocol: Protocol) -> Connection {
@@ -471,13 +656,61 @@ impl Desk {
         Ok((first.ended(self).await?, second))
     }
 
+    /// Eleven hundred requests of Eve's, one after another and without a wire, each of which is judged.
+    async fn a_crowd_of_eves(&self, mut judge: impl FnMut(usize, &Response) -> Proof) -> Proof {
+        locked(&self.seen).waiting.push("eve");
+        for number in 1..=1_100 {
+            let Ok(answer) = self.router.clone().oneshot(asking(Some("eve"))).await;
+            judge(number, &answer)?;
+        }
+        Ok(())
+    }
+
     fn questions(&self) -> usize {
         locked(&self.seen).questions
     }
 
     fn names_in_questions(&self) -> Proof {
         let misnamed = locked(&self.seen).misnamed.join("; ");
-        require(misnamed.is_empty(), misnamed.clone())
+        ANSWER_NAMES_THE_CALLER.require(misnamed.is_empty(), misnamed.clone())
+    }
+
+    /// This answer names the right user, whatever its status.
+    fn names_the_caller(&self, got: &Got) -> Proof {
+        let (named, has_id) = (got.name.as_deref() == Some(got.user), got.log_id.is_some());
+        let id = if has_id { "" } else { " and no `x-log-id`" };
+        let told = format!("the {} of {} has `x-user: {}`{id}", got.status.as_u16(), person(got.user), got.named());
+        ANY_PATH.require(named && has_id, told)
+    }
+
+    /// The log has a line for each of the two questions of each answer, and none that mixes two requests.
+    fn log_lines(&self, answers: &[&Got]) -> Proof {
+        let lines = self.scene.logs();
+        let field = |line: &lab::LogLine, name: &str| {
+            let around = line.spans.iter().rev().flat_map(|span| &span.fields);
+            let value = line.fields.iter().chain(around).find(|(key, _)| key == name);
+            value.map(|(_, value)| value.trim_matches('"').to_owned())
+        };
+        let lines: Vec<(String, String)> =
+            lines.iter().filter_map(|line| Some((field(line, "user")?, field(line, "log_id")?))).collect();
+        let owner = |id: &str| answers.iter().find(|got| got.log_id.as_deref() == Some(id));
+        for (user, id) in &lines {
+            let told = format!("a line of the log has the user {user:?} and {}", self.scene.id(id));
+            let told = match owner(id) {
+                Some(got) => format!("{told}, which is the id of {}'s answer", person(got.user)),
+                None => format!("{told}, which is the id of no answer"),
+            };
+            LOG_FIELDS.require(owner(id).is_some_and(|got| got.user == user), told)?;
+        }
+        for got in answers {
+            let count = lines.iter().filter(|(_, id)| got.log_id.as_ref() == Some(id)).count();
+            let told = format!(
+                "the log has {count} lines with user and log id of {}'s request, which asked twice",
+                person(got.user)
+            );
+            LOG_FIELDS.require(count >= 2, told)?;
+        }
+        Ok(())
     }
 
     /// All that was said about a user, in questions and in answers, named the right one.
@@ -491,7 +724,7 @@ impl Desk {
                 wrong.push(format!("the answer to {} says `x-user: {}`", person(got.user), got.named()));
             }
         }
-        require(wrong.is_empty(), wrong.join("; "))
+        ANSWER_NAMES_THE_CALLER.require(wrong.is_empty(), wrong.join("; "))
     }
 
     /// The access log has one entry for each of `answers`, and nothing else but entries of those who got none.
@@ -522,7 +755,8 @@ impl Desk {
             left.remove(place);
         }
         left.retain(|(user, ..)| !given_up.contains(&user.as_str()));
-        require(left.is_empty(), format!("the access log has {} for which there was no answer", told(&left)))
+        let observed = format!("the access log has {} for which there was no answer", told(&left));
+        ACCESS_LOG_NAMES_THE_CALLER.require(left.is_empty(), observed)
     }
 }
 
@@ -557,7 +791,43 @@ async fn answered(answer: Answer) -> Got {
     got
 }
 
-/// Takes its time for Ada and none for Eve, fails for Dora, and notes who is asked about.
+/// What the warehouse has for those to whom the desk cannot show it.
+fn refusal(user: &str) -> &'static str {
+    match user {
+        "frank" => "a 404",
+        "mallory" => "a 409",
+        "grace" => "a list of one byte more than 64 KiB",
+        _ => "a list that is not UTF-8",
+    }
+}
+
+/// A list of a byte less than 64 KiB.
+fn long_list() -> String {
+    "x".repeat(64 * 1024 - 1)
+}
+
+/// The page of a user whom the warehouse has something for.
+fn page_of(user: &str) -> String {
+    if user == "heidi" { long_list().repeat(2) } else { format!("orders of {user}\nparcels of {user}\n") }
+}
+
+/// A question that has no answer yet.
+struct Open(Arc<Mutex<Seen>>);
+
+impl Open {
+    fn of(seen: &Arc<Mutex<Seen>>) -> Self {
+        locked(seen).open += 1;
+        Self(seen.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        locked(&self.0).open -= 1;
+    }
+}
+
+/// Takes its time for Ada, more for Judy and none for Eve, fails for Dora and others, and notes who is asked about.
 fn warehouse(scene: &Scene, seen: &Arc<Mutex<Seen>>) -> Router {
     let (scene, seen) = (scene.clone(), seen.clone());
     Router::new().fallback(move |request: Request| {
@@ -566,15 +836,22 @@ fn warehouse(scene: &Scene, seen: &Arc<Mutex<Seen>>) -> Router {
             let (path, user) = (request.uri().path().to_owned(), users(request.headers()));
             scene.note("warehouse", format!("is asked for {path} of {user:?}"));
             locked(&seen).asked(&path, &user, scene.now_ms());
+            let _open = Open::of(&seen);
             match user.as_str() {
                 "ada" => sleep(SLOW).await,
+                "judy" => sleep(PATIENT).await,
                 "eve" => {}
                 _ => sleep(QUICK).await,
             }
-            if user == "dora" {
-                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            match user.as_str() {
+                "dora" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                "frank" => StatusCode::NOT_FOUND.into_response(),
+                "mallory" => StatusCode::CONFLICT.into_response(),
+                "heidi" => long_list().into_response(),
+                "grace" => (long_list() + "xx").into_response(),
+                "ivan" => vec![0xff, 0xfe].into_response(),
+                _ => format!("{} of {user}\n", path.trim_start_matches('/')).into_response(),
             }
-            format!("{} of {user}\n", path.trim_start_matches('/')).into_response()
         }
     })
 }

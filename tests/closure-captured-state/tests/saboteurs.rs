@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -19,8 +20,9 @@ use axum::{
     routing::get,
 };
 use closure_captured_state_spec::{Entry, check};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::{sync::mpsc::UnboundedSender, time::timeout};
 use tower::ServiceExt;
+use tracing::info;
 
 /// What is wrong with the desk.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +39,45 @@ enum Fault {
     LoggedAsFine,
     FailureWithoutName,
     AlwaysBusy,
+    RoutesOnly,
+    LiveOnInATask,
+    SlotsInTurn,
+    LoggedUnderTheLast,
+    LoggedUnderNobody,
+    GivesTheWarehouseTenSeconds,
+    FailureIsAnEmptyList,
+    FailureIsABadGateway,
+    ListsWithoutLimit,
+    ListsMadeText,
+    AnyCredentials,
+    EndsWithItsAccessLog,
 }
+
+const ALL: [Fault; 23] = [
+    Fault::LastUserStaysSignedIn,
+    Fault::HeaderOnlyIfAbsent,
+    Fault::SecondNameBesideTheClients,
+    Fault::ClientChoosesTheId,
+    Fault::IdKeptByUser,
+    Fault::OneTurnForEachUser,
+    Fault::EndedByWhoeverCameLast,
+    Fault::LoggedTwice,
+    Fault::LoggedAsFine,
+    Fault::FailureWithoutName,
+    Fault::AlwaysBusy,
+    Fault::RoutesOnly,
+    Fault::LiveOnInATask,
+    Fault::SlotsInTurn,
+    Fault::LoggedUnderTheLast,
+    Fault::LoggedUnderNobody,
+    Fault::GivesTheWarehouseTenSeconds,
+    Fault::FailureIsAnEmptyList,
+    Fault::FailureIsABadGateway,
+    Fault::ListsWithoutLimit,
+    Fault::ListsMadeText,
+    Fault::AnyCredentials,
+    Fault::EndsWithItsAccessLog,
+];
 
 #[test]
 fn the_desk_is_right_until_it_is_spoilt() {
@@ -48,19 +88,7 @@ fn the_desk_is_right_until_it_is_spoilt() {
 #[test]
 fn each_spoilt_desk_is_rejected_for_its_own_reason() {
     let mut rejections = String::new();
-    for fault in [
-        Fault::LastUserStaysSignedIn,
-        Fault::HeaderOnlyIfAbsent,
-        Fault::SecondNameBesideTheClients,
-        Fault::ClientChoosesTheId,
-        Fault::IdKeptByUser,
-        Fault::OneTurnForEachUser,
-        Fault::EndedByWhoeverCameLast,
-        Fault::LoggedTwice,
-        Fault::LoggedAsFine,
-        Fault::FailureWithoutName,
-        Fault::AlwaysBusy,
-    ] {
+    for fault in ALL {
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in check(desk(fault)).promises {
             if let Some(observed) = judged.observed {
@@ -79,6 +107,18 @@ struct Desk {
     last_user: Arc<Mutex<Option<String>>>,
     ids: Arc<Mutex<HashMap<String, String>>>,
     turns: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    slots: Arc<Mutex<Vec<String>>>,
+}
+
+/// How many slots there are where they are taken in turn.
+const SLOTS: usize = 1_024;
+
+/// Who asks, and under which id.
+#[derive(Clone)]
+struct Caller {
+    desk: Desk,
+    user: String,
+    log_id: String,
 }
 
 fn desk(fault: Fault) -> impl Fn(Router, UnboundedSender<Entry>) -> Router {
@@ -90,8 +130,11 @@ fn desk(fault: Fault) -> impl Fn(Router, UnboundedSender<Entry>) -> Router {
             last_user: Arc::default(),
             ids: Arc::default(),
             turns: Arc::default(),
+            slots: Arc::new(Mutex::new(vec![String::new(); SLOTS])),
         };
-        Router::new().route("/orders", get(orders)).with_state(warehouse).layer(from_fn_with_state(desk, identify))
+        let routes = Router::new().route("/orders", get(orders)).with_state(warehouse);
+        let identify = from_fn_with_state(desk, identify);
+        if fault == Fault::RoutesOnly { routes.route_layer(identify) } else { routes.layer(identify) }
     }
 }
 
@@ -119,12 +162,18 @@ impl Desk {
 
 async fn identify(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     let is = |fault| desk.fault == fault;
-    let bearer = text(&request, "authorization").and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
+    let credentials = text(&request, "authorization");
+    let any =
+        credentials.as_deref().and_then(|value| Some(value.split_once(' ')?.1)).filter(|_| is(Fault::AnyCredentials));
+    let bearer = credentials.as_deref().and_then(|value| value.strip_prefix("Bearer ")).or(any).map(str::to_owned);
     let last = desk.last_user.lock().unwrap().clone().filter(|_| is(Fault::LastUserStaysSignedIn));
     let Some(user) = bearer.or(last) else { return StatusCode::UNAUTHORIZED.into_response() };
     *desk.last_user.lock().unwrap() = Some(user.clone());
 
-    let next_id = || format!("desk-{}", desk.last_log_id.fetch_add(1, Ordering::Relaxed) + 1);
+    let number = desk.last_log_id.fetch_add(1, Ordering::Relaxed) + 1;
+    let slot = number as usize % SLOTS;
+    desk.slots.lock().unwrap()[slot].clone_from(&user);
+    let next_id = || format!("desk-{number}");
     let mut log_id = text(&request, "x-log-id").filter(|_| is(Fault::ClientChoosesTheId)).unwrap_or_else(next_id);
     desk.ids.lock().unwrap().insert(user.clone(), log_id.clone());
 
@@ -135,19 +184,24 @@ async fn identify(State(desk): State<Desk>, mut request: Request, next: Next) ->
     } else if !is(Fault::HeaderOnlyIfAbsent) || !headers.contains_key("x-user") {
         headers.insert("x-user", value);
     }
-    request.extensions_mut().insert(desk.fault);
+    request.extensions_mut().insert(Caller { desk: desk.clone(), user: user.clone(), log_id: log_id.clone() });
 
     let turn = desk.turns.lock().unwrap().entry(user.clone()).or_default().clone();
     let _turn = if is(Fault::OneTurnForEachUser) { Some(turn.lock().await) } else { None };
     let ended = !is(Fault::EndedByWhoeverCameLast);
     let mut given_up = GivenUp { desk: desk.clone(), log_id: log_id.clone(), ended };
-    let response = next.run(request).await;
+    let response =
+        if is(Fault::LiveOnInATask) { tokio::spawn(next.run(request)).await.unwrap() } else { next.run(request).await };
     given_up.ended = true;
+    let user = if is(Fault::SlotsInTurn) { desk.slots.lock().unwrap()[slot].clone() } else { user };
 
     if is(Fault::IdKeptByUser) {
         log_id = desk.ids.lock().unwrap()[&user].clone();
     }
     let status = if is(Fault::LoggedAsFine) { StatusCode::OK } else { response.status() };
+    if is(Fault::EndsWithItsAccessLog) && desk.access_log.is_closed() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     desk.log(&user, &log_id, status);
     if is(Fault::LoggedTwice) {
         desk.log(&user, &log_id, status);
@@ -164,24 +218,42 @@ fn text(request: &Request, header: &str) -> Option<String> {
 
 async fn orders(
     State(warehouse): State<Router>,
-    Extension(fault): Extension<Fault>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<String, StatusCode> {
-    if fault == Fault::AlwaysBusy {
+    let Caller { desk, user, log_id } = caller;
+    let is = |fault| desk.fault == fault;
+    if is(Fault::AlwaysBusy) {
         return Err(StatusCode::TOO_MANY_REQUESTS);
     }
     let mut page = String::new();
     for path in ["/orders", "/parcels"] {
+        let named =
+            if is(Fault::LoggedUnderTheLast) { desk.last_user.lock().unwrap().clone() } else { Some(user.clone()) };
+        if !is(Fault::LoggedUnderNobody) {
+            info!(user = named, log_id, "asking for {path}");
+        }
         let mut question = Request::get(path).body(Body::empty()).expect("a request that never changes");
         for user in headers.get_all("x-user") {
             question.headers_mut().append("x-user", user.clone());
         }
-        let Ok(answer) = warehouse.clone().oneshot(question).await;
+        let limit = if is(Fault::GivesTheWarehouseTenSeconds) { 10 } else { 3_600 };
+        let answer = timeout(Duration::from_secs(limit), warehouse.clone().oneshot(question)).await;
+        let Ok(Ok(answer)) = answer else { return Err(StatusCode::GATEWAY_TIMEOUT) };
         if !answer.status().is_success() {
-            return Err(answer.status());
+            if is(Fault::FailureIsAnEmptyList) && answer.status() == StatusCode::NOT_FOUND {
+                continue;
+            }
+            let passed_on = !is(Fault::FailureIsABadGateway) || answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+            return Err(if passed_on { answer.status() } else { StatusCode::BAD_GATEWAY });
         }
-        let list = to_bytes(answer.into_body(), 1024).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-        page.push_str(&String::from_utf8_lossy(&list));
+        let limit = if is(Fault::ListsWithoutLimit) { usize::MAX } else { 64 * 1024 };
+        let list = to_bytes(answer.into_body(), limit).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+        let list = match String::from_utf8(list.into()) {
+            Err(bytes) if is(Fault::ListsMadeText) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
+            text => text.map_err(|_| StatusCode::BAD_GATEWAY)?,
+        };
+        page.push_str(&list);
     }
     Ok(page)
 }

@@ -6,32 +6,46 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     fmt,
     future::{pending, poll_fn},
-    sync::{Arc, Mutex, mpsc as standard},
-    thread,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc as standard,
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::Request,
-    http::{Method, StatusCode},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{CONTENT_TYPE, TE, TRAILER},
+    },
     response::{IntoResponse, Response},
 };
+use http_body::Frame;
 use tokio::{
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    sync::{
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+        oneshot,
+    },
     task::{JoinHandle, yield_now},
-    time::{advance, sleep},
+    time::{advance, sleep, timeout},
 };
 use tower::ServiceExt;
 
 use lab::{
-    Asked, Broken, Connection, End, Ghost, HeldClock, Lab, Limits, Proof, Protocol, Report, Scene, Specification,
-    Visit, control,
+    Arrival, Asked, Broken, Connection, Course, End, Ghost, HeldClock, Lab, Limits, Proof, Protocol, Received, Report,
+    Scene, Server, Specification, Visit, control, escaped,
     hammer::{Force, Hammered},
-    locked, require,
+    locked, receive_within,
 };
 
 mod hammer;
@@ -82,7 +96,48 @@ const NOTHING_RUNS_ON: Asked =
     Asked::new("nothing-runs-on", "When a request was cut off at its deadline, no task of it is left.");
 const STATEMENT_ENDS_AT_DEADLINE: Asked = Asked::new(
     "statement-ends-at-deadline",
-    "A streamed statement arrives up to the deadline and then ends with an error; nothing more is read from the bank.",
+    "A streamed statement arrives up to the deadline and then ends with an error, be the bank quiet or never without a line; \
+             nothing more is read from the bank.",
+);
+const CHARGE_AND_DEADLINE_AGREE: Asked = Asked::new(
+    "charge-and-deadline-agree",
+    "An order that is being charged at the very deadline is answered 200 with its whole receipt, or it is not charged.",
+);
+const HANG_UP_STOPS_NO_ORDER: Asked = Asked::new(
+    "hang-up-stops-no-order",
+    "An order whose client hangs up is charged once if the bank agrees and the receipt is sealed before the deadline, and \
+             never after it.",
+);
+const ORDERS_AS_EVER: Asked = Asked::new(
+    "orders-as-ever",
+    "An order that is charged is answered with its sealed receipt, and one that the bank refuses with the bank's status, each \
+             its own when many come at once.",
+);
+const STATEMENTS_AS_SENT: Asked = Asked::new(
+    "statements-as-sent",
+    "Before the deadline a statement comes as the bank sends it, in whatever order: status, headers, length, each line at once, \
+             trailers and errors.",
+);
+
+const SPENT: Asked =
+    Asked::new("spent", "A budget of 0 is spent: the client has an error at once, and the bank hears nothing of it.");
+const WHOLE_MILLISECONDS: Asked = Asked::new(
+    "whole-milliseconds",
+    "`x-budget-ms` is a whole number of milliseconds, for the bank as for the client: when less than one is left, the bank is not \
+             asked, for 0 would be spent and 1 too much.",
+);
+const BUSY_ONCE_MORE: Asked = Asked::new(
+    "busy-once-more",
+    "The bank is asked the client's path, once more after a 503, and not a third time; after any other answer it is not asked \
+             again.",
+);
+const SEALED_ELSEWHERE: Asked = Asked::new(
+    "sealed-elsewhere",
+    "Receipts are sealed on another thread than the one that serves the requests, whichever that is.",
+);
+const READ_AHEAD: Asked = Asked::new(
+    "read-ahead",
+    "While its client does not read, at most 64 KiB more of a statement are taken from the bank than by a server without us.",
 );
 
 /// Holds `app` against every promise.
@@ -105,6 +160,10 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(LATE_SEAL_CHARGES_NOTHING, late_seal_charges_nothing)
         .promise(NOTHING_RUNS_ON, nothing_runs_on)
         .promise(STATEMENT_ENDS_AT_DEADLINE, statement_ends_at_deadline)
+        .promise(CHARGE_AND_DEADLINE_AGREE, charge_and_deadline_agree)
+        .promise(HANG_UP_STOPS_NO_ORDER, hang_up_stops_no_order)
+        .promise(ORDERS_AS_EVER, orders_as_ever)
+        .promise(STATEMENTS_AS_SENT, statements_as_sent)
         .judge(limits)
 }
 
@@ -116,6 +175,7 @@ impl Ghost for Spec {
     const SLUG: &'static str = "ignored-deadline";
     type App = fn(Router, Seal, UnboundedSender<String>, Duration) -> Router;
     type StandIns = (Router, Seal, UnboundedSender<String>, Duration);
+    const ASKED: &'static [Asked] = &[SPENT, WHOLE_MILLISECONDS, BUSY_ONCE_MORE, SEALED_ELSEWHERE, READ_AHEAD];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -136,7 +196,7 @@ impl Ghost for Spec {
             if request.method() == Method::GET {
                 let lines = futures_util::stream::unfold(1, |line| async move {
                     sleep(Duration::from_millis(500)).await;
-                    (line <= 20).then(|| (Ok::<_, std::convert::Infallible>(format!("line {line}\n")), line + 1))
+                    (line <= 20).then(|| (Ok::<_, Infallible>(format!("line {line}\n")), line + 1))
                 });
                 return Body::from_stream(lines).into_response();
             }
@@ -229,8 +289,7 @@ async fn spent_budget_asks_nobody(lab: Lab, app: App) -> Proof {
                 shop.bank.calls().is_empty(),
                 "the client had no time left, and the bank was asked all the same",
             )?;
-            SPENT_BUDGET_ASKS_NOBODY
-                .require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
+            SPENT.require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
             shop.ledger.matches(&told)?;
         }
     }
@@ -252,6 +311,8 @@ async fn bank_knows_what_is_left(lab: Lab, app: App) -> Proof {
         let told = shop.ask(Method::GET, "/statements/7", None).await?;
         shop.bank.was_told(&told, 1000)?;
 
+        half_a_millisecond_is_left(&lab, &app, protocol).await?;
+
         let scene = lab.scene(format!("{protocol}, two hops"));
         let bank = Bank::new(&scene);
         let (second_ledger, _entries) = mpsc::unbounded_channel();
@@ -269,6 +330,29 @@ async fn bank_knows_what_is_left(lab: Lab, app: App) -> Proof {
         bank.was_told(&told, 1000)?;
     }
     Ok(())
+}
+
+/// The bank is busy, and says so half a millisecond before the deadline.
+async fn half_a_millisecond_is_left(lab: &Lab, app: &App, protocol: Protocol) -> Proof {
+    let title = format!("{protocol}, half a millisecond is left for the second try");
+    let shop = Shop::open(lab, app, title, protocol, 1000).await?;
+    let (tell, told) = oneshot::channel();
+    shop.bank.will([Reply::When(told, StatusCode::SERVICE_UNAVAILABLE), ok_after(0)]);
+    let answer = shop.begin("7");
+    rest().await;
+    control(shop.bank.calls().len() == 1, "the bank was not asked at once")?;
+    advance(Duration::from_micros(999_500)).await;
+    rest().await;
+    // Whoever has given up by now is right, too.
+    let _ = tell.send(());
+    rest().await;
+    if let Some(call) = shop.bank.calls().get(1) {
+        let told = call.budget.as_ref().map_or("no budget".to_owned(), |budget| format!("{BUDGET}: {budget}"));
+        let observed = format!("half a millisecond was left, and the bank was asked again, and told {told}");
+        return WHOLE_MILLISECONDS.require(false, observed);
+    }
+    let told = finished(answer).await?;
+    shop.ledger.matches(&told)
 }
 
 async fn work_in_time_is_kept(lab: Lab, app: App) -> Proof {
@@ -314,7 +398,7 @@ async fn answer_matches_ledger(lab: Lab, app: App) -> Proof {
             ANSWER_MATCHES_LEDGER.require(told.status.is_success() == agreed, format!("{what}, and {told}"))?;
             shop.ledger.matches(&told)?;
             let calls = shop.bank.calls().len();
-            ANSWER_MATCHES_LEDGER.require(calls <= 2, format!("the bank was asked {calls} times for one order"))?;
+            BUSY_ONCE_MORE.require(calls <= 2, format!("the bank was asked {calls} times for one order"))?;
         }
 
         for (title, replies) in [
@@ -423,15 +507,322 @@ async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
             STATEMENT_ENDS_AT_DEADLINE
                 .require(later == 0, format!("{later} bytes were read from the bank after the deadline"))?;
         }
+        never_without_a_line(&lab, &app, protocol).await?;
     }
     Ok(())
 }
+
+/// The bank is never without a line: a body that is looked at only when it has none is never looked at.
+async fn never_without_a_line(lab: &Lab, app: &App, protocol: Protocol) -> Proof {
+    let shop = Shop::open(lab, app, format!("{protocol}, a bank that is never without a line"), protocol, 1000).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    shop.bank.will([Reply::Stream(100, Body::new(Endless(stop.clone())))]);
+    let listener = shop.client.send(request(Method::GET, "/statements/7", None)).await?.listen();
+    shop.advance_to(900).await;
+    let early = listener.so_far().end.is_some();
+    shop.advance_to(1050).await;
+    // What was sent before the deadline is still on its way.
+    for _ in 0..TURNS_TO_ARRIVE {
+        if listener.so_far().end.is_none() {
+            rest().await;
+        }
+    }
+    let how = listener.so_far().end.map(|(_, how)| how);
+    stop.store(true, SeqCst);
+    STATEMENT_ENDS_AT_DEADLINE.require(!early, "the statement ended 100 ms before its deadline")?;
+    STATEMENT_ENDS_AT_DEADLINE.require(
+        how == Some(End::Error),
+        match how {
+            None => "the deadline has passed, and the statement goes on",
+            Some(_) => "the statement was cut off at its deadline, and ended as if it were whole",
+        },
+    )
+}
+
+/// How often all that can run is let run until a statement has arrived.
+const TURNS_TO_ARRIVE: usize = 30;
+
+/// A body that always has a line, until it is told to stop.
+struct Endless(Arc<AtomicBool>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let line = (!self.0.load(SeqCst)).then(|| Ok(Frame::data(Bytes::from_static(&[b'-'; LINE]))));
+        Poll::Ready(line)
+    }
+}
+
+async fn charge_and_deadline_agree(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let title = format!("{protocol}, the deadline comes while the order is being charged");
+        let shop = Shop::open(&lab, &app, title, protocol, 1000).await?;
+        let (mut charging, release) = shop.ledger.turnstile.shut();
+        shop.bank.will([ok_after(0)]);
+        let mut answer = shop.begin("7");
+        // Whoever charges on the thread that serves is not held up, and has answered by then.
+        let told = tokio::select! {
+            _ = charging.recv() => {
+                shop.scene.note("ledger", "is being charged");
+                shop.advance_to(1000).await;
+                shop.advance_to(1100).await;
+                drop(release);
+                finished(answer).await?
+            }
+            told = &mut answer => told.unwrap_or_else(|_| Err(Broken::because("the client got no answer")))?,
+        };
+        shop.scene.settle().await;
+        shop.ledger.matches(&told)?;
+        told.has_its_receipt(CHARGE_AND_DEADLINE_AGREE)?;
+    }
+    Ok(())
+}
+
+async fn hang_up_stops_no_order(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for (title, agrees_ms, leaves_ms, sealed_ms, charged) in [
+            ("hangs up while the bank thinks", 500, 300, 500, true),
+            ("hangs up while the receipt is sealed", 200, 300, 600, true),
+            ("hangs up, and the receipt is sealed too late", 200, 300, 1500, false),
+        ] {
+            let shop = Shop::open(&lab, &app, format!("{protocol}, a client that {title}"), protocol, 1000).await?;
+            shop.bank.will([ok_after(agrees_ms)]);
+            let begin = async {
+                drop(shop.begin("7"));
+                if leaves_ms < agrees_ms {
+                    shop.sleep_until(leaves_ms).await;
+                    shop.hang_up();
+                }
+            };
+            shop.gate.hold_within(begin).await?;
+            shop.scene.note("seal", "goes on");
+            if leaves_ms > agrees_ms {
+                shop.advance_to(leaves_ms).await;
+                shop.hang_up();
+            }
+            rest().await;
+            for moment_ms in [sealed_ms.min(1000), sealed_ms] {
+                shop.advance_to(moment_ms).await;
+            }
+            shop.finish_the_receipt().await;
+            shop.charged(charged)?;
+            let ledger = shop.ledger.clone();
+            lab.afterwards(move || {
+                ledger.close();
+                let charges = ledger.charges_of("7").len();
+                HANG_UP_STOPS_NO_ORDER.require(charges == usize::from(charged), after_a_hang_up(charged, charges))
+            });
+        }
+        for (title, replies) in [
+            ("hangs up, and the bank agrees too late", vec![ok_after(3000)]),
+            ("hangs up, and the bank is busy and agrees too late", vec![busy_after(600), ok_after(600)]),
+            ("hangs up, and the bank declines", vec![Reply::After(500, StatusCode::PAYMENT_REQUIRED)]),
+        ] {
+            let shop = Shop::open(&lab, &app, format!("{protocol}, a client that {title}"), protocol, 1000).await?;
+            shop.bank.will(replies);
+            drop(shop.begin("7"));
+            shop.sleep_until(300).await;
+            shop.hang_up();
+            shop.bank.clock.client_is_told();
+            shop.sleep_until(20_000).await;
+            shop.charged(false)?;
+            let left = shop.scene.app_tasks();
+            NOTHING_RUNS_ON.require(left == 0, format!("long after the deadline {} still running", are(left)))?;
+        }
+    }
+    Ok(())
+}
+
+fn after_a_hang_up(due: bool, charges: usize) -> String {
+    let due =
+        if due { "the bank agreed and the receipt was sealed in time" } else { "it was not ready by the deadline" };
+    format!("the client hung up, {due}, and the order was charged {}", times(charges))
+}
+
+async fn orders_as_ever(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let shop = Shop::open(&lab, &app, format!("{protocol}, what the bank says"), protocol, 1000).await?;
+        for (order, status) in [("2", 402), ("3", 404), ("4", 409), ("5", 429), ("6", 500)] {
+            shop.bank.forget();
+            let status = StatusCode::from_u16(status).expect("a status");
+            shop.bank.will([Reply::After(100, status), ok_after(0)]);
+            let told = shop.order(order, None).await?;
+            let observed = format!("the bank answered {}, and {told}", status.as_u16());
+            ORDERS_AS_EVER.require(told.status == status, observed)?;
+            let calls = shop.bank.calls();
+            let observed = format!("the bank answered {}, and was asked {}", status.as_u16(), times(calls.len()));
+            BUSY_ONCE_MORE.require(calls.len() == 1, observed)?;
+            shop.ledger.matches(&told)?;
+        }
+        shop.bank.forget();
+        shop.bank.will([busy_after(100), ok_after(100)]);
+        let told = shop.order("7", None).await?;
+        ORDERS_AS_EVER.require(told.status == StatusCode::OK, format!("the bank was busy, then agreed, and {told}"))?;
+        told.has_its_receipt(ORDERS_AS_EVER)?;
+        let calls = shop.bank.calls();
+        let same = calls.iter().all(|call| call.question == "POST /orders/7");
+        BUSY_ONCE_MORE.require(
+            calls.len() == 2 && same,
+            format!("the bank was busy at first, and was asked {}, not twice POST /orders/7", asked(&calls)),
+        )?;
+
+        let shop = Shop::open(&lab, &app, format!("{protocol}, many at once"), protocol, 1000).await?;
+        let orders: Vec<String> = (10..20).map(|order| order.to_string()).collect();
+        shop.bank.will(orders.iter().map(|_| ok_after(100)));
+        let mut asking = Vec::new();
+        for order in &orders {
+            asking.push(shop.begin_from(shop.server.connect(order, protocol).await, order));
+        }
+        for answer in asking {
+            let told = finished(answer).await?;
+            ORDERS_AS_EVER.require(told.status == StatusCode::OK, format!("one of ten at once: {told}"))?;
+            told.has_its_receipt(ORDERS_AS_EVER)?;
+            shop.ledger.matches(&told)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a client sees of a statement, and when.
+async fn statement_seen(shop: &Seen, arrival: Arrival, fails: bool) -> Result<String, Broken> {
+    let (feed, body) = shop.scene.feed_that_ends_once("bank");
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("41"))]);
+    let mut course = Course::new(&shop.scene, feed, arrival, &["opening\n", "closing\n"], Some(trailers));
+    let mut answer = Response::new(body);
+    *answer.status_mut() = StatusCode::NON_AUTHORITATIVE_INFORMATION;
+    answer.headers_mut().insert("x-page", HeaderValue::from_static("1 of 7"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/csv"));
+    answer.headers_mut().insert(TRAILER, HeaderValue::from_static("x-sum"));
+    shop.bank.will([Reply::As(answer)]);
+    let mut question = request(Method::GET, "/statements/7", None);
+    question.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    let began = shop.scene.now_ms();
+    let answer = shop.client.begin(question);
+    if fails {
+        let answer = answer.answer().await?;
+        course.feed().data("opening\n");
+        shop.scene.settle().await;
+        course.feed().fail("the bank breaks off");
+        let received = answer.read().await;
+        return Ok(format!("{:?} and {}", received.text(), ending(&received)));
+    }
+    course.run().await;
+    let answer = answer.answer().await?;
+    let headers: Vec<String> = answer.headers().iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    let status = answer.status().as_u16();
+    let received = answer.read().await;
+    // How it is cut into frames is nobody's business, when each part comes is.
+    let mut parts: Vec<(u64, Vec<u8>)> = Vec::new();
+    for (at_ms, data) in received.data.iter().filter(|(_, data)| !data.is_empty()) {
+        match parts.last_mut().filter(|(last_ms, _)| *last_ms == at_ms - began) {
+            Some((_, part)) => part.extend_from_slice(data),
+            None => parts.push((at_ms - began, data.to_vec())),
+        }
+    }
+    let parts: Vec<String> = parts.iter().map(|(at_ms, part)| format!("{} at {at_ms} ms", escaped(part))).collect();
+    let trailers = received.trailers.as_ref().map_or(0, HeaderMap::len);
+    let (headers, parts, end) = (headers.join(", "), parts.join(", "), ending(&received));
+    Ok(format!("{status} with {headers}; {parts}; {trailers} trailers and {end}"))
+}
+
+fn ending(received: &Received) -> &'static str {
+    match received.end {
+        Some((_, End::Clean)) => "a clean end",
+        Some((_, End::Error)) => "an error",
+        None => "no end",
+    }
+}
+
+/// The bank, behind the app or alone.
+struct Seen {
+    scene: Scene,
+    bank: Bank,
+    client: Connection,
+}
+
+impl Seen {
+    /// Two minutes are enough for any order in which a statement may come.
+    async fn open(lab: &Lab, app: Option<&App>, title: String, protocol: Protocol) -> Result<Self, Broken> {
+        match app {
+            Some(app) => {
+                let Shop { scene, bank, client, .. } = Shop::open(lab, app, title, protocol, 120_000).await?;
+                Ok(Self { scene, bank, client })
+            }
+            None => {
+                let scene = lab.scene(format!("{title}, from the bank itself"));
+                let bank = Bank::new(&scene);
+                let client = scene.serve(bank.router()).connect("client", protocol).await;
+                Ok(Self { scene, bank, client })
+            }
+        }
+    }
+}
+
+async fn statements_as_sent(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for (arrival, fails) in
+            Arrival::ALL.into_iter().map(|arrival| (arrival, false)).chain([(Arrival::FrameByFrame, true)])
+        {
+            let title = format!("{protocol}, {arrival}{}", if fails { ", and the bank breaks off" } else { "" });
+            let alone = statement_seen(&Seen::open(&lab, None, title.clone(), protocol).await?, arrival, fails).await?;
+            let seen = statement_seen(&Seen::open(&lab, Some(&app), title, protocol).await?, arrival, fails).await?;
+            STATEMENTS_AS_SENT
+                .require(seen == alone, format!("the bank's own client gets {alone}; ours gets {seen}"))?;
+        }
+        let known = async |app: Option<&App>| {
+            let shop = Seen::open(&lab, app, format!("{protocol}, a statement of known length"), protocol).await?;
+            shop.bank.will([Reply::As(Response::new(Body::from("opening\nclosing\n")))]);
+            let answer = shop.client.send(request(Method::GET, "/statements/7", None)).await?;
+            let length = answer.header("content-length").unwrap_or("none").to_owned();
+            Ok::<_, Broken>(format!("length {length}, {:?}", answer.read().await.text()))
+        };
+        let (alone, seen) = (known(None).await?, known(Some(&app)).await?);
+        STATEMENTS_AS_SENT.require(seen == alone, format!("the bank's own client gets {alone}; ours gets {seen}"))?;
+
+        for status in [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE] {
+            let shop = Seen::open(&lab, Some(&app), format!("{protocol}, the bank says {}", status.as_u16()), protocol);
+            let shop = shop.await?;
+            shop.bank.forget();
+            shop.bank.will([Reply::After(0, status)]);
+            let told = shop.client.send(request(Method::GET, "/statements/7", None)).await?.status();
+            let observed = format!("the bank answered {}, and the client was told {}", status.as_u16(), told.as_u16());
+            STATEMENTS_AS_SENT.require(told == status, observed)?;
+        }
+
+        let unread = async |app: Option<&App>| {
+            let shop = Seen::open(&lab, app, format!("{protocol}, a client that does not read"), protocol).await?;
+            let (feed, body) = shop.scene.feed("bank");
+            shop.bank.will([Reply::As(Response::new(body))]);
+            let held = shop.client.send(request(Method::GET, "/statements/7", None)).await?;
+            for _ in 0..LINES {
+                feed.data([b'-'; LINE].as_slice());
+            }
+            sleep(Duration::from_secs(10)).await;
+            drop(held);
+            Ok::<_, Broken>(feed.taken())
+        };
+        let (alone, taken) = (unread(None).await?, unread(Some(&app)).await?);
+        READ_AHEAD.require(
+            taken <= alone + MOST_AHEAD,
+            "nobody reads the statement, and more than 64 KiB of it were taken in vain",
+        )?;
+    }
+    Ok(())
+}
+
+/// A statement that is longer than what may be read ahead, in bytes.
+const LINES: usize = 1000;
+const LINE: usize = 1024;
+const MOST_AHEAD: u64 = 64 * 1024;
 
 // ===== The shop =====
 
 /// The app in one scene: served, with one client, a bank, a seal and a ledger.
 struct Shop {
     scene: Scene,
+    server: Server,
     client: Connection,
     bank: Bank,
     gate: Gate,
@@ -454,8 +845,9 @@ impl Shop {
         let (seal, gate) = gated(&scene);
         let (ledger, sender) = Ledger::new(&scene);
         let app = app(bank.router(), seal, sender, Duration::from_millis(limit_ms));
-        let client = scene.serve(app).connect("client", protocol).await;
-        let mut shop = Self { scene, client, bank, gate, ledger, began_ms: 0 };
+        let server = scene.serve(app);
+        let client = server.connect("client", protocol).await;
+        let mut shop = Self { scene, server, client, bank, gate, ledger, began_ms: 0 };
         let told = shop.ask(Method::POST, "/orders/1", None).await?;
         let charged = shop.ledger.charges_of("1").len();
         let works = told.status == StatusCode::OK && charged == 1;
@@ -470,29 +862,37 @@ impl Shop {
     }
 
     async fn ask(&self, method: Method, path: &str, budget: Option<&str>) -> Result<Told, Broken> {
-        let sent_ms = self.scene.now_ms();
+        let clock = self.bank.clock.clone();
+        tell(self.scene.clone(), self.client.clone(), clock, request(method, path, budget)).await
+    }
+
+    /// Orders, and does not wait for the answer.
+    fn begin(&self, order: &str) -> JoinHandle<Result<Told, Broken>> {
+        self.begin_from(self.client.clone(), order)
+    }
+
+    fn begin_from(&self, client: Connection, order: &str) -> JoinHandle<Result<Told, Broken>> {
+        let question = request(Method::POST, &format!("/orders/{order}"), None);
+        self.scene.spawn(tell(self.scene.clone(), client, self.bank.clock.clone(), question))
+    }
+
+    /// The client is gone. The clock goes on standing still while its receipt may be sealed.
+    fn hang_up(&self) {
         self.bank.clock.client_asks();
-        let answer = self.client.send(request(method, path, budget)).await;
-        self.bank.clock.client_is_told();
-        let answer = answer?;
-        let told = Told::now(&self.scene, path, sent_ms, answer.status());
-        answer.read().await;
-        Ok(told)
+        self.client.clone().leave();
+    }
+
+    /// Sees that the order of a client that hung up was charged once, or not at all.
+    fn charged(&self, due: bool) -> Proof {
+        let charges = self.ledger.charges_of("7").len();
+        HANG_UP_STOPS_NO_ORDER.require(charges == usize::from(due), after_a_hang_up(due, charges))
     }
 
     /// Orders, and returns when the receipt is being sealed, which goes on until the gate is opened.
     async fn stand_at_the_seal(&self) -> Result<JoinHandle<Result<Told, Broken>>, Broken> {
         self.bank.will([ok_after(0)]);
-        let (scene, client, clock) = (self.scene.clone(), self.client.clone(), self.bank.clock.clone());
-        let order = async move {
-            let sent_ms = scene.now_ms();
-            clock.client_asks();
-            let answer = client.send(request(Method::POST, "/orders/7", None)).await;
-            clock.client_is_told();
-            Ok(Told::now(&scene, "/orders/7", sent_ms, answer?.status()))
-        };
         let mut answer = None;
-        self.gate.hold(|| answer = Some(self.scene.spawn(order))).await?;
+        self.gate.hold(|| answer = Some(self.begin("7"))).await?;
         Ok(answer.expect("the gate is shut before the order is sent"))
     }
 
@@ -523,18 +923,44 @@ impl Shop {
     }
 }
 
+/// Asks, and reads the whole answer. The clock is told meanwhile that somebody waits.
+async fn tell(scene: Scene, client: Connection, clock: Clock, question: Request) -> Result<Told, Broken> {
+    let (path, sent_ms) = (question.uri().path().to_owned(), scene.now_ms());
+    clock.client_asks();
+    let answer = client.send(question).await;
+    clock.client_is_told();
+    let answer = answer?;
+    let mut told = Told::now(&scene, &path, sent_ms, answer.status());
+    let body = answer.read().await;
+    let clean = matches!(body.end, Some((_, End::Clean)));
+    told.receipt = clean.then(|| body.text());
+    Ok(told)
+}
+
 /// What the client was told, and when.
 struct Told {
     order: String,
     status: StatusCode,
     sent_ms: u64,
     after_ms: u64,
+    /// What the answer says, if it came whole.
+    receipt: Option<String>,
 }
 
 impl Told {
     fn now(scene: &Scene, path: &str, sent_ms: u64, status: StatusCode) -> Self {
         let order = path.rsplit('/').next().unwrap_or_default().to_owned();
-        Self { order, status, sent_ms, after_ms: scene.now_ms() - sent_ms }
+        Self { order, status, sent_ms, after_ms: scene.now_ms() - sent_ms, receipt: None }
+    }
+
+    /// Sees that whoever was told 200 has the sealed receipt.
+    fn has_its_receipt(&self, asked: Asked) -> Proof {
+        let sealed = format!("sealed {}", self.order);
+        let observed = match &self.receipt {
+            Some(receipt) => format!("{self}, and {receipt:?} is not the sealed receipt"),
+            None => format!("{self}, and the receipt broke off"),
+        };
+        asked.require(self.status != StatusCode::OK || self.receipt.as_deref() == Some(&sealed), observed)
     }
 }
 
@@ -547,7 +973,7 @@ impl fmt::Display for Told {
 fn in_time(told: &Told, deadline_ms: u64) -> Proof {
     let on_time = told.after_ms <= deadline_ms && told.after_ms * 10 >= deadline_ms * 9;
     let as_it_should = told.status == StatusCode::GATEWAY_TIMEOUT && on_time;
-    require(as_it_should, format!("the deadline was at {deadline_ms} ms, and {told}"))
+    ANSWER_BY_DEADLINE.require(as_it_should, format!("the deadline was at {deadline_ms} ms, and {told}"))
 }
 
 async fn finished(answer: JoinHandle<Result<Told, Broken>>) -> Result<Told, Broken> {
@@ -571,6 +997,13 @@ fn times(count: usize) -> String {
     }
 }
 
+fn asked(calls: &[Call]) -> String {
+    if calls.is_empty() {
+        return "nothing".to_owned();
+    }
+    calls.iter().map(|call| call.question.clone()).collect::<Vec<_>>().join(", ")
+}
+
 fn are(tasks: usize) -> String {
     if tasks == 1 { "1 task is".to_owned() } else { format!("{tasks} tasks are") }
 }
@@ -591,6 +1024,10 @@ enum Reply {
     After(u64, StatusCode),
     /// Begins to answer so many milliseconds later, with this body.
     Stream(u64, Body),
+    /// Answers with this.
+    As(Response),
+    /// Answers when it is told to.
+    When(oneshot::Receiver<()>, StatusCode),
     /// Never answers.
     Never,
     /// Passes the call on.
@@ -612,6 +1049,8 @@ struct Bank {
 #[derive(Clone)]
 struct Call {
     at_ms: u64,
+    /// Method and path.
+    question: String,
     budget: Option<String>,
 }
 
@@ -650,7 +1089,7 @@ impl Bank {
     /// Sees that each call carried a budget of more than 0 and of no more than was left of `granted_ms`.
     fn was_told(&self, told: &Told, granted_ms: u64) -> Proof {
         let calls = self.calls();
-        require(!calls.is_empty(), format!("the {} was not asked at all", self.lane))?;
+        BANK_KNOWS_WHAT_IS_LEFT.require(!calls.is_empty(), format!("the {} was not asked at all", self.lane))?;
         for (call, which) in calls.iter().zip(["first", "second", "third"]) {
             let elapsed = call.at_ms - told.sent_ms;
             let left = granted_ms.saturating_sub(elapsed);
@@ -659,7 +1098,8 @@ impl Bank {
                 return Err(Broken::because(format!("{asked}, and was told no budget")));
             };
             let right = budget.parse().is_ok_and(|budget: u64| budget > 0 && budget <= left);
-            require(right, format!("{asked}, so that {left} ms were left, and was told {budget:?}"))?;
+            BANK_KNOWS_WHAT_IS_LEFT
+                .require(right, format!("{asked}, so that {left} ms were left, and was told {budget:?}"))?;
         }
         Ok(())
     }
@@ -668,7 +1108,8 @@ impl Bank {
         let budget = request.headers().get(BUDGET).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let told = budget.as_ref().map_or("no budget".to_owned(), |budget| format!("{BUDGET}: {budget}"));
         self.scene.note(self.lane, format!("is asked {} {} ({told})", request.method(), request.uri().path()));
-        locked(&self.calls).push(Call { at_ms: self.scene.now_ms(), budget });
+        let question = format!("{} {}", request.method(), request.uri().path());
+        locked(&self.calls).push(Call { at_ms: self.scene.now_ms(), question, budget });
         let reply = locked(&self.replies).pop_front();
         let order = request.method() == Method::POST;
         let mut call = OpenCall { bank: self, answered: false };
@@ -680,6 +1121,12 @@ impl Bank {
             Some(Reply::Stream(after_ms, body)) => {
                 sleep(Duration::from_millis(after_ms)).await;
                 Response::new(body)
+            }
+            Some(Reply::As(answer)) => answer,
+            Some(Reply::When(told, status)) => {
+                // Nobody tells it when the scene is over.
+                let _ = told.await;
+                status.into_response()
             }
             Some(Reply::Onwards) => self.next.clone().oneshot(request).await.into_response(),
             Some(Reply::Never) => pending().await,
@@ -807,13 +1254,33 @@ fn gated(scene: &Scene) -> (Seal, Gate) {
 impl Gate {
     /// Holds up the next receipt, and waits for it to be begun.
     async fn hold(&self, begin: impl FnOnce()) -> Proof {
-        let (holder, mut held) = mpsc::unbounded_channel();
-        *locked(&self.shut) = Some(holder);
+        let mut held = self.shut();
         begin();
-        let receipt = held.recv().await;
+        self.holds(held.recv().await)
+    }
+
+    /// Like [`hold`](Self::hold), where it may be that no receipt is begun any more.
+    async fn hold_within(&self, begin: impl Future<Output = ()>) -> Proof {
+        let mut held = self.shut();
+        begin.await;
+        let Ok(receipt) = timeout(Duration::from_secs(5), held.recv()).await else {
+            let observed = "the client hung up, the bank agreed before the deadline, and no receipt was sealed";
+            return HANG_UP_STOPS_NO_ORDER.require(false, observed);
+        };
+        self.holds(receipt)
+    }
+
+    fn shut(&self) -> UnboundedReceiver<Receipt> {
+        let (holder, held) = mpsc::unbounded_channel();
+        *locked(&self.shut) = Some(holder);
+        held
+    }
+
+    fn holds(&self, receipt: Option<Receipt>) -> Proof {
         let elsewhere = receipt.as_ref().is_some_and(|receipt| receipt.elsewhere);
         *locked(&self.held) = receipt;
-        require(elsewhere, "the receipt was sealed on the thread that serves the requests, and all of them had to wait")
+        let observed = "the receipt was sealed on the thread that serves the requests, and all of them had to wait";
+        SEALED_ELSEWHERE.require(elsewhere, observed)
     }
 
     /// Lets the receipt be finished, by a thread whose visit it returns.
@@ -838,6 +1305,51 @@ async fn rest() {
 struct Ledger {
     entries: Arc<Mutex<Vec<Entry>>>,
     channel: Arc<Mutex<UnboundedReceiver<String>>>,
+    turnstile: Turnstile,
+}
+
+/// Whoever charges an order wakes the ledger's reader, and has to pass here before its `send` returns.
+#[derive(Clone)]
+struct Turnstile {
+    /// Whom to tell of the next charge, and what holds it up.
+    shut: Arc<Mutex<Option<(UnboundedSender<()>, standard::Receiver<()>)>>>,
+    serving: ThreadId,
+}
+
+/// How long a charge is held up at most, by the wall clock.
+const HELD_UP: Duration = Duration::from_secs(1);
+
+impl Turnstile {
+    /// Holds up the next charge, which is told, until the second part is dropped.
+    fn shut(&self) -> (UnboundedReceiver<()>, standard::Sender<()>) {
+        let (charging, told) = mpsc::unbounded_channel();
+        let (release, released) = standard::channel();
+        *locked(&self.shut) = Some((charging, released));
+        (told, release)
+    }
+
+    fn pass(&self) {
+        // The thread that serves the requests must not be held up: nobody could tell the deadline then.
+        if thread::current().id() == self.serving {
+            return;
+        }
+        let shut = locked(&self.shut).take();
+        if let Some((charging, released)) = shut {
+            // The proof may have ended meanwhile. Nothing is ever sent.
+            let _ = charging.send(());
+            // Whoever charges under a lock for which the deadline waits would keep us here for ever, and is right.
+            let _ = receive_within(&released, HELD_UP);
+        }
+    }
+}
+
+struct PassFirst(Turnstile, Waker);
+
+impl Wake for PassFirst {
+    fn wake(self: Arc<Self>) {
+        self.0.pass();
+        self.1.wake_by_ref();
+    }
 }
 
 struct Entry {
@@ -849,10 +1361,17 @@ struct Entry {
 impl Ledger {
     fn new(scene: &Scene) -> (Self, UnboundedSender<String>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let ledger = Self { entries: Arc::default(), channel: Arc::new(Mutex::new(receiver)) };
+        let turnstile = Turnstile { shut: Arc::default(), serving: thread::current().id() };
+        let ledger = Self { entries: Arc::default(), channel: Arc::new(Mutex::new(receiver)), turnstile };
         let (reader, clock) = (ledger.clone(), scene.clone());
         scene.spawn(async move {
-            while let Some(order) = poll_fn(|cx| locked(&reader.channel).poll_recv(cx)).await {
+            let next = || {
+                poll_fn(|cx| {
+                    let waker = Waker::from(Arc::new(PassFirst(reader.turnstile.clone(), cx.waker().clone())));
+                    locked(&reader.channel).poll_recv(&mut Context::from_waker(&waker))
+                })
+            };
+            while let Some(order) = next().await {
                 clock.note("ledger", format!("charges {order}"));
                 locked(&reader.entries).push(Entry { order, at_ms: Some(clock.now_ms()) });
             }
@@ -868,7 +1387,8 @@ impl Ledger {
     fn matches(&self, told: &Told) -> Proof {
         let charges = self.charges_of(&told.order);
         if told.status == StatusCode::OK {
-            return require(charges.len() == 1, format!("{told}, and the order was charged {}", times(charges.len())));
+            return ANSWER_MATCHES_LEDGER
+                .require(charges.len() == 1, format!("{told}, and the order was charged {}", times(charges.len())));
         }
         let Some(charge) = charges.first() else { return Ok(()) };
         let when = match charge {

@@ -1,16 +1,24 @@
 //! A right checkout, and the ways in which it is spoilt.
 
-use std::{fmt::Write, thread, time::Duration};
+use std::{
+    fmt::Write,
+    pin::Pin,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, Uri},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use futures_util::{StreamExt, stream};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use ignored_deadline_spec::{Seal, check};
 use tokio::{
@@ -19,7 +27,7 @@ use tokio::{
         oneshot,
     },
     task::spawn_blocking,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, Sleep, sleep, sleep_until, timeout_at},
 };
 use tower::ServiceExt;
 
@@ -39,6 +47,15 @@ enum Fault {
     StatementCollected,
     StatementEndsCleanly,
     StatementReadOn,
+    TrailersLost,
+    LooksWhenPending,
+    TellsZero,
+    TellsOne,
+    ClockBeforeCharge,
+    HangUpStopsIt,
+    HangUpStopsTheDeadline,
+    EachRefusalIsABadGateway,
+    BankBusyIsAskedOnce,
 }
 
 #[test]
@@ -63,6 +80,15 @@ fn each_spoilt_checkout_is_rejected_for_its_own_reason() {
         (Fault::StatementCollected, "statement-ends-at-deadline"),
         (Fault::StatementEndsCleanly, "statement-ends-at-deadline"),
         (Fault::StatementReadOn, "statement-ends-at-deadline"),
+        (Fault::TrailersLost, "statements-as-sent"),
+        (Fault::LooksWhenPending, "statement-ends-at-deadline"),
+        (Fault::TellsZero, "bank-knows-what-is-left"),
+        (Fault::TellsOne, "bank-knows-what-is-left"),
+        (Fault::ClockBeforeCharge, "charge-and-deadline-agree"),
+        (Fault::HangUpStopsIt, "hang-up-stops-no-order"),
+        (Fault::HangUpStopsTheDeadline, "hang-up-stops-no-order"),
+        (Fault::EachRefusalIsABadGateway, "orders-as-ever"),
+        (Fault::BankBusyIsAskedOnce, "orders-as-ever"),
     ] {
         let report = check(checkout(fault));
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
@@ -82,6 +108,14 @@ fn checkout(fault: Fault) -> impl Fn(Router, Seal, UnboundedSender<String>, Dura
             .route("/orders/{order}", post(place_order))
             .route("/statements/{order}", get(statement))
             .with_state(Shop { bank, seal, ledger, limit, fault })
+            .layer(from_fn(move |request: Request, next: Next| async move {
+                let goes_on = request.method() == Method::POST
+                    && ![Fault::HangUpStopsIt, Fault::HangUpStopsTheDeadline].contains(&fault);
+                match goes_on {
+                    true => tokio::spawn(next.run(request)).await.expect("no handler panics"),
+                    false => next.run(request).await,
+                }
+            }))
     }
 }
 
@@ -104,23 +138,51 @@ impl Drop for ChargeOnDrop {
 }
 
 async fn place_order(State(shop): State<Shop>, headers: HeaderMap, Path(order): Path<String>, uri: Uri) -> Response {
+    if shop.fault != Fault::HangUpStopsTheDeadline {
+        return check_out(shop, headers, order, uri, None).await;
+    }
+    // The work has a task of its own, and its deadline stays here.
     let deadline = match shop.deadline(&headers) {
         Ok(deadline) => deadline,
         Err(status) => return status.into_response(),
     };
-    let tries = if shop.fault == Fault::AsksThreeTimes { 3 } else { 2 };
+    let ages = Duration::from_secs(1 << 30);
+    let mut work = tokio::spawn(check_out(shop, headers, order, uri, Some(Instant::now() + ages)));
+    match timeout_at(deadline, &mut work).await {
+        Ok(answer) => answer.expect("no handler panics"),
+        Err(_elapsed) => {
+            work.abort();
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
+    }
+}
+
+async fn check_out(shop: Shop, headers: HeaderMap, order: String, uri: Uri, ends: Option<Instant>) -> Response {
+    let told = match shop.deadline(&headers) {
+        Ok(deadline) => deadline,
+        Err(status) => return status.into_response(),
+    };
+    let deadline = ends.unwrap_or(told);
+    let tries = match shop.fault {
+        Fault::AsksThreeTimes => 3,
+        Fault::BankBusyIsAskedOnce => 1,
+        _ => 2,
+    };
     let work = async {
         let mut status = StatusCode::SERVICE_UNAVAILABLE;
         for _ in 0..tries {
             if shop.fault == Fault::ChargesForEachTry {
                 shop.charge(&order);
             }
-            status = shop.ask(Method::POST, &uri, deadline).await.status();
+            status = shop.ask(Method::POST, &uri, told).await.status();
             if status != StatusCode::SERVICE_UNAVAILABLE {
                 break;
             }
         }
         if status != StatusCode::OK {
+            if shop.fault == Fault::EachRefusalIsABadGateway {
+                status = StatusCode::BAD_GATEWAY;
+            }
             return status.into_response();
         }
         let (seal, text) = (shop.seal.clone(), order.clone());
@@ -135,6 +197,17 @@ async fn place_order(State(shop): State<Shop>, headers: HeaderMap, Path(order): 
                     let _ = tell.send(receipt);
                 });
                 return told.await.expect("a seal does not panic").into_response();
+            }
+            Fault::ClockBeforeCharge => {
+                let charging = shop.clone();
+                let sealed = spawn_blocking(move || {
+                    let receipt = seal(&text);
+                    if Instant::now() < deadline {
+                        charging.charge(&text);
+                    }
+                    receipt
+                });
+                return sealed.await.expect("a seal does not panic").into_response();
             }
             _ => spawn_blocking(move || seal(&text)).await.expect("a seal does not panic"),
         };
@@ -175,30 +248,64 @@ async fn statement(State(shop): State<Shop>, headers: HeaderMap, uri: Uri) -> Re
             _ => StatusCode::GATEWAY_TIMEOUT.into_response(),
         };
     }
-    let mut frames = answer.into_body().into_data_stream();
-    let (sender, receiver) = unbounded_channel();
+    let (parts, mut body) = answer.into_parts();
     if shop.fault == Fault::StatementReadOn {
+        let mut frames = body.into_data_stream();
+        let (sender, receiver) = unbounded_channel();
         tokio::spawn(async move {
             while let Some(frame) = frames.next().await {
                 let _ = sender.send(frame);
             }
         });
-        frames = Body::from_stream(stream::unfold(receiver, |mut receiver| async move {
+        body = Body::from_stream(stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|frame| (frame, receiver))
-        }))
-        .into_data_stream();
+        }));
     }
-    let until = stream::once(async move {
-        sleep_until(deadline).await;
-        Err(axum::Error::new("the deadline has passed"))
-    });
-    if shop.fault == Fault::StatementEndsCleanly {
-        return Body::from_stream(frames.take_until(sleep_until(deadline))).into_response();
+    if shop.fault == Fault::TrailersLost {
+        body = Body::from_stream(body.into_data_stream());
     }
-    // Whichever ends first: the frames, or the time.
-    let frames = frames.map(Some).chain(stream::once(async { None }));
-    let both = stream::select(frames, until.map(Some)).take_while(|frame| std::future::ready(frame.is_some()));
-    Body::from_stream(both.map(|frame| frame.expect("the end was taken off"))).into_response()
+    let body = match shop.fault {
+        Fault::StatementEndsCleanly => Body::from_stream(body.into_data_stream().take_until(sleep_until(deadline))),
+        fault => Body::new(Until {
+            body: Some(body),
+            deadline: Box::pin(sleep_until(deadline)),
+            looks_when_pending: fault == Fault::LooksWhenPending,
+        }),
+    };
+    Response::from_parts(parts, body)
+}
+
+/// A body that fails at its deadline.
+struct Until {
+    body: Option<Body>,
+    deadline: Pin<Box<Sleep>>,
+    looks_when_pending: bool,
+}
+
+impl http_body::Body for Until {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Self { body: inner, deadline, looks_when_pending } = &mut *self;
+        let Some(body) = inner else { return Poll::Ready(None) };
+        if *looks_when_pending && let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if deadline.as_mut().poll(cx).is_ready() {
+            *inner = None;
+            return Poll::Ready(Some(Err(axum::Error::new("the deadline has passed"))));
+        }
+        Pin::new(body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+    }
 }
 
 impl Shop {
@@ -216,8 +323,12 @@ impl Shop {
     }
 
     async fn ask(&self, method: Method, uri: &Uri, deadline: Instant) -> Response {
-        let left = deadline.duration_since(Instant::now()).as_millis() as u64;
-        if left == 0 {
+        let exactly = deadline.duration_since(Instant::now());
+        let mut left = exactly.as_millis() as u64;
+        if self.fault == Fault::TellsOne && !exactly.is_zero() {
+            left = left.max(1);
+        }
+        if left == 0 && (self.fault != Fault::TellsZero || exactly.is_zero()) {
             return StatusCode::GATEWAY_TIMEOUT.into_response();
         }
         let question = Request::builder().method(method).uri(uri.path()).header("x-budget-ms", left);

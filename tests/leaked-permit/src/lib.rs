@@ -20,10 +20,9 @@ use tower::{
 };
 
 use lab::{
-    Asked, Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Specification,
-    control,
+    Asked, Broken, Connection, End, Ghost, Lab, Leaving, Limits, Pending, Proof, Protocol, Report, Scene, Server,
+    Specification, control,
     hammer::{Force, Hammered},
-    require,
 };
 
 mod hammer;
@@ -59,13 +58,41 @@ const SPOILT_IS_NOT_USED_AGAIN: Asked =
     Asked::new("spoilt-is-not-used-again", "A connection that broke, or was left half-way, is not used again.");
 const WAIT_IS_BOUNDED: Asked = Asked::new(
     "wait-is-bounded",
-    "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it.",
+    "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it, and no dial and no \
+             query.",
 );
 const HELD_TO_THE_LAST_ROW: Asked =
     Asked::new("held-to-the-last-row", "A place is held until the answer has its last row.");
 const NO_MORE_THAN_SIZE: Asked = Asked::new(
     "no-more-than-size",
-    "There are never more connections than places, and one that is clean is used again.",
+    "There are never more connections than places, also after a day, and one that is clean is used again.",
+);
+const WHAT_HAPPENED_IS_TOLD: Asked = Asked::new(
+    "what-happened-is-told",
+    "A request that is served has its own rows, all of them; a query or a dial that fails is never a 200 without rows, nor a \
+             list that looks complete.",
+);
+const ROWS_COME_AS_FETCHED: Asked = Asked::new(
+    "rows-come-as-fetched",
+    "The first rows are with the client before the next are fetched, and what the client does not read is not fetched.",
+);
+const HOLDERS_ARE_NAMED: Asked = Asked::new(
+    "holders-are-named",
+    "The 503 names, by its `x-request-id`, each request that has a connection, and none that has not.",
+);
+
+const FAILURE_BEFORE_THE_ROWS: Asked = Asked::new(
+    "failure-before-the-rows",
+    "A dial or a query that fails before the first row is answered 502; one that panics has no answer or a 5xx.",
+);
+const NINE_TENTHS: Asked = Asked::new("nine-tenths", "Who is told 503 has waited for at least nine tenths of `wait`.");
+const IN_DIGITS: Asked =
+    Asked::new("in-digits", "The text of the 503 has the number of places and the wait in milliseconds, in digits.");
+const ONE_MIB_AHEAD: Asked =
+    Asked::new("one-mib-ahead", "Of the rows that a client does not read, not more than one MiB is fetched ahead.");
+const A_DIAL_MAY_END: Asked = Asked::new(
+    "a-dial-may-end",
+    "A dial that the client no longer waits for may go on; its place counts as free when the dial is over.",
 );
 
 /// Holds `app` against every promise.
@@ -84,6 +111,9 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(WAIT_IS_BOUNDED, wait_is_bounded)
         .promise(HELD_TO_THE_LAST_ROW, held_to_the_last_row)
         .promise(NO_MORE_THAN_SIZE, no_more_than_size)
+        .promise(WHAT_HAPPENED_IS_TOLD, what_happened_is_told)
+        .promise(ROWS_COME_AS_FETCHED, rows_come_as_fetched)
+        .promise(HOLDERS_ARE_NAMED, holders_are_named)
         .judge(limits)
 }
 
@@ -95,6 +125,7 @@ impl Ghost for Spec {
     const SLUG: &'static str = "leaked-permit";
     type App = fn(usize, Duration, Connect) -> Router;
     type StandIns = (usize, Duration, Connect);
+    const ASKED: &'static [Asked] = &[FAILURE_BEFORE_THE_ROWS, NINE_TENTHS, IN_DIGITS, ONE_MIB_AHEAD, A_DIAL_MAY_END];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -178,7 +209,66 @@ async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
         }
         stage.has_all_places().await?;
     }
+    for protocol in Protocol::BOTH {
+        for who in ["ada", "ben"] {
+            let moments = one_leaves(&lab, &app, protocol, who, None).await?;
+            for moment in moments {
+                one_leaves(&lab, &app, protocol, who, Some(&moment)).await?;
+            }
+        }
+    }
     Ok(())
+}
+
+/// Ada has the only connection, ben waits for it, and one of them leaves at that moment, if there is one. Tells the moments at
+/// which they may.
+async fn one_leaves(
+    lab: &Lab,
+    app: &App,
+    protocol: Protocol,
+    who: &str,
+    moment: Option<&Leaving>,
+) -> Result<Vec<Leaving>, Broken> {
+    let title = moment.map_or_else(|| format!("{who} stays"), |moment| format!("{who}: {moment}"));
+    let stage = Stage::open_apart(lab, app, protocol, 1, WAIT_MS, title);
+    let mut connections = Vec::new();
+    for name in ["ada", "ben"] {
+        let connection = stage.server.connect(name, protocol).await;
+        if let Some(moment) = moment.filter(|_| name == who) {
+            connection.leaves_at(moment);
+        }
+        connections.push(connection);
+    }
+    let mut answers = Vec::new();
+    for (name, connection) in ["ada", "ben"].into_iter().zip(connections) {
+        stage.database.plan(name, Step::Second, Fate::Rows);
+        // She may have left before she asks.
+        let (pending, scene) = (connection.begin(get(name)), stage.scene.clone());
+        answers.push((name, connection, stage.scene.spawn(async move { told(&scene, pending).await })));
+        stage.scene.settle().await;
+    }
+    for name in ["ada", "ben"] {
+        sleep(Duration::from_millis(WAIT_MS / 4)).await;
+        stage.open_gate(name);
+        stage.scene.settle().await;
+    }
+    let moments = stage.scene.moments_to_leave();
+    for (name, connection, answer) in answers {
+        if name != who || moment.is_none() {
+            let told = outcome(answer).await?;
+            let whole = told.status == StatusCode::OK && told.text == rows_of(name);
+            let observed = format!("{name} was told {}: {:?}", told.status.as_u16(), told.text);
+            WHAT_HAPPENED_IS_TOLD.require(whole, observed)?;
+        } else {
+            answer.abort();
+        }
+        connection.leave();
+    }
+    stage.scene.settle().await;
+    stage.has_all_places().await?;
+    stage.database.nothing_overlapped()?;
+    stage.database.nothing_spoilt_was_used()?;
+    Ok(moments)
 }
 
 async fn one_request_per_connection(lab: Lab, app: App) -> Proof {
@@ -232,8 +322,7 @@ async fn release_wakes_a_waiter(lab: Lab, app: App) -> Proof {
             for name in ["ben", "cem"] {
                 waiting.push(stage.hold(name, Step::First, Fate::Rows).await);
             }
-            let at_ms = stage.scene.now_ms();
-            stage.end(ada, end).await;
+            let at_ms = stage.end(ada, end).await;
             stage.one_is_served(&waiting, at_ms, "ada's request is over")?;
             let served = waiting.iter().position(|caller| stage.database.was_asked(&caller.name)).unwrap_or_default();
             let (first, second) = (waiting.remove(served), waiting.remove(0));
@@ -315,6 +404,18 @@ async fn spoilt_is_not_used_again(lab: Lab, app: App) -> Proof {
                 stage.leave(caller);
             }
         }
+        let stage = Stage::open(&lab, &app, protocol, 1, "the client leaves between two pages").await;
+        stage.works().await?;
+        let ada = stage.hold(ENDLESS, Step::None, Fate::Rows).await;
+        control(ada.pending.is_answered(), "a client was not told that its rows begin")?;
+        sleep(Duration::from_millis(WAIT_MS)).await;
+        stage.leave(ada);
+        stage.scene.settle().await;
+        for name in ["ben", "cem"] {
+            let caller = stage.hold(name, Step::None, Fate::Rows).await;
+            stage.database.nothing_of_another(SPOILT_IS_NOT_USED_AGAIN)?;
+            stage.finish(caller).await?;
+        }
     }
     Ok(())
 }
@@ -327,6 +428,36 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
         sleep(Duration::from_millis(5 * WAIT_MS)).await;
         stage.finish(ada).await?;
 
+        let stage = Stage::open(&lab, &app, protocol, 1, "a dial that takes longer than the wait").await;
+        let ada = stage.hold("ada", Step::Dial, Fate::Rows).await;
+        control(stage.database.has_come_to(Step::Dial), "ada's request did not come to the dial")?;
+        sleep(Duration::from_millis(5 * WAIT_MS)).await;
+        let late = !ada.pending.is_answered();
+        WAIT_IS_BOUNDED.require(
+            late,
+            "ada had a place, her dial took longer than the wait, and she was answered before it was over",
+        )?;
+        stage.database.open_dials();
+        stage.finish(ada).await?;
+
+        for at_ms in [WAIT_MS - 1, WAIT_MS, WAIT_MS + 1] {
+            let title = format!("a place comes back {at_ms} ms after ben began to wait");
+            let stage = Stage::open(&lab, &app, protocol, 1, title).await;
+            stage.works().await?;
+            let ada = stage.hold("ada", Step::First, Fate::Rows).await;
+            let ben = stage.told("ben", Step::None).await;
+            sleep(Duration::from_millis(at_ms)).await;
+            stage.finish(ada).await?;
+            let told = outcome(ben).await?;
+            let (served, asked) = (told.status == StatusCode::OK, stage.database.was_asked("ben"));
+            // At the very limit either is right.
+            WAIT_IS_BOUNDED.require(
+                served == asked && (served || at_ms >= WAIT_MS) && (!served || at_ms <= WAIT_MS),
+                format!("ben was told {}, and the database was asked for his rows: {asked}", told.status.as_u16()),
+            )?;
+            stage.has_all_places().await?;
+        }
+
         let stage = Stage::open_with(&lab, &app, protocol, 3, 700, "three places are taken").await;
         stage.works().await?;
         let mut holders = Vec::new();
@@ -338,7 +469,7 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
             told.waited_in_vain(name, 700)?;
             let words: Vec<&str> = told.text.split(|letter: char| !letter.is_ascii_digit()).collect();
             let named = words.contains(&"3") && words.contains(&"700");
-            WAIT_IS_BOUNDED
+            IN_DIGITS
                 .require(named, format!("the 503 names 3 places and a wait of 700 ms nowhere: {:?}", told.text))?;
         }
         drop(holders);
@@ -375,12 +506,12 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
 
 async fn held_to_the_last_row(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let stage = Stage::open(&lab, &app, protocol, 1, "the second page takes an hour").await;
+        let stage = Stage::open(&lab, &app, protocol, 1, "the second page takes a day").await;
         stage.works().await?;
         let ada = stage.hold("ada", Step::Second, Fate::Rows).await;
         control(stage.database.has_come_to(Step::Second), "nobody asked for the second page")?;
-        stage.scene.patience(Duration::from_secs(7200));
-        sleep(Duration::from_secs(3600)).await;
+        stage.scene.patience(2 * A_DAY);
+        sleep(A_DAY).await;
         let ben = stage.hold("ben", Step::First, Fate::Rows).await;
         sleep(Duration::from_millis(WAIT_MS / 4)).await;
         HELD_TO_THE_LAST_ROW.require(
@@ -430,6 +561,156 @@ async fn no_more_than_size(lab: Lab, app: App) -> Proof {
             callers.push(stage.hold(name, Step::Second, Fate::Rows).await);
         }
         stage.database.no_more_than(2)?;
+        drop(callers);
+
+        for (title, end) in [
+            ("a day goes by after good ends", &GOOD_END),
+            ("a day goes by after clients left", &QUERIES[2]),
+            ("a day goes by after refusals", &QUERIES[0]),
+        ] {
+            let stage = Stage::open(&lab, &app, protocol, 1, title).await;
+            stage.scene.patience(3 * A_DAY);
+            for name in ["ada", "ben", "cem"] {
+                let caller = stage.hold(name, end.step, end.fate).await;
+                stage.end(caller, end).await;
+            }
+            sleep(A_DAY).await;
+            let dora = stage.hold("dora", Step::First, Fate::Rows).await;
+            sleep(A_DAY).await;
+            let emil = stage.hold("emil", Step::First, Fate::Rows).await;
+            stage.database.no_more_than(1)?;
+            NO_MORE_THAN_SIZE.require(
+                !stage.database.was_asked("emil"),
+                "there is one place, dora has had it for a day, and emil had a connection as well",
+            )?;
+            stage.finish(dora).await?;
+            stage.finish(emil).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn what_happened_is_told(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        for end in QUERIES.iter().chain(DIALS).filter(|end| end.fate != Fate::Left) {
+            let stage = Stage::open(&lab, &app, protocol, 2, end.title).await;
+            if end.step != Step::Dial {
+                stage.works().await?;
+            }
+            let ada = stage.hold("ada", end.step, end.fate).await;
+            control(stage.database.has_come_to(end.step), "ada's request did not come to the database")?;
+            stage.bring_about("ada", end);
+            let Ok(answer) = ada.pending.answer().await else {
+                let panicked = end.fate == Fate::Panic && end.step != Step::Second;
+                FAILURE_BEFORE_THE_ROWS.require(panicked, format!("{}, and ada had no answer", end.title))?;
+                continue;
+            };
+            let status = answer.status();
+            let received = answer.listen().ended().await;
+            if end.step == Step::Second {
+                let broke_off = received.end.is_none_or(|(_, end)| end == End::Error);
+                WHAT_HAPPENED_IS_TOLD.require(
+                    status == StatusCode::OK && broke_off,
+                    format!("{}, and ada was told {} and a list that looks complete", end.title, status.as_u16()),
+                )?;
+                WHAT_HAPPENED_IS_TOLD.require(
+                    received.text() == row_of("ada", 1) + "\n",
+                    format!("{}, and ada had of her rows {:?}", end.title, received.text()),
+                )?;
+            } else {
+                let told = match end.fate {
+                    Fate::Panic => status.is_server_error(),
+                    _ => status == StatusCode::BAD_GATEWAY,
+                };
+                FAILURE_BEFORE_THE_ROWS.require(
+                    told,
+                    format!("{}, and ada was told {}: {:?}", end.title, status.as_u16(), received.text()),
+                )?;
+            }
+        }
+        let stage = Stage::open(&lab, &app, protocol, 1, "an answer of 8 MB").await;
+        stage.works().await?;
+        let ada = stage.ask(ENDLESS, Step::None, Fate::Rows).await;
+        let told = told(&stage.scene, ada.pending).await?;
+        WHAT_HAPPENED_IS_TOLD.require(
+            told.text == rows_of(ENDLESS),
+            format!("of an answer of {} bytes ada had {}", rows_of(ENDLESS).len(), told.text.len()),
+        )?;
+    }
+    Ok(())
+}
+
+async fn rows_come_as_fetched(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, 1, "the second page takes a while").await;
+        stage.works().await?;
+        let ada = stage.hold("ada", Step::Second, Fate::Rows).await;
+        control(stage.database.was_asked("ada"), "ada's request did not come to the database")?;
+        ROWS_COME_AS_FETCHED.require(
+            ada.pending.is_answered(),
+            "the first rows were fetched, and ada has no answer before the second page",
+        )?;
+        let listener = ada.pending.answer().await?.listen();
+        stage.scene.settle().await;
+        let came = listener.so_far().text();
+        ROWS_COME_AS_FETCHED.require(
+            came == row_of("ada", 1) + "\n",
+            format!("the first rows were fetched, and before the second page ada has {came:?}"),
+        )?;
+        stage.open_gate("ada");
+        let came = listener.ended().await.text();
+        WHAT_HAPPENED_IS_TOLD.require(came == rows_of("ada"), format!("ada was told {came:?}"))?;
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "a client that does not read its rows").await;
+        stage.works().await?;
+        let ada = stage.hold(ENDLESS, Step::None, Fate::Rows).await;
+        control(ada.pending.is_answered(), "a client was not told that its rows begin")?;
+        sleep(Duration::from_millis(WAIT_MS)).await;
+        let fetched = stage.database.pages();
+        ONE_MIB_AHEAD.require(
+            fetched <= 1024 / PAGE_KIB,
+            format!("the client had read nothing, and {fetched} pages of {PAGE_KIB} KiB were fetched"),
+        )?;
+        stage.leave(ada);
+        stage.scene.settle().await;
+        let after = stage.database.pages();
+        ONE_MIB_AHEAD.require(
+            after <= fetched + 1,
+            format!("the client had left, and {} more pages were fetched", after - fetched),
+        )?;
+        stage.has_all_places().await?;
+    }
+    Ok(())
+}
+
+async fn holders_are_named(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        let ends = [&GOOD_END].into_iter().chain(QUERIES).chain(DIALS);
+        // What the client does not bring about is the same on both.
+        for end in ends.filter(|end| protocol == Protocol::Http1 || [Fate::Rows, Fate::Left].contains(&end.fate)) {
+            let title = format!("two have the connections, and before that {}", end.title);
+            let stage = Stage::open(&lab, &app, protocol, 2, title).await;
+            if end.step != Step::Dial {
+                stage.works().await?;
+            }
+            for name in ["past-1", "past-2"] {
+                let past = stage.hold(name, end.step, end.fate).await;
+                stage.end(past, end).await;
+            }
+            let ada = stage.hold("ada-7", Step::First, Fate::Rows).await;
+            let ben = stage.hold("ben-8", Step::Second, Fate::Rows).await;
+            control(stage.database.was_asked("ben-8"), "two of two connections could not be had")?;
+            for name in ["cem-9", "dora-10"] {
+                let told = outcome(stage.told(name, Step::None).await).await?;
+                told.names(&["ada-7", "ben-8"], &["past-1", "past-2", "cem-9"])?;
+            }
+            stage.finish(ada).await?;
+            let emil = stage.hold("emil-11", Step::First, Fate::Rows).await;
+            let told = outcome(stage.told("fay-12", Step::None).await).await?;
+            told.names(&["ben-8", "emil-11"], &["ada-7", "cem-9", "dora-10"])?;
+            stage.finish(ben).await?;
+            stage.finish(emil).await?;
+        }
     }
     Ok(())
 }
@@ -532,15 +813,27 @@ impl Stage {
         wait_ms: u64,
         title: impl Into<String>,
     ) -> Self {
+        let mut stage = Self::open_apart(lab, app, protocol, size, wait_ms, title);
+        if protocol == Protocol::Http2 {
+            stage.shared = Some(stage.server.connect("clients", protocol).await);
+        }
+        stage
+    }
+
+    /// A stage on which nobody has a connection yet.
+    fn open_apart(
+        lab: &Lab,
+        app: &App,
+        protocol: Protocol,
+        size: usize,
+        wait_ms: u64,
+        title: impl Into<String>,
+    ) -> Self {
         let scene = lab.scene(format!("{protocol}, {}", title.into()));
         let database = Database { scene: scene.clone(), books: Arc::default() };
         let app = app(size, Duration::from_millis(wait_ms), database.connect());
         let server = scene.serve(app.clone());
-        let shared = match protocol {
-            Protocol::Http1 => None,
-            Protocol::Http2 => Some(server.connect("clients", protocol).await),
-        };
-        Self { scene, server, app, database, protocol, size, shared }
+        Self { scene, server, app, database, protocol, size, shared: None }
     }
 
     /// Sees that a request has its rows. One that is to be held at its dial must be the first.
@@ -607,18 +900,34 @@ impl Stage {
             self.bring_about(name, end);
         }
         self.scene.settle().await;
+        self.let_dials_end(end).await;
     }
 
-    /// Has the request end as it is said there.
-    async fn end(&self, caller: Caller, end: &BadEnd) {
+    /// Has the request end as it is said there, and tells when that was.
+    async fn end(&self, caller: Caller, end: &BadEnd) -> u64 {
         self.bring_about(&caller.name, end);
+        let mut at_ms = self.scene.now_ms();
         if end.fate == Fate::Left {
             self.leave(caller);
             self.scene.settle().await;
+            at_ms = self.let_dials_end(end).await.unwrap_or(at_ms);
         } else {
             self.scene.settle().await;
             drop(caller);
         }
+        at_ms
+    }
+
+    /// A dial that nobody waits for any more has succeeded, if it was not given up; tells when that was. Nothing for the ends
+    /// of other steps.
+    async fn let_dials_end(&self, end: &BadEnd) -> Option<u64> {
+        if end.step != Step::Dial || end.fate != Fate::Left {
+            return None;
+        }
+        let at_ms = self.scene.now_ms();
+        self.database.open_dials();
+        self.scene.settle().await;
+        Some(at_ms)
     }
 
     /// Opens the gate at which the request is held. One whose client leaves is left there.
@@ -642,7 +951,7 @@ impl Stage {
         self.open_gate(&caller.name);
         let (name, told) = (caller.name, told(&self.scene, caller.pending).await?);
         let whole = told.status == StatusCode::OK && told.text == rows_of(&name);
-        require(whole, format!("{name} was told {}: {:?}", told.status.as_u16(), told.text))
+        WHAT_HAPPENED_IS_TOLD.require(whole, format!("{name} was told {}: {:?}", told.status.as_u16(), told.text))
     }
 
     /// Sees that as many requests as there are places have a connection at the same time, and one more after them.
@@ -655,11 +964,11 @@ impl Stage {
         self.scene.settle().await;
         let had = names.iter().filter(|name| self.database.was_asked(name)).count();
         let size = self.size;
-        require(had == size, format!("afterwards {had} of {size} connections can be had at once"))?;
+        CAPACITY_IS_KEPT.require(had == size, format!("afterwards {had} of {size} connections can be had at once"))?;
         names.iter().for_each(|name| self.open_gate(name));
         for request in requests {
             let whole = request.await.is_ok_and(|whole| whole);
-            require(whole, "afterwards a request does not get its rows")?;
+            WHAT_HAPPENED_IS_TOLD.require(whole, "afterwards a request does not get its rows")?;
         }
         Ok(())
     }
@@ -669,18 +978,32 @@ impl Stage {
         let by_then =
             |caller: &Caller| self.database.asked_at_ms(&caller.name).is_some_and(|asked_ms| asked_ms <= at_ms);
         let served = waiting.iter().any(by_then);
-        require(served, format!("{what}, and nobody who waits gets the place at once"))
+        RELEASE_WAKES_A_WAITER.require(served, format!("{what}, and nobody who waits gets the place at once"))
     }
 }
 
 impl Told {
     fn waited_in_vain(&self, name: &str, wait_ms: u64) -> Proof {
-        let in_time = self.after_ms <= wait_ms && self.after_ms * 10 >= wait_ms * 9;
-        let right = self.status == StatusCode::SERVICE_UNAVAILABLE && in_time;
         let (status, after_ms) = (self.status.as_u16(), self.after_ms);
-        require(
-            right,
-            format!("{name} waited for a place and was told {status} after {after_ms} ms; the wait is {wait_ms} ms"),
+        let observed =
+            format!("{name} waited for a place and was told {status} after {after_ms} ms; the wait is {wait_ms} ms");
+        let right = self.status == StatusCode::SERVICE_UNAVAILABLE && after_ms <= wait_ms;
+        WAIT_IS_BOUNDED.require(right, observed.clone())?;
+        NINE_TENTHS.require(after_ms * 10 >= wait_ms * 9, observed)
+    }
+
+    /// Sees that it is a 503 which names those who have a connection and nobody else.
+    fn names(&self, holders: &[&str], others: &[&str]) -> Proof {
+        let named = |id: &&&str| self.text.contains(**id);
+        let right = holders.iter().all(|id| named(&id)) && !others.iter().any(|id| named(&id));
+        HOLDERS_ARE_NAMED.require(
+            self.status == StatusCode::SERVICE_UNAVAILABLE && right,
+            format!(
+                "{} have the connections, and who waited in vain was told {}: {:?}",
+                holders.join(" and "),
+                self.status.as_u16(),
+                self.text
+            ),
         )
     }
 }
@@ -697,7 +1020,10 @@ async fn outcome(told: JoinHandle<Result<Told, Broken>>) -> Result<Told, Broken>
 }
 
 fn get(name: &str) -> Request {
-    Request::get(format!("/stock/{name}")).body(Body::empty()).expect("a path without spaces")
+    Request::get(format!("/stock/{name}"))
+        .header("x-request-id", name)
+        .body(Body::empty())
+        .expect("a path without spaces")
 }
 
 // ===== The database =====
@@ -724,6 +1050,8 @@ struct Books {
     most: usize,
     overlap: Option<String>,
     misuse: Option<String>,
+    /// How many pages of an endless item were asked for.
+    pages: usize,
 }
 
 /// What the database knows of a connection.
@@ -826,16 +1154,33 @@ impl Database {
     }
 
     fn nothing_overlapped(&self) -> Proof {
-        locked(&self.books).overlap.clone().map_or(Ok(()), |overlap| Err(Broken::because(overlap)))
+        let overlap = locked(&self.books).overlap.clone();
+        ONE_REQUEST_PER_CONNECTION.require(overlap.is_none(), overlap.unwrap_or_default())
     }
 
     fn nothing_spoilt_was_used(&self) -> Proof {
-        locked(&self.books).misuse.clone().map_or(Ok(()), |misuse| Err(Broken::because(misuse)))
+        let misuse = locked(&self.books).misuse.clone();
+        SPOILT_IS_NOT_USED_AGAIN.require(misuse.is_none(), misuse.unwrap_or_default())
+    }
+
+    /// Neither broken connections nor such that still had somebody else's rows.
+    fn nothing_of_another(&self, asked: Asked) -> Proof {
+        let books = locked(&self.books);
+        let seen = books.misuse.clone().or(books.overlap.clone());
+        asked.require(seen.is_none(), seen.unwrap_or_default())
+    }
+
+    /// How many pages of [`ENDLESS`] were asked for.
+    fn pages(&self) -> usize {
+        locked(&self.books).pages
     }
 
     fn no_more_than(&self, size: usize) -> Proof {
         let most = locked(&self.books).most;
-        require(most <= size, format!("the limit is {size}, and {most} connections were open or being dialled at once"))
+        NO_MORE_THAN_SIZE.require(
+            most <= size,
+            format!("the limit is {size}, and {most} connections were open or being dialled at once"),
+        )
     }
 }
 
@@ -852,7 +1197,7 @@ impl OpenConnection {
         database.scene.note("database", format!("connection {number} is asked: {query}"));
         let now_ms = database.scene.now_ms();
         let mut books = locked(&database.books);
-        let Books { connections, asked, overlap, misuse, .. } = &mut *books;
+        let Books { connections, asked, overlap, misuse, pages, .. } = &mut *books;
         let known = &mut connections[number - 1];
         let (name, page) = match (query.strip_prefix("stock "), known.open.take()) {
             (Some(name), before) => {
@@ -869,6 +1214,7 @@ impl OpenConnection {
             (None, Some((name, page))) => (name, page + 1),
             (None, None) => ("nobody".to_owned(), 0),
         };
+        *pages += usize::from(name == ENDLESS);
         known.open = Some((name.clone(), page));
         OpenQuery { database: database.clone(), connection: *number, name, page, answered: false }
     }
@@ -909,7 +1255,7 @@ impl OpenQuery {
                 known.spoilt = Some(format!("the connection broke under {}'s request", self.name));
                 Err("broken".into())
             }
-            _ if (1..=PAGES).contains(&self.page) => Ok(vec![row_of(&self.name, self.page)]),
+            _ if (1..=pages_of(&self.name)).contains(&self.page) => Ok(vec![row_of(&self.name, self.page)]),
             _ => {
                 known.open = None;
                 Ok(Vec::new())
@@ -928,17 +1274,31 @@ impl Drop for OpenQuery {
     }
 }
 
+/// Longer than any reaper has patience.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
 const PAGES: usize = 2;
 /// An item of which a page is more than the connection and the buffers at its ends hold.
 const LARGE: &str = "ada-who-has-everything";
 
+/// An item of a thousand such pages, of which no client reads all at once.
+const ENDLESS: &str = "ada-who-never-ends";
+const PAGE_KIB: usize = 8;
+
+fn pages_of(name: &str) -> usize {
+    if name == ENDLESS { 1000 } else { PAGES }
+}
+
 fn row_of(name: &str, page: usize) -> String {
-    let length = if name == LARGE { 64 * 1024 } else { 0 };
+    let length = match name {
+        LARGE => 64 * 1024,
+        ENDLESS => PAGE_KIB * 1024,
+        _ => 0,
+    };
     format!("{page} of {name} on shelf {page}{}", " ".repeat(length))
 }
 
 fn rows_of(name: &str) -> String {
-    (1..=PAGES).map(|page| row_of(name, page) + "\n").collect()
+    (1..=pages_of(name)).map(|page| row_of(name, page) + "\n").collect()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,16 +9,17 @@ use std::{
 
 use axum::{
     BoxError, Router,
-    body::Body,
+    body::{Body, to_bytes},
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use leaked_permit_spec::{Connect, Dialled, check};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tower::{Service, ServiceExt};
@@ -40,11 +41,28 @@ enum Fault {
     PlaceBackWithTheFirstRows,
     ConnectionsForAll,
     SparesBrokenOnesOnly,
+    SparesWhatIsLeftBetweenPages,
+    BoundsTheDial,
+    AddsAPlaceAfterAnHour,
+    SwallowsTheRefusal,
+    EndsWhereItBrokeOff,
+    GathersTheRows,
+    PumpsTheRows,
+    NamesNobody,
+    NamesForEver,
+    /// That is right.
+    DialsInATaskOfItsOwn,
 }
 
 #[test]
 fn the_service_is_right_until_it_is_spoilt() {
     let report = check(service(Fault::None));
+    assert!(report.all_kept(), "{report}");
+}
+
+#[test]
+fn a_pool_that_dials_in_a_task_of_its_own_is_right() {
+    let report = check(service(Fault::DialsInATaskOfItsOwn));
     assert!(report.all_kept(), "{report}");
 }
 
@@ -65,6 +83,15 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
         (Fault::PlaceBackWithTheFirstRows, "held-to-the-last-row"),
         (Fault::ConnectionsForAll, "one-request-per-connection"),
         (Fault::SparesBrokenOnesOnly, "spoilt-is-not-used-again"),
+        (Fault::SparesWhatIsLeftBetweenPages, "spoilt-is-not-used-again"),
+        (Fault::BoundsTheDial, "wait-is-bounded"),
+        (Fault::AddsAPlaceAfterAnHour, "no-more-than-size"),
+        (Fault::SwallowsTheRefusal, "what-happened-is-told"),
+        (Fault::EndsWhereItBrokeOff, "what-happened-is-told"),
+        (Fault::GathersTheRows, "rows-come-as-fetched"),
+        (Fault::PumpsTheRows, "rows-come-as-fetched"),
+        (Fault::NamesNobody, "holders-are-named"),
+        (Fault::NamesForEver, "holders-are-named"),
     ] {
         let report = check(service(fault));
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
@@ -81,7 +108,7 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
 fn service(fault: Fault) -> impl Fn(usize, Duration, Connect) -> Router {
     move |size, wait, connect| {
         let places = Arc::new(Semaphore::new(size));
-        let desk = Desk { fault, places, idle: Arc::default(), size, wait, connect };
+        let desk = Desk { fault, places, idle: Arc::default(), holders: Arc::default(), size, wait, connect };
         Router::new().route("/stock/{item}", get(stock)).with_state(desk)
     }
 }
@@ -91,6 +118,8 @@ struct Desk {
     fault: Fault,
     places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Dialled>>>,
+    /// Who has a connection.
+    holders: Arc<Mutex<Vec<Arc<str>>>>,
     size: usize,
     wait: Duration,
     connect: Connect,
@@ -103,27 +132,33 @@ struct Lease {
     connection: Option<Dialled>,
     clean: bool,
     failed: bool,
+    /// Whether a query is under way.
+    asking: bool,
+    who: Arc<str>,
 }
 
 impl Desk {
-    async fn check_out(&self) -> Result<Lease, Response> {
-        let mut lease = Lease { desk: self.clone(), place: None, connection: None, clean: true, failed: false };
+    async fn check_out(&self, who: Arc<str>) -> Result<Lease, Response> {
+        let desk = self.clone();
+        let mut lease = Lease { desk, place: None, connection: None, clean: true, failed: false, asking: false, who };
         if self.fault == Fault::DialsBeforeItHasAPlace {
             lease.connection = Some(self.dial().await?);
         }
         lease.place = Some(self.place().await?);
+        self.holders.lock().unwrap().push(lease.who.clone());
         let idle = self.idle.lock().unwrap().pop().filter(|_| self.fault != Fault::DialsEachTime);
-        lease.connection = match lease.connection.take().or(idle) {
-            Some(connection) => Some(connection),
-            None => match self.dial().await {
-                Ok(connection) => Some(connection),
-                Err(answer) => {
-                    lease.failed = true;
-                    return Err(answer);
-                }
-            },
-        };
-        Ok(lease)
+        lease.connection = lease.connection.take().or(idle);
+        if lease.connection.is_some() {
+            return Ok(lease);
+        }
+        match self.fault {
+            Fault::DialsInATaskOfItsOwn => {
+                let dialled = tokio::spawn(lease.dial()).await;
+                dialled.unwrap_or_else(|_| Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+            }
+            Fault::BoundsTheDial => timeout(self.wait, lease.dial()).await.unwrap_or_else(|_| Err(self.exhausted())),
+            _ => lease.dial().await,
+        }
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Response> {
@@ -134,13 +169,28 @@ impl Desk {
             Fault::LooksNowAndThen => timeout(self.wait, self.looked_for()).await.ok(),
             _ => timeout(self.wait, self.acquired()).await.ok(),
         };
-        granted.ok_or_else(|| {
-            let text = match self.fault {
-                Fault::NamesNoNumbers => "busy".to_owned(),
-                _ => format!("all {} are taken, after {} ms", self.size, self.wait.as_millis()),
-            };
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        })
+        let place = granted.ok_or_else(|| self.exhausted())?;
+        if self.fault == Fault::AddsAPlaceAfterAnHour {
+            let places = self.places.clone();
+            tokio::spawn(async move {
+                sleep(Duration::from_secs(3600)).await;
+                if places.available_permits() == 0 {
+                    places.add_permits(1);
+                }
+            });
+        }
+        Ok(place)
+    }
+
+    fn exhausted(&self) -> Response {
+        let mut text = match self.fault {
+            Fault::NamesNoNumbers => "busy".to_owned(),
+            _ => format!("all {} are taken, after {} ms", self.size, self.wait.as_millis()),
+        };
+        for who in self.holders.lock().unwrap().iter().filter(|_| self.fault != Fault::NamesNobody) {
+            text.push_str(&format!(", {who} has one"));
+        }
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 
     async fn acquired(&self) -> OwnedSemaphorePermit {
@@ -162,11 +212,24 @@ impl Desk {
 }
 
 impl Lease {
+    async fn dial(mut self) -> Result<Self, Response> {
+        match self.desk.dial().await {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                Ok(self)
+            }
+            Err(answer) => {
+                self.failed = true;
+                Err(answer)
+            }
+        }
+    }
+
     async fn query(&mut self, query: &str) -> Result<Vec<String>, BoxError> {
         let connection = self.connection.as_mut().ok_or("there is no connection")?;
-        self.clean = false;
+        (self.clean, self.asking) = (false, true);
         let page = connection.ready().await?.call(query.to_owned()).await;
-        self.failed = page.is_err();
+        (self.failed, self.asking) = (page.is_err(), false);
         self.clean = match &page {
             Ok(rows) => rows.is_empty(),
             Err(error) => error.to_string() != "broken",
@@ -181,8 +244,12 @@ impl Drop for Lease {
         let good = match fault {
             Fault::ConnectionsForAll => true,
             Fault::SparesBrokenOnesOnly => self.clean || !self.failed,
+            Fault::SparesWhatIsLeftBetweenPages => self.clean || !self.failed && !self.asking,
             _ => self.clean,
         };
+        if fault != Fault::NamesForEver {
+            self.desk.holders.lock().unwrap().retain(|holder| !Arc::ptr_eq(holder, &self.who));
+        }
         self.desk.idle.lock().unwrap().extend(self.connection.take().filter(|_| good));
         let Some(place) = self.place.take() else { return };
         if fault == Fault::NoPlaceForAPanic && thread::panicking() {
@@ -193,21 +260,26 @@ impl Drop for Lease {
     }
 }
 
-async fn stock(State(desk): State<Desk>, Path(item): Path<String>) -> Response {
+async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Response {
+    let who: Arc<str> = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody").into();
     if desk.fault == Fault::RunsToTheEnd {
-        let answer = tokio::spawn(async move { answered(desk, item).await });
+        let answer = tokio::spawn(async move { answered(desk, item, who).await });
         return answer.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     }
-    answered(desk, item).await
+    answered(desk, item, who).await
 }
 
-async fn answered(desk: Desk, item: String) -> Response {
-    rows(desk, item).await.unwrap_or_else(|answer| answer)
+async fn answered(desk: Desk, item: String, who: Arc<str>) -> Response {
+    rows(desk, item, who).await.unwrap_or_else(|answer| answer)
 }
 
-async fn rows(desk: Desk, item: String) -> Result<Response, Response> {
-    let mut lease = desk.check_out().await?;
-    let first = lease.query(&format!("stock {item}")).await.map_err(unavailable)?;
+async fn rows(desk: Desk, item: String, who: Arc<str>) -> Result<Response, Response> {
+    let mut lease = desk.check_out(who).await?;
+    let first = lease.query(&format!("stock {item}")).await;
+    let first = match desk.fault {
+        Fault::SwallowsTheRefusal => first.unwrap_or_default(),
+        _ => first.map_err(unavailable)?,
+    };
     match desk.fault {
         Fault::PlaceBackWithTheFirstRows => drop(lease.place.take()),
         Fault::ConnectionsForAll => desk.idle.lock().unwrap().extend(lease.connection.take()),
@@ -220,13 +292,35 @@ async fn rows(desk: Desk, item: String) -> Result<Response, Response> {
                 if lease.connection.is_none() {
                     lease.connection = lease.desk.idle.lock().unwrap().pop();
                 }
-                lease.query("more").await?
+                match lease.query("more").await {
+                    Err(_) if lease.desk.fault == Fault::EndsWhereItBrokeOff => Vec::new(),
+                    page => page?,
+                }
             }
         };
         let text = page.iter().map(|row| format!("{row}\n")).collect::<String>();
         Ok::<_, BoxError>((!page.is_empty()).then_some((text, (lease, None))))
     });
-    Ok(Body::from_stream(rows).into_response())
+    let mut body = Body::from_stream(rows);
+    match desk.fault {
+        Fault::GathersTheRows => {
+            body = Body::from(to_bytes(body, usize::MAX).await.map_err(|e| unavailable(e.into()))?)
+        }
+        Fault::PumpsTheRows => {
+            let (rows, pumped) = mpsc::unbounded_channel();
+            let mut read = body.into_data_stream();
+            tokio::spawn(async move {
+                while let Some(row) = read.next().await {
+                    // Nobody tells it that the client has left.
+                    let _ = rows.send(row);
+                    yield_now().await;
+                }
+            });
+            body = Body::from_stream(stream::unfold(pumped, async |mut pumped| Some((pumped.recv().await?, pumped))));
+        }
+        _ => {}
+    }
+    Ok(body.into_response())
 }
 
 fn unavailable(error: BoxError) -> Response {

@@ -2,17 +2,20 @@
 
 use std::{
     fmt,
-    panic::{catch_unwind, panic_any},
+    panic::{AssertUnwindSafe, catch_unwind, panic_any},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
+        mpsc,
     },
+    task::Poll,
+    thread,
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, to_bytes},
     extract::Path,
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode},
     response::IntoResponse,
@@ -20,11 +23,12 @@ use axum::{
 };
 use bytes::Bytes;
 use conform::{Contract, Subject, the_rest};
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::sleep,
 };
+use tower::ServiceExt;
 use tracing::Level;
 
 use lab::{
@@ -58,8 +62,8 @@ const LOOK_UP_PANIC_LIKE_HANDLER_PANIC: Asked = Asked::new(
 );
 const NEXT_REQUEST_WORKS: Asked = Asked::new(
     "next-request-works",
-    "After a panic the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and no \
-             request is left in flight.",
+    "After a panic the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and so is one \
+             that comes while another panics; no request is left in flight.",
 );
 const HANDLER_LEAVES_WITH_CLIENT: Asked = Asked::new(
     "handler-leaves-with-client",
@@ -363,7 +367,9 @@ async fn next_request_works(lab: Lab, app: App) -> Proof {
             gateway.nothing_in_flight()?;
         }
     }
-    Ok(())
+    let gateway = Gateway::open(lab.scene("two threads"), &app);
+    drop(gateway.healthy("client", Protocol::Http1).await?);
+    gateway.another_comes_meanwhile().await
 }
 
 async fn handler_leaves_with_client(lab: Lab, app: App) -> Proof {
@@ -539,6 +545,7 @@ async fn no_panic_as_ever(lab: Lab, app: App) -> Proof {
             ("/tenants", KNOWN, 200, Some("acme"), "200 of /tenants"),
             ("/tenants", ZENITH, 200, Some("zenith"), "200 of /tenants"),
             ("/invoices/7", KNOWN, 200, Some("invoice 7"), "200 of /invoices/{id}"),
+            ("/audits/45", KNOWN, 200, Some("audited for 45 s"), "200 of /audits/{seconds}"),
             ("/tenants", "", 401, None, "401 of /tenants"),
             ("/exports/9", KNOWN, 404, None, "404 of /exports/{id}"),
             ("/nowhere", KNOWN, 404, None, "404 of unmatched"),
@@ -603,6 +610,17 @@ const KNOWN: &str = "acme.secret";
 const ZENITH: &str = "zenith.secret";
 const MISTYPED: &str = "acme";
 const NUMBER: &str = "13";
+/// One that makes it panic when something else was done meanwhile.
+const MEANWHILE: &str = "later";
+/// How many turns another thread gets to come to where it waits.
+const TURNS: usize = 500;
+
+type Meantime = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// A thread comes and goes, so that others have their turn. It is no proof that they have done anything.
+fn let_another_thread_run() {
+    let _ = thread::spawn(|| ()).join();
+}
 
 /// What an arranged panic throws.
 enum Payload {
@@ -624,6 +642,8 @@ impl Payload {
 /// One gateway with its surroundings.
 struct Gateway {
     scene: Scene,
+    router: Router,
+    meanwhile: Meantime,
     server: Server,
     in_flight: Arc<AtomicI64>,
     access_log: UnboundedReceiver<(String, StatusCode)>,
@@ -638,14 +658,22 @@ impl Gateway {
         let exports = Exports::default();
         let handler = Arc::new(Mutex::new(Handler::Idle));
         let (log, access_log) = unbounded_channel();
-        let tenant = |headers: &HeaderMap| match headers.get("x-api-key")?.to_str().ok()? {
+        let meanwhile = Meantime::default();
+        let due = meanwhile.clone();
+        let tenant = move |headers: &HeaderMap| match headers.get("x-api-key")?.to_str().ok()? {
             MISTYPED => Payload::Formatted.panics(),
+            MEANWHILE => {
+                let deed = locked(&due).take();
+                deed.into_iter().for_each(|deed| deed());
+                Payload::Formatted.panics()
+            }
             NUMBER => Payload::Number.panics(),
             key => key.split_once('.').map(|(tenant, _)| tenant.to_owned()),
         };
         let routes = routes(&scene, exports.clone(), handler.clone());
-        let server = scene.serve(app(routes, Arc::new(tenant), in_flight.clone(), log));
-        Self { scene, server, in_flight, access_log, exports, handler, logs_seen: 0 }
+        let router = app(routes, Arc::new(tenant), in_flight.clone(), log);
+        let server = scene.serve(router.clone());
+        Self { scene, router, meanwhile, server, in_flight, access_log, exports, handler, logs_seen: 0 }
     }
 
     /// A client that has seen the gateway work.
@@ -662,6 +690,49 @@ impl Gateway {
             Protocol::Http1 => self.server.connect("next", protocol).await,
             Protocol::Http2 => client,
         }
+    }
+
+    /// A request that comes on another thread while the look-up of one is about to panic, and may wait for what that one holds.
+    async fn another_comes_meanwhile(&self) -> Proof {
+        let (router, scene, gauge) = (self.router.clone(), self.scene.clone(), self.in_flight.clone());
+        let (hand_over, other) = mpsc::channel();
+        let deed = move || {
+            let over = Arc::new(AtomicBool::new(false));
+            let is_over = over.clone();
+            thread::spawn(move || {
+                let mut asked = Box::pin(router.oneshot(asking("/invoices/7", "req-3", KNOWN)));
+                let polled = scene.poll_elsewhere(&mut asked);
+                over.store(true, Ordering::SeqCst);
+                // Where the proof has ended nobody waits for it.
+                let _ = hand_over.send((polled, asked));
+            });
+            // It has come when it is in flight, and then has a short way to wherever it waits, if it waits.
+            let has_come = || gauge.load(Ordering::SeqCst) > 1;
+            let mut turns = 0..TURNS;
+            while !is_over.load(Ordering::SeqCst) && !has_come() && turns.next().is_some() {
+                let_another_thread_run();
+            }
+            let mut turns = 0..TURNS;
+            while !is_over.load(Ordering::SeqCst) && turns.next().is_some() {
+                let_another_thread_run();
+            }
+        };
+        *locked(&self.meanwhile) = Some(Box::new(deed));
+        // What this one gets is another promise.
+        let one = self.router.clone().oneshot(asking("/invoices/7", "req-2", MEANWHILE));
+        drop(AssertUnwindSafe(one).catch_unwind().await);
+        drop(locked(&self.meanwhile).take());
+        let Ok((polled, asked)) = other.recv() else { return control(false, "the look-up was not asked for a tenant") };
+        let Ok(answer) = match polled {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => asked.await,
+        };
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1024).await.unwrap_or_default();
+        let observed = format!("a request that came while another's look-up panicked got {}", status.as_u16());
+        NEXT_REQUEST_WORKS.require(status == StatusCode::OK && body == "invoice 7", observed)?;
+        self.scene.settle().await;
+        self.nothing_in_flight()
     }
 
     /// A 500 that no panic made, to compare with.
@@ -748,13 +819,8 @@ impl Gateway {
 
     /// Since the last call these tenants were billed, each for its request of this number.
     fn billed(&mut self, expected: &[(&str, u64)]) -> Proof {
-        let field = |line: &LogLine, name: &str| {
-            let value =
-                line.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim_matches('"').to_owned());
-            value
-        };
         let bills = self.new_events();
-        let bills = bills.iter().filter_map(|line| Some((field(line, "tenant")?, field(line, "requests")?)));
+        let bills = bills.iter().filter_map(|line| Some((field_of(line, "tenant")?, field_of(line, "requests")?)));
         let bills: Vec<String> = bills.map(|(tenant, number)| format!("request {number} of {tenant}")).collect();
         let expected: Vec<String> =
             expected.iter().map(|(tenant, number)| format!("request {number} of {tenant}")).collect();
@@ -778,6 +844,11 @@ impl Gateway {
         let logged = self.new_errors().iter().any(|line| line.mentions(id) && line.mentions(route));
         NAMES.require(logged, format!("no ERROR event names the request {id} and the route {route}"))
     }
+}
+
+/// The value of a field of an event.
+fn field_of<'a>(line: &'a LogLine, name: &str) -> Option<&'a str> {
+    line.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim_matches('"'))
 }
 
 fn named(errors: &[LogLine], id: &str, route: &str) -> Proof {
@@ -919,6 +990,7 @@ fn routes(scene: &Scene, exports: Exports, handler: Arc<Mutex<Handler>>) -> Rout
         .route("/invoices/{id}", get(invoice))
         .route("/crowds/{id}", get(crowd))
         .route("/tenants", get(tenants))
+        .route("/audits/{seconds}", get(audit))
         .route("/late/{ms}", get(late_panic))
         .route("/reports/{id}", get(report))
         .route("/exports/{id}", get(export))
@@ -931,7 +1003,7 @@ struct Meanwhile {
 
 impl Drop for Meanwhile {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.scene.on_another_thread(|| drop(catch_unwind(|| panic_any("somebody else's business"))));
         }
     }
@@ -945,6 +1017,12 @@ async fn panics_in_a_crowd(_meanwhile: Meanwhile) {
 async fn tenants(headers: HeaderMap) -> String {
     let told = headers.get_all("x-tenant").iter().map(|tenant| String::from_utf8_lossy(tenant.as_bytes()).into_owned());
     told.collect::<Vec<_>>().join(", ")
+}
+
+/// Takes its time.
+async fn audit(Path(seconds): Path<u64>) -> String {
+    sleep(Duration::from_secs(seconds)).await;
+    format!("audited for {seconds} s")
 }
 
 /// Waits, then panics.

@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -25,7 +26,10 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http_body::{Frame, SizeHint};
 use lab::locked;
 use swallowed_panic_spec::{Tenant, check};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::timeout,
+};
 use tower::ServiceBuilder;
 use tower_http::cors::{self, CorsLayer};
 use tracing::{Instrument, Span, debug, error, info_span};
@@ -50,9 +54,11 @@ enum Fault {
     PreflightNeedsAKey,
     TenantOfTheClient,
     EndsWithItsAccessLog,
+    GivesRoutesTenSeconds,
+    PoisonClearedTooEarly,
 }
 
-const ALL: [Fault; 14] = [
+const ALL: [Fault; 16] = [
     Fault::BodyFromItsData,
     Fault::LengthForgotten,
     Fault::ReadAheadInATask,
@@ -67,6 +73,8 @@ const ALL: [Fault; 14] = [
     Fault::PreflightNeedsAKey,
     Fault::TenantOfTheClient,
     Fault::EndsWithItsAccessLog,
+    Fault::GivesRoutesTenSeconds,
+    Fault::PoisonClearedTooEarly,
 ];
 
 #[test]
@@ -143,6 +151,13 @@ impl Desk {
                 }
                 tenant
             }
+            Fault::PoisonClearedTooEarly => {
+                self.served.clear_poison();
+                let mut served = self.served.lock().expect("the poison was cleared");
+                let tenant = (self.tenant)(headers)?;
+                bill(&mut served, &tenant);
+                tenant
+            }
             Fault::BilledAnewAfterAPanic => {
                 let mut served = self.served.lock().unwrap_or_else(|poisoned| {
                     self.served.clear_poison();
@@ -210,7 +225,10 @@ async fn recover(State(desk): State<Arc<Desk>>, route: Option<MatchedPath>, requ
         remember_panics();
     }
     let span = Span::current();
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let limit = Duration::from_secs(if desk.is(Fault::GivesRoutesTenSeconds) { 10 } else { 3_600 });
+    let answer = async { timeout(limit, next.run(request)).await };
+    let outcome = AssertUnwindSafe(answer).catch_unwind().await;
+    let outcome = outcome.map(|answer| answer.unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response()));
     let response = outcome.unwrap_or_else(|payload| {
         log_panic(&desk, &span, &*payload);
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -273,7 +291,7 @@ impl HttpBody for Ahead {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, Uri},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -34,6 +34,13 @@ pub fn app(
         .route("/orders/{order}", post(place_order))
         .route("/statements/{order}", get(statement))
         .layer(from_fn_with_state(budget, within_budget))
+        // An order goes on to its end or its deadline in a task of its own, though its client may hang up.
+        .layer(from_fn(async |request: Request, next: Next| match *request.method() {
+            Method::POST => tokio::spawn(next.run(request))
+                .await
+                .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+            _ => next.run(request).await,
+        }))
         .with_state(Shop { bank, seal, ledger })
 }
 
@@ -101,7 +108,7 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
     StatusCode::GATEWAY_TIMEOUT.into_response()
 }
 
-/// Checks out in the request's own future: the charge is the last step, so there is no half-way to be interrupted at.
+/// Checks out in the future that the deadline drops: the charge is the last step.
 async fn place_order(
     State(shop): State<Shop>,
     Extension(deadline): Extension<Deadline>,

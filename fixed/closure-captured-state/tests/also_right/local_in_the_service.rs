@@ -1,5 +1,5 @@
 //! Is a tower service, written out: user and log id are locals of the future that it returns, and the
-//! handler reads the header again with an extractor, so that nothing is passed on at all.
+//! handler reads the header again with an extractor, so that nothing is passed on at all; the log has a span.
 
 use std::{
     convert::Infallible,
@@ -23,6 +23,7 @@ use axum::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tower::{Service, ServiceExt, layer::layer_fn};
+use tracing::Instrument;
 
 pub fn app(warehouse: Router, access_log: UnboundedSender<(String, String, StatusCode)>) -> Router {
     let last_log_id = Arc::new(AtomicU64::new(0));
@@ -67,7 +68,8 @@ where
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let response = inner.call(request).await?;
+            let span = tracing::info_span!("request", user, log_id);
+            let response = inner.call(request).instrument(span).await?;
             let _ = access_log.send((user.clone(), log_id.clone(), response.status()));
             Ok(([("x-user", user), ("x-log-id", log_id)], response).into_response())
         })
@@ -93,6 +95,7 @@ async fn orders(State(warehouse): State<Router>, User(user): User) -> Result<Str
 }
 
 async fn ask(warehouse: &Router, path: &'static str, user: &str) -> Result<String, StatusCode> {
+    tracing::info!("asking for {path}");
     let question =
         Request::get(path).header("x-user", user).body(Body::empty()).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let Ok(answer) = warehouse.clone().oneshot(question).await;

@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, Uri},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -36,6 +36,13 @@ pub fn app(
         .route("/orders/{order}", post(place_order))
         .route("/statements/{order}", get(statement))
         .layer(from_fn_with_state(budget, within_budget))
+        // An order goes on to its end or its deadline in a task of its own, though its client may hang up.
+        .layer(from_fn(async |request: Request, next: Next| match *request.method() {
+            Method::POST => tokio::spawn(next.run(request))
+                .await
+                .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+            _ => next.run(request).await,
+        }))
         .with_state(Shop { bank, seal, ledger })
 }
 

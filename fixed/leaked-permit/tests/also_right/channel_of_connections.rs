@@ -1,12 +1,15 @@
 //! The free places lie in a channel. What nobody has fetched stays there, so that no grant can be lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     BoxError, Router,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -29,7 +32,8 @@ pub fn app(size: usize, wait: Duration, connect: BoxCloneSyncService<(), Connect
     for _ in 0..size {
         let _ = back.send(None);
     }
-    let desk = Desk { free: Arc::new(tokio::sync::Mutex::new(free)), back, size, wait, connect };
+    let desk =
+        Desk { free: Arc::new(tokio::sync::Mutex::new(free)), back, holders: Arc::default(), size, wait, connect };
     Router::new().route("/stock/{item}", get(stock)).with_state(desk)
 }
 
@@ -40,6 +44,8 @@ struct Desk {
     /// The places that nobody has, each with its connection, if it has one.
     free: Arc<tokio::sync::Mutex<UnboundedReceiver<Option<Connection>>>>,
     back: UnboundedSender<Option<Connection>>,
+    /// Who has a connection.
+    holders: Arc<Mutex<Vec<Arc<str>>>>,
     size: usize,
     wait: Duration,
     connect: BoxCloneSyncService<(), Connection, BoxError>,
@@ -48,16 +54,18 @@ struct Desk {
 /// A place in use; its connection goes back with it if nothing is left in it.
 struct Lease {
     desk: Desk,
+    who: Arc<str>,
     connection: Option<Connection>,
     clean: bool,
 }
 
 impl Desk {
     /// Waits for a place, and dials where it has no connection.
-    async fn check_out(&self) -> Result<Lease, Response> {
+    async fn check_out(&self, who: Arc<str>) -> Result<Lease, Response> {
         let place = timeout(self.wait, async { self.free.lock().await.recv().await });
         let connection = place.await.map_err(|_| self.exhausted())?.flatten();
-        let mut lease = Lease { desk: self.clone(), connection, clean: true };
+        self.holders.lock().unwrap().push(who.clone());
+        let mut lease = Lease { desk: self.clone(), who, connection, clean: true };
         if lease.connection.is_none() {
             lease.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
         }
@@ -65,7 +73,10 @@ impl Desk {
     }
 
     fn exhausted(&self) -> Response {
-        let text = format!("none of {} connections came back in {} ms\n", self.size, self.wait.as_millis());
+        let mut text = format!("none of {} connections came back in {} ms\n", self.size, self.wait.as_millis());
+        for who in self.holders.lock().unwrap().iter() {
+            text.push_str(&format!("{who} has one\n"));
+        }
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }
@@ -86,12 +97,14 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.desk.holders.lock().unwrap().retain(|holder| !Arc::ptr_eq(holder, &self.who));
         let _ = self.desk.back.send(self.connection.take().filter(|_| self.clean));
     }
 }
 
-async fn stock(State(desk): State<Desk>, Path(item): Path<String>) -> Result<Response, Response> {
-    let mut lease = desk.check_out().await?;
+async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Result<Response, Response> {
+    let who = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody");
+    let mut lease = desk.check_out(who.into()).await?;
     let first = lease.query(format!("stock {item}")).await.map_err(unavailable)?;
     let rows = stream::try_unfold((lease, Some(first)), |(mut lease, fetched)| async move {
         let page = match fetched {

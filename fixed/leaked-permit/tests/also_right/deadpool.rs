@@ -1,12 +1,15 @@
 //! The pool is deadpool's. Its `Object` gives itself back when it is dropped, and is looked at when it is taken again.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     BoxError, Router,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -27,10 +30,30 @@ use tower::{
 pub fn app(size: usize, wait: Duration, connect: BoxCloneSyncService<(), Connection, BoxError>) -> Router {
     let pool = Pool::builder(Dial(connect)).max_size(size).wait_timeout(Some(wait)).runtime(Runtime::Tokio1);
     let pool = pool.build().expect("a runtime is named");
-    Router::new().route("/stock/{item}", get(stock)).with_state(pool)
+    Router::new().route("/stock/{item}", get(stock)).with_state(Desk { pool, holders: Arc::default() })
 }
 
 type Connection = BoxService<String, Vec<String>, BoxError>;
+
+#[derive(Clone)]
+struct Desk {
+    pool: Pool<Dial>,
+    /// Who has a connection.
+    holders: Arc<Mutex<Vec<Arc<str>>>>,
+}
+
+/// A connection in use, and who has it. The name goes first.
+struct Lease {
+    desk: Desk,
+    who: Arc<str>,
+    object: Object<Dial>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.desk.holders.lock().unwrap().retain(|holder| !Arc::ptr_eq(holder, &self.who));
+    }
+}
 
 struct Dial(BoxCloneSyncService<(), Connection, BoxError>);
 
@@ -66,21 +89,36 @@ impl Dialled {
     }
 }
 
-async fn stock(State(pool): State<Pool<Dial>>, Path(item): Path<String>) -> Result<Response, Response> {
-    let mut lease: Object<Dial> = pool.get().await.map_err(|error| match error {
-        PoolError::Timeout(TimeoutType::Wait) => {
-            let (size, wait) = (pool.status().max_size, pool.timeouts().wait.unwrap_or_default());
-            let text = format!("none of {size} connections came back in {} ms\n", wait.as_millis());
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+impl Desk {
+    /// Waits for a connection; only the waiting is bounded.
+    async fn check_out(&self, who: Arc<str>) -> Result<Lease, Response> {
+        let object = self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => self.exhausted(),
+            PoolError::Backend(error) => unavailable(error),
+            error => unavailable(error.to_string().into()),
+        })?;
+        self.holders.lock().unwrap().push(who.clone());
+        Ok(Lease { desk: self.clone(), who, object })
+    }
+
+    fn exhausted(&self) -> Response {
+        let (size, wait) = (self.pool.status().max_size, self.pool.timeouts().wait.unwrap_or_default());
+        let mut text = format!("none of {size} connections came back in {} ms\n", wait.as_millis());
+        for who in self.holders.lock().unwrap().iter() {
+            text.push_str(&format!("{who} has one\n"));
         }
-        PoolError::Backend(error) => unavailable(error),
-        error => unavailable(error.to_string().into()),
-    })?;
-    let first = lease.query(format!("stock {item}")).await.map_err(unavailable)?;
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
+}
+
+async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Result<Response, Response> {
+    let who = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody");
+    let mut lease = desk.check_out(who.into()).await?;
+    let first = lease.object.query(format!("stock {item}")).await.map_err(unavailable)?;
     let rows = stream::try_unfold((lease, Some(first)), |(mut lease, fetched)| async move {
         let page = match fetched {
             Some(page) => page,
-            None => lease.query("more".to_owned()).await?,
+            None => lease.object.query("more".to_owned()).await?,
         };
         if page.is_empty() {
             return Ok(None);

@@ -9,7 +9,7 @@ use axum::{
     BoxError, Router,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -28,7 +28,14 @@ use tower::{
 /// A connection is asked `stock {item}` for the first rows and `more` for the next, until there are none. After the error
 /// `broken` it cannot be used any more, and neither can it while rows are left in it.
 pub fn app(size: usize, wait: Duration, connect: BoxCloneSyncService<(), Connection, BoxError>) -> Router {
-    let desk = Desk { places: Arc::new(Semaphore::new(size)), idle: Arc::default(), size, wait, connect };
+    let desk = Desk {
+        places: Arc::new(Semaphore::new(size)),
+        idle: Arc::default(),
+        holders: Arc::default(),
+        size,
+        wait,
+        connect,
+    };
     Router::new().route("/stock/{item}", get(stock)).with_state(desk)
 }
 
@@ -38,6 +45,8 @@ type Connection = BoxService<String, Vec<String>, BoxError>;
 struct Desk {
     places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    /// Who has a connection.
+    holders: Arc<Mutex<Vec<Arc<str>>>>,
     size: usize,
     wait: Duration,
     connect: BoxCloneSyncService<(), Connection, BoxError>,
@@ -46,6 +55,7 @@ struct Desk {
 /// A connection in use; it goes back to the others if nothing is left in it.
 struct Lease {
     desk: Desk,
+    who: Arc<str>,
     connection: Option<Connection>,
     clean: bool,
     /// The last field: it is given back when the connection is.
@@ -54,19 +64,23 @@ struct Lease {
 
 impl Desk {
     /// Waits for a place, and takes an idle connection or dials one.
-    async fn check_out(&self) -> Result<Lease, Response> {
+    async fn check_out(&self, who: Arc<str>) -> Result<Lease, Response> {
         let place = timeout(self.wait, self.places.clone().acquire_owned()).await.map_err(|_| self.exhausted())?;
         let place = place.expect("the semaphore is never closed");
-        let idle = self.idle.lock().unwrap().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.connect.clone().oneshot(()).await.map_err(unavailable)?,
-        };
-        Ok(Lease { desk: self.clone(), connection: Some(connection), clean: true, _place: place })
+        self.holders.lock().unwrap().push(who.clone());
+        let connection = self.idle.lock().unwrap().pop();
+        let mut lease = Lease { desk: self.clone(), who, connection, clean: true, _place: place };
+        if lease.connection.is_none() {
+            lease.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
+        }
+        Ok(lease)
     }
 
     fn exhausted(&self) -> Response {
-        let text = format!("none of {} connections came back in {} ms\n", self.size, self.wait.as_millis());
+        let mut text = format!("none of {} connections came back in {} ms\n", self.size, self.wait.as_millis());
+        for who in self.holders.lock().unwrap().iter() {
+            text.push_str(&format!("{who} has one\n"));
+        }
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }
@@ -87,12 +101,14 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.desk.holders.lock().unwrap().retain(|holder| !Arc::ptr_eq(holder, &self.who));
         self.desk.idle.lock().unwrap().extend(self.connection.take().filter(|_| self.clean));
     }
 }
 
-async fn stock(State(desk): State<Desk>, Path(item): Path<String>) -> Result<Response, Response> {
-    let mut lease = desk.check_out().await?;
+async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Result<Response, Response> {
+    let who = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody");
+    let mut lease = desk.check_out(who.into()).await?;
     let first = lease.query(format!("stock {item}")).await.map_err(unavailable)?;
     let rows = stream::try_unfold((lease, Some(first)), |(mut lease, fetched)| async move {
         let page = match fetched {

@@ -10,7 +10,7 @@ use axum::{
     BoxError, Router,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -27,7 +27,13 @@ use tower::{
 /// `broken` it cannot be used any more, and neither can it while rows are left in it.
 pub fn app(size: usize, wait: Duration, connect: BoxCloneSyncService<(), Connection, BoxError>) -> Router {
     let free = (0..size).map(|_| None).collect();
-    let desk = Desk { books: Arc::new(Mutex::new(Books { free, queue: VecDeque::new() })), size, wait, connect };
+    let desk = Desk {
+        books: Arc::new(Mutex::new(Books { free, queue: VecDeque::new() })),
+        holders: Arc::default(),
+        size,
+        wait,
+        connect,
+    };
     Router::new().route("/stock/{item}", get(stock)).with_state(desk)
 }
 
@@ -36,6 +42,8 @@ type Connection = BoxService<String, Vec<String>, BoxError>;
 #[derive(Clone)]
 struct Desk {
     books: Arc<Mutex<Books>>,
+    /// Who has a connection.
+    holders: Arc<Mutex<Vec<Arc<str>>>>,
     size: usize,
     wait: Duration,
     connect: BoxCloneSyncService<(), Connection, BoxError>,
@@ -50,13 +58,15 @@ struct Books {
 /// The owner of a place; its connection goes back with it if nothing is left in it.
 struct Lease {
     desk: Desk,
+    /// `None` until it has come to the one who waits.
+    who: Option<Arc<str>>,
     connection: Option<Connection>,
     clean: bool,
 }
 
 impl Desk {
     /// Waits for a place, and dials where it has no connection.
-    async fn check_out(&self) -> Result<Lease, Response> {
+    async fn check_out(&self, who: Arc<str>) -> Result<Lease, Response> {
         let (sender, receiver) = oneshot::channel();
         let free = {
             let mut books = self.books.lock().unwrap();
@@ -73,6 +83,8 @@ impl Desk {
                 _ => return Err(self.exhausted()),
             },
         };
+        self.holders.lock().unwrap().push(who.clone());
+        lease.who = Some(who);
         if lease.connection.is_none() {
             lease.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
         }
@@ -80,11 +92,14 @@ impl Desk {
     }
 
     fn lease(&self, connection: Option<Connection>) -> Lease {
-        Lease { desk: self.clone(), connection, clean: true }
+        Lease { desk: self.clone(), who: None, connection, clean: true }
     }
 
     fn exhausted(&self) -> Response {
-        let text = format!("none of {} connections came back in {} ms\n", self.size, self.wait.as_millis());
+        let mut text = format!("none of {} connections came back in {} ms\n", self.size, self.wait.as_millis());
+        for who in self.holders.lock().unwrap().iter() {
+            text.push_str(&format!("{who} has one\n"));
+        }
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }
@@ -105,6 +120,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(who) = self.who.take() {
+            self.desk.holders.lock().unwrap().retain(|holder| !Arc::ptr_eq(holder, &who));
+        }
         let connection = self.connection.take().filter(|_| self.clean);
         let mut books = self.desk.books.lock().unwrap();
         // Who has gone already is passed over.
@@ -121,8 +139,9 @@ impl Drop for Lease {
     }
 }
 
-async fn stock(State(desk): State<Desk>, Path(item): Path<String>) -> Result<Response, Response> {
-    let mut lease = desk.check_out().await?;
+async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Result<Response, Response> {
+    let who = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody");
+    let mut lease = desk.check_out(who.into()).await?;
     let first = lease.query(format!("stock {item}")).await.map_err(unavailable)?;
     let rows = stream::try_unfold((lease, Some(first)), |(mut lease, fetched)| async move {
         let page = match fetched {

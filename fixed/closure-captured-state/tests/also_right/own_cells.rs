@@ -1,0 +1,109 @@
+//! Keeps the context with its locks, and makes one for each request: the clones that share its cells are all of one request.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{
+    Extension, Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::sync::mpsc::UnboundedSender;
+use tower::ServiceExt;
+
+/// The order desk in front of `warehouse`.
+///
+/// Customers come with `authorization: Bearer <user>`. The warehouse is told the user in `x-user`; each
+/// answer carries `x-user` and `x-log-id`, and leaves `(user, log id, status)` in the access log.
+pub fn app(warehouse: Router, access_log: UnboundedSender<(String, String, StatusCode)>) -> Router {
+    let log_ids = Arc::new(AtomicU64::new(0));
+    Router::new()
+        .route("/orders", get(orders))
+        .layer(from_fn(move |request, next| {
+            let context = RequestContext::new(log_ids.fetch_add(1, Ordering::Relaxed));
+            identify(context, access_log.clone(), request, next)
+        }))
+        .with_state(warehouse)
+}
+
+/// Finds out who asks, and puts the name and the log id on the answer and into the access log.
+async fn identify(
+    context: RequestContext,
+    access_log: UnboundedSender<(String, String, StatusCode)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(user) = bearer(request.headers()) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    context.begin(user);
+    request.extensions_mut().insert(context.clone());
+    let response = next.run(request).await;
+    let (user, log_id) = (context.user(), context.log_id());
+    // Nobody may be reading the access log any more; the customer still gets the answer.
+    let _ = access_log.send((user.clone(), log_id.clone(), response.status()));
+    ([("x-user", user), ("x-log-id", log_id)], response).into_response()
+}
+
+/// The user's open orders, and the parcels that are on their way.
+async fn orders(
+    State(warehouse): State<Router>,
+    Extension(context): Extension<RequestContext>,
+) -> Result<String, StatusCode> {
+    let orders = ask(&warehouse, "/orders", &context).await?;
+    let parcels = ask(&warehouse, "/parcels", &context).await?;
+    Ok(orders + &parcels)
+}
+
+/// Asks the warehouse in the name of the user.
+async fn ask(warehouse: &Router, path: &'static str, context: &RequestContext) -> Result<String, StatusCode> {
+    let (user, log_id) = (context.user(), context.log_id());
+    tracing::info!(log_id, user, "asking for {path}");
+    let question =
+        Request::get(path).header("x-user", user).body(Body::empty()).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let Ok(answer) = warehouse.clone().oneshot(question).await;
+    if !answer.status().is_success() {
+        return Err(answer.status());
+    }
+    let list = to_bytes(answer.into_body(), 64 * 1024).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    String::from_utf8(list.into()).map_err(|_| StatusCode::BAD_GATEWAY)
+}
+
+/// The user named by `authorization: Bearer <user>`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// Who asks, and the id under which the logs know the request. Cheap to clone, so that the layer and the
+/// handler each hold one.
+#[derive(Clone)]
+pub(crate) struct RequestContext {
+    user: Arc<Mutex<String>>,
+    log_id: Arc<AtomicU64>,
+}
+
+impl RequestContext {
+    pub(crate) fn new(log_id: u64) -> Self {
+        Self { user: Arc::new(Mutex::new(String::new())), log_id: Arc::new(AtomicU64::new(log_id)) }
+    }
+
+    /// Starts a request of `user` under the next log id.
+    pub(crate) fn begin(&self, user: &str) {
+        *self.user.lock().unwrap() = user.to_owned();
+        self.log_id.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn user(&self) -> String {
+        self.user.lock().unwrap().clone()
+    }
+
+    pub(crate) fn log_id(&self) -> String {
+        format!("desk-{}", self.log_id.load(Ordering::Relaxed))
+    }
+}
