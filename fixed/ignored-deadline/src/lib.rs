@@ -9,7 +9,7 @@
 //! 3. Whatever the bank answers and whenever the receipt is sealed, the first order is not charged.
 //!
 //! # Fix
-//! The deadline is one instant. All that can be dropped lives in the request's future and is dropped at that instant;
+//! The deadline is one instant. All that can be dropped is dropped at that instant, whether or not the client still waits;
 //! the bank is told what is left of the time, and so is the body that outlives the head. The closure that cannot be
 //! stopped has to win a swap before it charges, against the deadline, which has to win the same one before it says 504.
 //!
@@ -71,16 +71,6 @@ pub fn app(
         .with_state(Shop { bank, seal, ledger })
 }
 
-/// The instant at which the client stops waiting.
-#[derive(Clone, Copy)]
-struct Deadline(Instant);
-
-impl Deadline {
-    fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-}
-
 /// What a checkout needs; it is cloned for each request.
 #[derive(Clone)]
 struct Shop {
@@ -91,8 +81,8 @@ struct Shop {
 
 impl Shop {
     /// Asks the bank the same question as the client asked us.
-    async fn ask(&self, method: Method, uri: &Uri, deadline: Deadline) -> Response {
-        let left = deadline.left().as_millis() as u64;
+    async fn ask(&self, method: Method, uri: &Uri, deadline: Instant) -> Response {
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
         if left == 0 {
             return StatusCode::GATEWAY_TIMEOUT.into_response();
         }
@@ -112,7 +102,7 @@ impl Shop {
         order: String,
         uri: Uri,
         settlement: Arc<Settlement>,
-        deadline: Deadline,
+        deadline: Instant,
     ) -> Result<String, StatusCode> {
         let mut answer = self.ask(Method::POST, &uri, deadline).await;
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -135,12 +125,12 @@ impl Shop {
 // ANCHOR: fix
 /// Answers 504 once the time is up that the client, or else `limit`, allows.
 async fn within_budget(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
-    let deadline = Deadline(Instant::now() + granted(request.headers(), limit));
+    let deadline = Instant::now() + granted(request.headers(), limit);
     let settlement = Arc::new(Settlement::new());
     request.extensions_mut().insert(Arc::clone(&settlement));
     request.extensions_mut().insert(deadline);
     let mut answer = pin!(next.run(request));
-    if let Ok(answer) = timeout_at(deadline.0, &mut answer).await {
+    if let Ok(answer) = timeout_at(deadline, &mut answer).await {
         return answer;
     }
     if !settlement.expire() {
@@ -155,7 +145,7 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
 async fn place_order(
     State(shop): State<Shop>,
     Extension(settlement): Extension<Arc<Settlement>>,
-    Extension(deadline): Extension<Deadline>,
+    Extension(deadline): Extension<Instant>,
     Path(order): Path<String>,
     uri: Uri,
 ) -> Result<String, StatusCode> {
@@ -164,9 +154,10 @@ async fn place_order(
 // ANCHOR_END: fix
 
 /// Streams the bank's statement of an order.
-async fn statement(State(shop): State<Shop>, Extension(deadline): Extension<Deadline>, uri: Uri) -> Response {
+async fn statement(State(shop): State<Shop>, Extension(deadline): Extension<Instant>, uri: Uri) -> Response {
     let answer = shop.ask(Method::GET, &uri, deadline).await;
-    answer.map(|body| Body::new(DeadlineBody::new(deadline.left(), body)))
+    let left = deadline.saturating_duration_since(Instant::now());
+    answer.map(|body| Body::new(DeadlineBody::new(left, body)))
 }
 
 /// The tighter of our own limit and the client's.

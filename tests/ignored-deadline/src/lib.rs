@@ -1311,10 +1311,12 @@ struct Ledger {
 /// Whoever charges an order wakes the ledger's reader, and has to pass here before its `send` returns.
 #[derive(Clone)]
 struct Turnstile {
-    /// Whom to tell of the next charge, and what holds it up.
-    shut: Arc<Mutex<Option<(UnboundedSender<()>, standard::Receiver<()>)>>>,
+    shut: Arc<Mutex<Option<HeldUp>>>,
     serving: ThreadId,
 }
+
+/// Whom to tell of the next charge, and what holds it up.
+type HeldUp = (UnboundedSender<()>, standard::Receiver<()>);
 
 /// How long a charge is held up at most, by the wall clock.
 const HELD_UP: Duration = Duration::from_secs(1);

@@ -103,6 +103,14 @@ const NOTHING_TOLD: Asked = Asked::new(
     "nothing-told",
     "Neither headers nor body of the answer to a panic have any of its message, or the name of a source file.",
 );
+const NOBODY_WORKS_ON: Asked = Asked::new(
+    "nobody-works-on",
+    "A request is over when its client leaves, whatever it runs in: its handler is dropped, and not run to its end.",
+);
+const CONNECTION_SPARED: Asked = Asked::new(
+    "connection-spared",
+    "A panic in a body is an error of that body, and no panic of the task of its connection.",
+);
 const ENTRIES: Asked = Asked::new(
     "one-entry-an-answer",
     "Each answer leaves one entry in the access log, its route and its status; the route of a path that is nobody's is \
@@ -211,8 +219,19 @@ impl Ghost for Spec {
     const SLUG: &'static str = "swallowed-panic";
     type App = fn(Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, StatusCode)>) -> Router;
     type StandIns = (Router, Tenant, Arc<AtomicI64>, UnboundedSender<(String, StatusCode)>);
-    const ASKED: &'static [Asked] =
-        &[NAMES, NOTHING_TOLD, ENTRIES, GAUGE, BILL, TENANT_TOLD, CORS, LOG_MAY_STOP, PASSES_THROUGH];
+    const ASKED: &'static [Asked] = &[
+        NAMES,
+        NOTHING_TOLD,
+        NOBODY_WORKS_ON,
+        CONNECTION_SPARED,
+        ENTRIES,
+        GAUGE,
+        BILL,
+        TENANT_TOLD,
+        CORS,
+        LOG_MAY_STOP,
+        PASSES_THROUGH,
+    ];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -403,7 +422,7 @@ async fn handler_leaves_with_client(lab: Lab, app: App) -> Proof {
                 )
             }
         };
-        HANDLER_LEAVES_WITH_CLIENT.require(gateway.handler() == Handler::Dropped(left), observed)?;
+        NOBODY_WORKS_ON.require(gateway.handler() == Handler::Dropped(left), observed)?;
         gateway.nothing_in_flight()?;
     }
     Ok(())
@@ -798,7 +817,7 @@ impl Gateway {
         let panicked =
             self.server.connections().into_iter().find(|watch| matches!(watch.ended, Some((_, EndedBy::Panic))));
         let client = panicked.map(|watch| watch.client);
-        BODY_PANIC_ENDS_IN_ERROR.require(
+        CONNECTION_SPARED.require(
             client.is_none(),
             format!("the body's panic unwound the connection of the {}", client.unwrap_or_default()),
         )

@@ -81,7 +81,14 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
             return Ok(Judged { schema: 1, slug, outcome });
         }
     };
+    // A core that was wrong and has not been touched, in an app that is right, is not used as the model plays it.
+    let untouched = code(&checkout.path(&format!("cases/{slug}/src/shared.rs"))) == code(&folder.join("src/shared.rs"));
     let held = match explored.transpose()? {
+        Some(Ok(Err(_))) if untouched && report.all_kept() => {
+            let why =
+                "src/shared.rs is as it was, and the app keeps every promise: it does not share what the model plays";
+            Some(Interleavings::NotApplicable { why: why.to_owned() })
+        }
         Some(Ok(Ok(explored))) => Some(Interleavings::Hold { explored }),
         Some(Ok(Err(table))) => Some(Interleavings::Fail { table }),
         Some(Err(ended)) => Some(Interleavings::NotApplicable { why: format!("the model {ended}") }),
@@ -101,6 +108,13 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
     });
     let looks_like = looks_like(exercise, &report, interleavings.as_ref())?;
     Ok(Judged { schema: 1, slug, outcome: Outcome::Judged { report, looks_like, interleavings } })
+}
+
+/// The lines of a source file that are code.
+fn code(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.map(str::to_owned).collect()
 }
 
 /// Why the model cannot be built, where that is plain beforehand.
