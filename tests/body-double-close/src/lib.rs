@@ -1027,13 +1027,14 @@ impl Stage {
             State::Failed => "failed",
             State::Abandoned | State::Live => "abandoned",
         };
-        let says = format!("the audit says \"{told}\", and \"{}\" is true", true_line(outcome));
+        let says = |true_line: String| format!("the audit says \"{told}\", and \"{true_line}\" is true");
         // The task saw the body fail, but only after the request had been abandoned.
         if ending == Ending::ClientGoneFromTask {
-            return LEFT_UNANSWERED.require(told == true_line("abandoned") || told == true_line("failed"), says);
+            let right = ["abandoned", "failed"].into_iter().any(|outcome| told == true_line(outcome));
+            return LEFT_UNANSWERED.require(right, says(true_line("abandoned")));
         }
         let asked = if ending == Ending::FramesLeft { BYTES_IN_HAND } else { HOW_IT_ENDED };
-        asked.require(told == true_line(outcome), says)
+        asked.require(told == true_line(outcome), says(true_line(outcome)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Spools with one fault each, beside a right one that differs in nothing else: what the specification says of each.
 
 use std::{
+    fmt::Write,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -25,7 +26,7 @@ use lab::Report;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 /// What is wrong.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
     /// A frame that is no data ends the upload.
@@ -101,12 +102,16 @@ fn judged(fault: Fault) -> Report {
     check(move |slots, uploads, audit| spool(fault, slots, uploads, audit))
 }
 
-/// The promise is broken, and for that reason.
+/// The promise is broken, and for that reason; which others, the snapshot says.
 fn rejected(fault: Fault, promise: &str, because: &str) {
     let report = judged(fault);
-    let observed =
-        report.promises.iter().find(|judged| judged.key == promise).and_then(|judged| judged.observed.clone());
-    assert!(observed.as_deref().is_some_and(|observed| observed.contains(because)), "{report}");
+    let broken = report.promises.iter().filter_map(|judged| Some((judged.key.as_str(), judged.observed.as_deref()?)));
+    let mut told = String::new();
+    for (key, observed) in broken.clone() {
+        writeln!(told, "    {key}: {observed}").expect("a string grows");
+    }
+    insta::assert_snapshot!(format!("{fault:?}"), told);
+    assert!(broken.into_iter().any(|(key, observed)| key == promise && observed.contains(because)), "{report}");
 }
 
 fn spool(fault: Fault, slots: usize, uploads: Router, audit: UnboundedSender<Line>) -> Router {

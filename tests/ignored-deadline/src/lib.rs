@@ -573,6 +573,7 @@ async fn charge_and_deadline_agree(lab: Lab, app: App) -> Proof {
             }
             told = &mut answer => told.unwrap_or_else(|_| Err(Broken::because("the client got no answer")))?,
         };
+        shop.scene.let_threads_run().await;
         shop.scene.settle().await;
         shop.ledger.matches(&told)?;
         told.has_its_receipt(CHARGE_AND_DEADLINE_AGREE)?;
@@ -1345,12 +1346,13 @@ impl Turnstile {
     }
 }
 
-struct PassFirst(Turnstile, Waker);
+struct WakeAndPass(Turnstile, Waker);
 
-impl Wake for PassFirst {
+impl Wake for WakeAndPass {
     fn wake(self: Arc<Self>) {
-        self.0.pass();
+        // What is charged is read in any case, however long it takes the other thread to go on.
         self.1.wake_by_ref();
+        self.0.pass();
     }
 }
 
@@ -1369,7 +1371,7 @@ impl Ledger {
         scene.spawn(async move {
             let next = || {
                 poll_fn(|cx| {
-                    let waker = Waker::from(Arc::new(PassFirst(reader.turnstile.clone(), cx.waker().clone())));
+                    let waker = Waker::from(Arc::new(WakeAndPass(reader.turnstile.clone(), cx.waker().clone())));
                     locked(&reader.channel).poll_recv(&mut Context::from_waker(&waker))
                 })
             };

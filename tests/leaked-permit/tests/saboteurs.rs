@@ -154,9 +154,9 @@ impl Desk {
         match self.fault {
             Fault::DialsInATaskOfItsOwn => {
                 let dialled = tokio::spawn(lease.dial()).await;
-                dialled.unwrap_or_else(|_| Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+                dialled.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?
             }
-            Fault::BoundsTheDial => timeout(self.wait, lease.dial()).await.unwrap_or_else(|_| Err(self.exhausted())),
+            Fault::BoundsTheDial => timeout(self.wait, lease.dial()).await.map_err(|_| self.exhausted())?,
             _ => lease.dial().await,
         }
     }
