@@ -10,6 +10,7 @@ pub mod byte_limit_only;
 pub mod connection_close;
 pub mod drain_in_a_task;
 pub mod drain_without_bound;
+pub mod drop_both;
 pub mod idle_time_limit;
 pub mod length_decides;
 pub mod nothing_kept;
@@ -35,5 +36,6 @@ pub const ALL: &[(&str, App)] = &[
     ("time-limit-only", time_limit_only::app),
     ("idle-time-limit", idle_time_limit::app),
     ("length-decides", length_decides::app),
+    ("drop-both", drop_both::app),
     ("nothing-kept", nothing_kept::app),
 ];

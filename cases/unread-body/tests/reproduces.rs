@@ -112,6 +112,11 @@ fn a_length_says_nothing_of_chunks() {
 }
 
 #[test]
+fn a_dropped_error_costs_a_connection_when_its_body_comes_a_moment_later() {
+    miss("drop-both", "store-connection-reused");
+}
+
+#[test]
 fn a_page_without_incidents_holds_nothing_and_tells_nothing() {
     miss("nothing-kept", "incidents-are-told");
 }

@@ -11,7 +11,8 @@
 //! # Fix
 //! An `Incident` keeps the head of the message. The body of a refused upload is dropped: hyper takes what came with the
 //! head and closes the connection if there is more. That of a failed answer is read to its end, so that the connection
-//! can be used again, but only up to a number of bytes and a time, and is then dropped.
+//! can be used again, but only up to a number of bytes and a time; then the connection is closed. So is that of an upload
+//! which the store has refused and whose client has stalled: hyper alone would wait for the rest of it.
 //!
 //! # Cost
 //! A failed fetch may be answered a second later, and a client that is refused in mid-upload needs a new connection.
@@ -45,14 +46,14 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{io::DuplexStream, time::timeout};
+use tokio::{io::DuplexStream, task::AbortHandle, time::timeout};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
 /// Uploads of this length and more are refused, in bytes.
 const LARGEST: u64 = 256 * 1024;
 /// How many incidents the support page shows.
 const LATEST: usize = 100;
-/// How much of an unwanted body is read, in bytes, and for how long.
+/// How much of an unwanted answer is read, in bytes, and for how long.
 const LEFTOVER: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -98,24 +99,20 @@ async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     gate.relay(Request::post("/upload"), request.into_body()).await
 }
 
-/// Reads a body of which nobody wants anything, so that its connection can be used again: a little of it, for a little
-/// while. What is left is dropped, and the connection closes.
-async fn discard(body: Incoming) {
-    // Whether it came to its end or was given up is for the connection to know.
-    let _ = timeout(PATIENCE, Limited::new(body, LEFTOVER).collect()).await;
-}
-
 impl Gate {
     /// Asks the store, and passes its answer on if it is a success.
     async fn relay(&self, question: Builder, body: Body) -> Response {
         let question = question.header(HOST, "store").body(body).expect("a path that has been parsed before");
         let asked = question.uri().clone();
         match self.store.ask(question).await {
-            Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
-            Ok(answer) => {
+            Ok((answer, connection)) if answer.status().is_success() => {
+                self.store.keep(connection);
+                return answer.map(Body::new);
+            }
+            Ok((answer, connection)) => {
                 let (head, body) = answer.into_parts();
                 self.report(Incident::Failed(asked, head));
-                discard(body).await;
+                self.store.discard(body, connection).await;
             }
             Err(_) => {}
         }
@@ -149,30 +146,50 @@ fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
 #[derive(Clone)]
 struct Store {
     dial: BoxCloneSyncService<(), DuplexStream, io::Error>,
-    connections: Arc<Mutex<Vec<SendRequest<Body>>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
 }
 
+/// A connection, and what ends it whatever it waits for.
+type Connection = (SendRequest<Body>, AbortHandle);
+
 impl Store {
-    async fn ask(&self, question: Request) -> Result<Response<Incoming>, BoxError> {
+    async fn ask(&self, question: Request) -> Result<(Response<Incoming>, Connection), BoxError> {
         let mut connection = match self.idle() {
             Some(connection) => connection,
             None => {
                 let stream = self.dial.clone().oneshot(()).await?;
                 let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(driver);
-                connection
+                (connection, tokio::spawn(driver).abort_handle())
             }
         };
-        let answer = connection.send_request(question).await?;
-        self.connections.lock().expect("nobody panics with it").push(connection);
-        Ok(answer)
+        let answer = connection.0.send_request(question).await?;
+        Ok((answer, connection))
     }
 
+    fn keep(&self, connection: Connection) {
+        self.connections.lock().expect("nobody panics with it").push(connection);
+    }
+
+    // ANCHOR: discard
+    /// Reads an answer of which nobody wants anything, so that its connection can be used again: a little of it, for a little
+    /// while. If more is to come by then, of the answer or of the question, the connection is closed.
+    async fn discard(&self, body: Incoming, mut connection: Connection) {
+        let rest = async {
+            Limited::new(body, LEFTOVER).collect().await?;
+            connection.0.ready().await.map_err(BoxError::from)
+        };
+        match timeout(PATIENCE, rest).await {
+            Ok(Ok(())) => self.keep(connection),
+            _ => connection.1.abort(),
+        }
+    }
+    // ANCHOR_END: discard
+
     /// A connection that can take the next question.
-    fn idle(&self) -> Option<SendRequest<Body>> {
+    fn idle(&self) -> Option<Connection> {
         let mut connections = self.connections.lock().expect("nobody panics with it");
-        connections.retain(|connection| !connection.is_closed());
-        let idle = connections.iter().position(SendRequest::is_ready)?;
+        connections.retain(|(connection, _)| !connection.is_closed());
+        let idle = connections.iter().position(|(connection, _)| connection.is_ready())?;
         Some(connections.swap_remove(idle))
     }
 }

@@ -7,8 +7,8 @@ use unread_body_spec::check;
 
 #[path = "also_right/bounded_drain.rs"]
 mod bounded_drain;
-#[path = "also_right/drop_both.rs"]
-mod drop_both;
+#[path = "also_right/breaks_off.rs"]
+mod breaks_off;
 #[path = "also_right/lines_of_text.rs"]
 mod lines_of_text;
 
@@ -21,8 +21,8 @@ fn a_head_without_its_body_holds_no_connection() {
 }
 
 #[test]
-fn an_error_of_the_store_may_be_dropped_as_well() {
-    all_kept(&check(drop_both::app));
+fn an_upload_may_break_off_when_the_store_has_refused_it() {
+    all_kept(&check(breaks_off::app));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::{
     convert::Infallible,
     io,
+    net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -12,9 +13,12 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
-    extract::Request,
-    http::{StatusCode, header::CONTENT_LENGTH},
+    body::{Body, to_bytes},
+    extract::{ConnectInfo, Request},
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, LOCATION},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -24,13 +28,14 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::DuplexStream,
+    sync::Notify,
     time::{sleep, timeout},
 };
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use lab::{
-    Answer, Asked, Closed, Connection, Ghost, Lab, Limits, Proof, Protocol, RawConnection, Report, Scene, Server,
-    Specification, control, require,
+    Answer, Asked, Closed, Connection, End, Ghost, Lab, Limits, Proof, Protocol, RawConnection, Report, Scene, Server,
+    Specification, control, locked,
     wire::{CONNECTION_BUFFER, CONNECTION_WINDOW, STREAM_WINDOW},
 };
 
@@ -44,10 +49,20 @@ pub type App = Arc<dyn Fn(Dial) -> Router + Send + Sync>;
 const IN_TIME: Duration = Duration::from_millis(5001);
 /// The largest rest with which a connection must go on.
 const SMALL: usize = 1024;
-/// The smallest rest with which it must be closed.
-const LARGE: usize = 1024 * 1024;
+/// A rest with which it must be closed: a step more than 1 MiB.
+const LARGE: usize = 1280 * 1024;
+/// An upload that may pass, and that does not fit what stands between a client and the store.
+const ADMITTED: usize = 200_000;
+/// How many incidents the support page shows.
+const LATEST: usize = 100;
 /// How often 4 KiB of an endless error come.
 const PACE: Duration = Duration::from_millis(70);
+/// How long after its head the body of an error may come.
+const A_MOMENT: Duration = Duration::from_millis(20);
+/// How long the store waits between the pieces of what is slow.
+const SLOW: Duration = Duration::from_millis(2500);
+/// How many bytes of an answer may be taken from the store while its client does not read.
+const AHEAD: usize = 1024 * 1024;
 /// What the store has under `/letters`.
 const LETTERS: &str = "a bundle of letters";
 
@@ -63,8 +78,8 @@ const USED_OR_CLOSED: Asked = Asked::new(
 );
 const LARGE_REST_CLOSES_CONNECTION: Asked = Asked::new(
     "large-rest-closes-connection",
-    "When an upload that was answered early has 1 MiB or more to come, or has stalled half-way, its HTTP/1.1 \
-             connection is closed within 5 s.",
+    "When an upload that was answered early has more than 1 MiB to come, or has stalled half-way, its HTTP/1.1 \
+             connection is closed within 5 s, however many there are.",
 );
 const ANSWER_BEFORE_BODY: Asked =
     Asked::new("answer-before-body", "An early answer comes before the body does, and is whole.");
@@ -75,17 +90,22 @@ const NEXT_REQUEST_AS_ITSELF: Asked = Asked::new(
 );
 const STORE_CONNECTION_REUSED: Asked = Asked::new(
     "store-connection-reused",
-    "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, take one connection to it; \
-             and no fetch waits for the body of another.",
+    "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, with their heads or 20 ms later, \
+             take one connection to it; and no fetch waits for the body of another.",
 );
 const ENDLESS_ERROR_IS_CUT: Asked = Asked::new(
     "endless-error-is-cut",
-    "When an error of the store does not end, its client has a 502 and its connection is closed within 5 s; in \
+    "When an error of the store does not end, its client has a whole 502 and its connection is closed within 5 s; in \
              the end only connections are open that can be used again.",
+);
+const REFUSED_RELAY_LETS_GO: Asked = Asked::new(
+    "refused-relay-lets-go",
+    "When the store refuses an upload that is still coming, its client has a whole 502 within 5 s; and the client's \
+             connection and the store's are used again or closed within 5 s, closed if the upload has stalled.",
 );
 const NOTHING_LEFT: Asked = Asked::new(
     "nothing-left",
-    "5 s after the last answer no task of a request is left, and no connection of a client that has gone.",
+    "5 s after the last answer no task of a request is left, and no connection that waits for a client that has gone.",
 );
 const EXPECT_GETS_FINAL_STATUS: Asked = Asked::new(
     "expect-gets-final-status",
@@ -98,7 +118,52 @@ const SIBLINGS_KEEP_THEIR_WINDOW: Asked = Asked::new(
 );
 const INCIDENTS_ARE_TOLD: Asked = Asked::new(
     "incidents-are-told",
-    "Each refused upload and each failed fetch has its line on the support page, with the status and the name.",
+    "Each upload that is refused, by the gate or by the store, and each failed fetch has its line on the support page, \
+             with the status and the name.",
+);
+const GOOD_ANSWERS_WHOLE: Asked = Asked::new(
+    "good-answers-whole",
+    "A good answer of the store reaches its client as it comes, whole, with its status and headers, however slow and \
+             however large it is.",
+);
+const UPLOADS_WHOLE: Asked = Asked::new(
+    "uploads-whole",
+    "An upload that may pass reaches the store as it comes, whole and once, however slow it is and however early the store \
+             says yes.",
+);
+const GOOD_ANSWERS_SHARE: Asked = Asked::new(
+    "good-answers-share-a-connection",
+    "Ten good answers in a row take one connection to the store and one of their client; when the store has closed it \
+             meanwhile, the next takes a new one.",
+);
+const FAILURES_ARE_TOLD: Asked = Asked::new(
+    "failures-are-told",
+    "Whatever the store answers that is no success, and whatever it does not answer, is a 502 for that client alone, and \
+             an answer that breaks off ends with an error; the next request is served.",
+);
+
+const STATUSES: Asked = Asked::new(
+    "statuses",
+    "An upload without `x-user` gets 403, and one whose `content-length` says 256 KiB or more gets 413; what may pass gets \
+             the store's answer if that is a success, 2xx, and else 502.",
+);
+const EITHER_REFUSAL: Asked = Asked::new(
+    "either-refusal",
+    "An upload to which both apply, because it has no user and is too large, gets 403 or 413; either is right.",
+);
+const PAGE: Asked = Asked::new(
+    "page",
+    "`GET /incidents` has one line for each of the latest 100 incidents, the latest first: the status that the client got, \
+             and the path of what was asked of the store, or `/upload`.",
+);
+const ONCE: Asked = Asked::new("once", "The store is asked once for each request, also when it breaks off.");
+const AS_FAST_AS_READ: Asked = Asked::new(
+    "as-fast-as-read",
+    "While the client of a good answer does not read it, at most 1 MiB of it is taken from the store.",
+);
+const OUTLIVES_THE_APP: Asked = Asked::new(
+    "outlives-the-app",
+    "A good answer that has begun goes on when the app is dropped, as the `Router` is by `oneshot`.",
 );
 
 /// Holds `app` against every promise.
@@ -116,10 +181,15 @@ pub fn judge(app: App, limits: Limits<'_>) -> Report {
         .promise(NEXT_REQUEST_AS_ITSELF, next_request_as_itself)
         .promise(STORE_CONNECTION_REUSED, store_connection_reused)
         .promise(ENDLESS_ERROR_IS_CUT, endless_error_is_cut)
+        .promise(REFUSED_RELAY_LETS_GO, refused_relay_lets_go)
         .promise(NOTHING_LEFT, nothing_left)
         .promise(EXPECT_GETS_FINAL_STATUS, expect_gets_final_status)
         .promise(SIBLINGS_KEEP_THEIR_WINDOW, siblings_keep_their_window)
         .promise(INCIDENTS_ARE_TOLD, incidents_are_told)
+        .promise(GOOD_ANSWERS_WHOLE, good_answers_whole)
+        .promise(UPLOADS_WHOLE, uploads_whole)
+        .promise(GOOD_ANSWERS_SHARE, good_answers_share)
+        .promise(FAILURES_ARE_TOLD, failures_are_told)
         .judge(limits)
 }
 
@@ -131,6 +201,7 @@ impl Ghost for Spec {
     const SLUG: &'static str = "unread-body";
     type App = fn(Dial) -> Router;
     type StandIns = Dial;
+    const ASKED: &'static [Asked] = &[STATUSES, EITHER_REFUSAL, PAGE, ONCE, AS_FAST_AS_READ, OUTLIVES_THE_APP];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -145,7 +216,9 @@ impl Ghost for Spec {
             let (near, far) = tokio::io::duplex(CONNECTION_BUFFER);
             let open = open.clone();
             eprintln!("store: connections open: {}", open.fetch_add(1, Ordering::SeqCst) + 1);
-            let serving = http1::Builder::new().serve_connection(TokioIo::new(far), TowerToHyperService::new(routes()));
+            let taken = async |body: Bytes| (StatusCode::CREATED, format!("{} bytes\n", body.len()));
+            let routes = routes().route("/upload", post(taken));
+            let serving = http1::Builder::new().serve_connection(TokioIo::new(far), TowerToHyperService::new(routes));
             tokio::spawn(async move {
                 // A connection that breaks off is one that is closed.
                 let _ = serving.await;
@@ -173,7 +246,7 @@ async fn small_rest_keeps_connection(lab: Lab, app: App) -> Proof {
         let mut client = stage.raw("client");
         for requests in [2, 4] {
             client.send(&upload(NOBODY, &framing, &body)).await;
-            client.is_answered(403)?;
+            client.is_answered(&[403])?;
             client.send(FETCH_LETTERS).await;
             SMALL_REST_KEEPS_CONNECTION.require(
                 client.has_letters(),
@@ -191,20 +264,32 @@ async fn small_rest_keeps_connection(lab: Lab, app: App) -> Proof {
 
 async fn used_or_closed(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
-    for (what, framing, body) in [
-        ("16 KiB of known length", known(16 * SMALL), vec![b'x'; 16 * SMALL]),
-        ("1 KiB in two chunks", CHUNKED.to_owned(), [chunk(SMALL / 2), chunk(SMALL / 2), chunk(0)].concat()),
-        ("256 KiB of known length", known(256 * SMALL), vec![b'x'; 256 * SMALL]),
+    let now = Duration::ZERO;
+    let later = Duration::from_millis(300);
+    for (what, framing, pieces, pause) in [
+        ("16 KiB of known length", known(16 * SMALL), vec![vec![b'x'; 16 * SMALL]], now),
+        ("1 KiB in two chunks", CHUNKED.to_owned(), vec![chunk(SMALL / 2), chunk(SMALL / 2), chunk(0)], now),
+        ("256 KiB of known length", known(256 * SMALL), vec![vec![b'x'; 256 * SMALL]], now),
+        ("1 KiB of known length after its head", known(SMALL), vec![vec![], vec![b'x'; SMALL]], later),
+        ("16 KiB bit by bit", known(16 * SMALL), vec![vec![b'x'; 2 * SMALL]; 8], later),
+        ("chunks one by one", CHUNKED.to_owned(), vec![chunk(SMALL), chunk(SMALL), chunk(0)], later),
     ] {
         let stage = Stage::open(&lab, &app, format!("HTTP/1.1, {what}"));
         let mut client = stage.raw("client");
         let sending = async {
-            client.raw.write(&upload(NOBODY, &framing, &body)).await;
+            let (first, others) = pieces.split_first().expect("each has one");
+            client.raw.write(&upload(NOBODY, &framing, first)).await;
+            for piece in others {
+                sleep(pause).await;
+                client.raw.write(piece).await;
+            }
             client.raw.write(FETCH_LETTERS).await;
         };
         let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
-        let used = client.statuses() == [403, 200] && client.has_letters();
-        let closed = client.statuses() == [403] && client.raw.is_closed();
+        let refusals: &[u16] = if framing == known(256 * SMALL) { EITHER } else { &[403] };
+        client.is_refused_first(refusals)?;
+        let used = client.statuses().len() == 2 && client.has_letters();
+        let closed = client.statuses().len() == 1 && client.raw.is_closed();
         USED_OR_CLOSED.require(used || closed, format!("5 s after the upload {}", client.what_became(2)))?;
     }
     Ok(())
@@ -213,16 +298,17 @@ async fn used_or_closed(lab: Lab, app: App) -> Proof {
 async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
     let all = |length: usize| vec![vec![b'x'; length]];
-    for (what, user, framing, pieces, status) in [
-        ("1 MiB of known length", NOBODY, known(LARGE), all(LARGE), 403),
-        ("1 MiB in chunks", NOBODY, CHUNKED.to_owned(), vec![chunk(16 * SMALL); 64], 403),
-        ("1 MiB that is too large", ADA, known(LARGE), all(LARGE), 413),
-        ("1 MiB of which nothing comes", NOBODY, known(LARGE), Vec::new(), 403),
-        ("1 MiB at 1 KiB a second", NOBODY, known(LARGE), vec![vec![b'x'; SMALL]; 8], 403),
-        ("1 KiB that stalls before its last byte", NOBODY, known(SMALL), all(SMALL - 1), 403),
-        ("chunks that stall half-way", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], 403),
-        ("chunks at 1 KiB a second", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL); 8], 403),
-    ] {
+    let scenes: [(_, _, _, _, &[u16]); 8] = [
+        ("1.25 MiB of known length", NOBODY, known(LARGE), all(LARGE), EITHER),
+        ("1.25 MiB in chunks", NOBODY, CHUNKED.to_owned(), vec![chunk(16 * SMALL); 80], &[403]),
+        ("1.25 MiB that is too large", ADA, known(LARGE), all(LARGE), &[413]),
+        ("1.25 MiB of which nothing comes", NOBODY, known(LARGE), Vec::new(), EITHER),
+        ("1.25 MiB at 1 KiB a second", NOBODY, known(LARGE), vec![vec![b'x'; SMALL]; 8], EITHER),
+        ("1 KiB that stalls before its last byte", NOBODY, known(SMALL), all(SMALL - 1), &[403]),
+        ("chunks that stall half-way", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], &[403]),
+        ("chunks at 1 KiB a second", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL); 8], &[403]),
+    ];
+    for (what, user, framing, pieces, refusals) in scenes {
         let stage = Stage::open(&lab, &app, format!("HTTP/1.1, {what}"));
         let mut client = stage.raw("client");
         let pause = if what.ends_with("a second") { Duration::from_millis(990) } else { Duration::ZERO };
@@ -234,32 +320,45 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
             }
         };
         let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
-        client.is_answered(status)?;
+        client.is_answered(refusals)?;
         LARGE_REST_CLOSES_CONNECTION
             .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is open"))?;
     }
-    Ok(())
+    let stage = Stage::open(&lab, &app, "HTTP/1.1, twenty uploads that stall at once");
+    let mut clients = Vec::new();
+    for number in 1..=20 {
+        let mut client = stage.raw(&format!("client-{number}"));
+        client.raw.write(&upload(NOBODY, &known(ADMITTED), &[b'x'; 100])).await;
+        clients.push(client);
+    }
+    sleep(IN_TIME).await;
+    clients.iter().try_for_each(|client| client.is_answered(&[403]))?;
+    let open = clients.iter().filter(|client| !client.raw.is_closed()).count();
+    LARGE_REST_CLOSES_CONNECTION
+        .require(open == 0, format!("5 s after the heads of twenty uploads that stall, connections open: {open}"))
 }
 
 async fn answer_before_body(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
-    for (what, user, framing, sent, status) in [
-        ("nothing of 1 KiB is sent", NOBODY, known(SMALL), Vec::new(), 403),
-        ("nothing of 1 MiB is sent", NOBODY, known(LARGE), Vec::new(), 403),
-        ("no chunk is sent", NOBODY, CHUNKED.to_owned(), Vec::new(), 403),
-        ("a chunk is sent", NOBODY, CHUNKED.to_owned(), chunk(SMALL), 403),
-        ("nothing of what is too large is sent", ADA, known(LARGE), Vec::new(), 413),
-    ] {
+    let scenes: [(_, _, _, _, &[u16]); 6] = [
+        ("nothing of 1 KiB is sent", NOBODY, known(SMALL), Vec::new(), &[403]),
+        ("nothing of 1.25 MiB is sent", NOBODY, known(LARGE), Vec::new(), EITHER),
+        ("no chunk is sent", NOBODY, CHUNKED.to_owned(), Vec::new(), &[403]),
+        ("a chunk is sent", NOBODY, CHUNKED.to_owned(), chunk(SMALL), &[403]),
+        ("nothing of what is too large is sent", ADA, known(LARGE), Vec::new(), &[413]),
+        ("nothing of 257 KiB is sent", ADA, known(257 * SMALL), Vec::new(), &[413]),
+    ];
+    for (what, user, framing, sent, refusals) in scenes {
         let stage = Stage::open(&lab, &app, format!("HTTP/1.1, {what}"));
         let mut client = stage.raw("client");
         client.send(&upload(user, &framing, &sent)).await;
-        client.is_answered(status)?;
+        client.is_answered(refusals)?;
     }
-    let stage = Stage::open(&lab, &app, "HTTP/1.1, 1 MiB is sent without a look at the answer");
+    let stage = Stage::open(&lab, &app, "HTTP/1.1, 1.25 MiB is sent without a look at the answer");
     let mut client = stage.raw("client");
     // The answer must survive whatever becomes of the connection meanwhile.
     let _ = timeout(IN_TIME, client.raw.write(&upload(NOBODY, &known(LARGE), &vec![b'x'; LARGE]))).await;
-    client.is_answered(403)?;
+    client.is_answered(EITHER)?;
     for (what, user, length, status) in
         [("an upload without a user", None, SMALL, 403), ("an upload that is too large", Some("ada"), LARGE, 413)]
     {
@@ -309,13 +408,18 @@ async fn next_request_as_itself(lab: Lab, app: App) -> Proof {
 
 async fn store_connection_reused(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
-    let stage = Stage::open(&lab, &app, "HTTP/1.1, ten errors, every other of known length");
-    for name in ["breaking", "failing"].into_iter().cycle().take(10) {
-        is(&stage.fetch(Protocol::Http1, name).await?, 502)?;
+    for (title, names) in [
+        ("ten errors, every other of known length", ["breaking", "failing"]),
+        ("ten errors whose bodies come 20 ms after their heads", ["breaking-late", "failing-late"]),
+    ] {
+        let stage = Stage::open(&lab, &app, format!("HTTP/1.1, {title}"));
+        for name in names.into_iter().cycle().take(10) {
+            is(&stage.fetch(Protocol::Http1, name).await?, 502)?;
+        }
+        let dialled = stage.store.dialled();
+        STORE_CONNECTION_REUSED
+            .require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))?;
     }
-    let dialled = stage.store.dialled();
-    STORE_CONNECTION_REUSED
-        .require(dialled == 1, format!("ten errors of 1 KiB took {dialled} connections to the store"))?;
     let stage = Stage::open(&lab, &app, "HTTP/1.1, a fetch while the body of another is coming");
     let growing = stage.fetch(Protocol::Http1, "growing").await?;
     is(&growing, 200)?;
@@ -326,22 +430,98 @@ async fn store_connection_reused(lab: Lab, app: App) -> Proof {
 
 async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
-    for (protocol, name) in [(Protocol::Http1, "endless"), (Protocol::Http2, "stalled")] {
+    for (protocol, name) in [
+        (Protocol::Http1, "endless"),
+        (Protocol::Http2, "endless"),
+        (Protocol::Http1, "stalled"),
+        (Protocol::Http2, "stalled"),
+        (Protocol::Http1, "large-failing"),
+    ] {
         let stage = Stage::open(&lab, &app, format!("{protocol}, an error that is {name}"));
-        let (answered, ()) = tokio::join!(timeout(IN_TIME, stage.fetch(protocol, name)), sleep(IN_TIME));
+        let asked = async { Ok::<_, Closed>(stage.fetch(protocol, name).await?.read().await) };
+        let (answered, ()) = tokio::join!(timeout(IN_TIME, asked), sleep(IN_TIME));
         let Ok(answer) = answered else {
             return ENDLESS_ERROR_IS_CUT
-                .require(false, "5 s after the store said that it failed the client has no answer");
+                .require(false, "5 s after the store said that it failed the client has no whole answer");
         };
-        is(&answer?, 502)?;
+        let answer = answer?;
+        STATUSES.require(answer.status == 502, format!("the answer is {} in place of 502", answer.status.as_u16()))?;
+        let whole = answer.end.is_some_and(|(_, end)| end == End::Clean);
+        ENDLESS_ERROR_IS_CUT.require(whole, "the 502 breaks off")?;
         stage.scene.settle().await;
-        let (open, dialled) = (stage.store.open(), stage.store.dialled());
-        is(&stage.fetch(protocol, "letters").await?, 200)?;
-        let used_again = open == 1 && stage.store.dialled() == dialled;
-        let told = format!("5 s after the head of an error that is {name}, connections open to no use: {open}");
-        ENDLESS_ERROR_IS_CUT.require(open == 0 || used_again, told)?;
+        let told = format!("5 s after the head of an error that is {name}, connections open to no use: ");
+        stage.store_is_let_go(protocol, ENDLESS_ERROR_IS_CUT, &told).await?;
     }
     Ok(())
+}
+
+async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
+    works(&lab, &app, Protocol::Http1).await?;
+    let a_little = || vec![vec![b'x'; 100]];
+    let (known, chunked) = (known(ADMITTED), CHUNKED.to_owned());
+    for (what, manner, framing, pieces, clients) in [
+        ("stalls", Manner::Refuses, known.clone(), a_little(), 1),
+        ("stalls, three at once", Manner::Refuses, known.clone(), a_little(), 3),
+        ("stalls between its chunks", Manner::Refuses, chunked.clone(), vec![chunk(SMALL)], 1),
+        ("stalls, and the store would take more", Manner::RefusesAndReads, known.clone(), a_little(), 1),
+        ("stalls, and the refusal does not end", Manner::RefusesWithoutEnd, known.clone(), a_little(), 1),
+        ("comes at 1 KiB a second", Manner::Refuses, known.clone(), vec![vec![b'x'; SMALL]; 8], 1),
+    ] {
+        let stage = Stage::with(&lab, &app, format!("HTTP/1.1, a refused upload that {what}"), manner);
+        let mut clients: Vec<_> = (1..=clients).map(|number| stage.raw(&format!("client-{number}"))).collect();
+        for client in &mut clients {
+            client.raw.write(&upload(ADA, &framing, b"")).await;
+        }
+        let sending = async {
+            for piece in pieces {
+                for client in &mut clients {
+                    client.raw.write(&piece).await;
+                }
+                sleep(Duration::from_millis(990)).await;
+            }
+        };
+        let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
+        clients.iter().try_for_each(|client| client.is_answered(&[502]))?;
+        let (all, at_client) = (clients.len(), clients.iter().filter(|client| !client.raw.is_closed()).count());
+        let at_store = stage.store.open();
+        REFUSED_RELAY_LETS_GO.require(
+            at_client == 0 && at_store == 0,
+            format!(
+                "5 s after the store's 413 open of {all}: connections of clients {at_client}, to the store {at_store}"
+            ),
+        )?;
+    }
+    for (manner, takes) in [(Manner::Refuses, "a piece a second"), (Manner::RefusesAndReads, "it")] {
+        let title = format!("HTTP/1.1, a refused upload of 32 KiB comes all the same, and the store takes {takes}");
+        let stage = Stage::with(&lab, &app, title, manner);
+        let mut client = stage.raw("client");
+        let bytes = upload(ADA, &self::known(32 * SMALL), &vec![b'x'; 32 * SMALL]);
+        let sending = async {
+            client.raw.write(&bytes).await;
+            client.raw.write(FETCH_LETTERS).await;
+        };
+        let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
+        client.is_refused_first(&[502])?;
+        let used = client.statuses().len() == 2 && client.has_letters();
+        let closed = client.statuses().len() == 1 && client.raw.is_closed();
+        REFUSED_RELAY_LETS_GO.require(used || closed, format!("5 s after the upload {}", client.what_became(2)))?;
+        let told = "5 s after the store's 413, connections open to no use: ";
+        stage.store_is_let_go(Protocol::Http1, REFUSED_RELAY_LETS_GO, told).await?;
+    }
+    let stage = Stage::with(&lab, &app, "HTTP/2, a refused upload that stalls", Manner::Refuses);
+    let client = stage.server.connect("client", Protocol::Http2).await;
+    let (feed, body) = stage.scene.feed("client's file");
+    feed.data(vec![b'x'; 100]);
+    let asked = async { Ok::<_, Closed>(client.send(post_upload(Some("ada"), body)).await?.read().await.status) };
+    let (answered, ()) = tokio::join!(timeout(IN_TIME, asked), sleep(IN_TIME));
+    let Ok(status) = answered else {
+        return REFUSED_RELAY_LETS_GO.require(false, "5 s after the store's 413 the client has no whole answer");
+    };
+    let status = status?;
+    STATUSES.require(status == 502, format!("the answer is {} in place of 502", status.as_u16()))?;
+    letters(&client).await?;
+    let told = "5 s after the store's 413, connections open to no use: ";
+    stage.store_is_let_go(Protocol::Http2, REFUSED_RELAY_LETS_GO, told).await
 }
 
 async fn nothing_left(lab: Lab, app: App) -> Proof {
@@ -385,7 +565,34 @@ async fn nothing_left(lab: Lab, app: App) -> Proof {
     sleep(IN_TIME).await;
     client.leave();
     drop(feed);
-    all_have_ended(&stage).await
+    all_have_ended(&stage).await?;
+    for (protocol, what) in Protocol::BOTH.into_iter().flat_map(|protocol| {
+        ["a good answer", "an error that is endless", "an error that is stalled", "an upload"]
+            .map(|what| (protocol, what))
+    }) {
+        let stage = Stage::open(&lab, &app, format!("{protocol}, a client leaves in the middle of {what}"));
+        let client = stage.server.connect("client", protocol).await;
+        let (feed, body) = stage.scene.feed("client's file");
+        feed.data(vec![b'x'; 100]);
+        let pending = client.begin(match what {
+            "a good answer" => get_request("/fetch/growing"),
+            "an error that is endless" => get_request("/fetch/endless"),
+            "an error that is stalled" => get_request("/fetch/stalled"),
+            _ => post_upload(Some("ada"), body),
+        });
+        stage.scene.settle().await;
+        if what != "an upload" {
+            let asked = stage.store.asked().len();
+            control(asked == 1, format!("the store is asked {asked} times"))?;
+        }
+        client.leave();
+        drop((pending, feed));
+        sleep(IN_TIME).await;
+        all_have_ended(&stage).await?;
+        let open = stage.store.open();
+        NOTHING_LEFT.require(open == 0, format!("5 s after the client has left, connections to the store: {open}"))?;
+    }
+    Ok(())
 }
 
 /// After the clients have left.
@@ -393,7 +600,7 @@ async fn all_have_ended(stage: &Stage) -> Proof {
     stage.scene.settle().await;
     let connections = stage.server.connections();
     let open = connections.iter().filter(|connection| connection.ended.is_none()).count();
-    require(open == 0, format!("all clients have left, and {open} of their connections are open"))
+    NOTHING_LEFT.require(open == 0, format!("all clients have left, and {open} of their connections are open"))
 }
 
 async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
@@ -454,25 +661,215 @@ async fn siblings_keep_their_window(lab: Lab, app: App) -> Proof {
 async fn incidents_are_told(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         works(&lab, &app, protocol).await?;
-        let stage = Stage::open(&lab, &app, protocol.to_string());
+        let stage = Stage::with(&lab, &app, protocol.to_string(), Manner::RefusesAndReads);
         let (_feed, body) = stage.scene.feed("client's file");
         let mut too_large = post_upload(Some("ada"), body);
         too_large.headers_mut().insert(CONTENT_LENGTH, LARGE.into());
         let support = stage.server.connect("support", protocol).await;
-        for (request, status, name) in [
+        let incidents = [
             (post_upload(None, "x"), 403, "/upload"),
             (too_large, 413, "/upload"),
             (get_request("/fetch/failing"), 502, "/failing"),
-        ] {
+            (get_request("/fetch/missing"), 502, "/missing"),
+            (get_request("/fetch/stalled"), 502, "/stalled"),
+            (post_upload(Some("ada"), "x"), 502, "/upload"),
+        ];
+        for (number, (request, status, name)) in (1..).zip(incidents) {
             let client = match protocol {
                 Protocol::Http1 => stage.server.connect("client", protocol).await,
                 Protocol::Http2 => support.clone(),
             };
-            is(&client.send(request).await?, status)?;
-            let page = support.send(get_request("/incidents")).await?.read().await.text();
-            let told = page.lines().any(|line| line.contains(&status.to_string()) && line.contains(name));
-            INCIDENTS_ARE_TOLD.require(told, format!("no line of the support page has {status} and {name}"))?;
+            // Whether it is answered in time is another promise's.
+            if let Ok(answer) = timeout(IN_TIME, client.send(request)).await {
+                is(&answer?, status)?;
+            }
+            let page = page(&support).await?;
+            let told = |line: &String| line.contains(&status.to_string()) && line.contains(name);
+            INCIDENTS_ARE_TOLD
+                .require(page.iter().any(told), format!("no line of the support page has {status} and {name}"))?;
+            PAGE.require(page.first().is_some_and(told), format!("{status} {name} is not the first line of the page"))?;
+            let lines = page.len();
+            PAGE.require(lines == number, format!("after incident {number} the support page has lines: {lines}"))?;
         }
+    }
+    let stage = Stage::open(&lab, &app, "HTTP/2, a hundred incidents");
+    let client = stage.server.connect("client", Protocol::Http2).await;
+    is(&client.send(get_request("/fetch/failing")).await?, 502)?;
+    for (refused, oldest) in [(LATEST - 1, "/failing"), (1, "/upload")] {
+        for _ in 0..refused {
+            let answer = client.send(post_upload(None, Body::empty())).await?;
+            is(&answer, 403)?;
+            answer.read().await;
+        }
+        let page = page(&client).await?;
+        let (lines, last) = (page.len(), page.last().cloned().unwrap_or_default());
+        PAGE.require(lines == LATEST, format!("of a hundred incidents and more the support page has lines: {lines}"))?;
+        PAGE.require(last.contains(oldest), format!("the last of a hundred lines is {last:?}, and not of {oldest}"))?;
+    }
+    Ok(())
+}
+
+/// The lines of the support page.
+async fn page(support: &Connection) -> Result<Vec<String>, Closed> {
+    let page = support.send(get_request("/incidents")).await?.read().await.text();
+    Ok(page.lines().map(str::to_owned).collect())
+}
+
+async fn good_answers_whole(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        works(&lab, &app, protocol).await?;
+        for (what, name, length) in [
+            ("that takes 10 s", "slow", 5 * SMALL),
+            ("whose head takes 10 s", "thoughtful", LETTERS.len()),
+            ("of 512 KiB", "large", 512 * SMALL),
+            ("of 512 KiB in chunks", "large-chunks", 512 * SMALL),
+            ("of nothing", "nothing", 0),
+        ] {
+            let stage = Stage::open(&lab, &app, format!("{protocol}, an answer {what}"));
+            let asked = stage.scene.now_ms();
+            let answer = stage.fetch(protocol, name).await?;
+            is(&answer, if name == "nothing" { 204 } else { 200 })?;
+            let body = answer.listen();
+            stage.scene.settle().await;
+            if name == "slow" {
+                let (waited, first) = (stage.scene.now_ms() - asked, body.so_far().bytes().len());
+                let told =
+                    format!("{waited} ms after a fetch, of the 1024 bytes that the store has sent, there are {first}");
+                GOOD_ANSWERS_WHOLE.require(first == SMALL && waited < 1000, told)?;
+            }
+            let body = body.ended().await;
+            let got = body.bytes().len();
+            let clean = body.end.is_some_and(|(_, end)| end == End::Clean);
+            let end = if clean { "and the end" } else { "and it breaks off" };
+            GOOD_ANSWERS_WHOLE.require(clean && got == length, format!("of {length} bytes there come {got}, {end}"))?;
+        }
+        let stage = Stage::open(&lab, &app, format!("{protocol}, status and headers"));
+        let answer = stage.fetch(protocol, "shelf").await?;
+        is(&answer, 203)?;
+        for (name, value) in [("x-shelf", "7"), ("content-type", "text/x-letters")] {
+            let got = answer.header(name);
+            GOOD_ANSWERS_WHOLE.require(got == Some(value), format!("{name} is {got:?} in place of {value:?}"))?;
+        }
+        let stage = Stage::open(&lab, &app, format!("{protocol}, a client that does not read"));
+        let answer = stage.fetch(protocol, "plenty").await?;
+        is(&answer, 200)?;
+        sleep(IN_TIME).await;
+        let taken = stage.store.seen().produced;
+        AS_FAST_AS_READ.require(taken <= AHEAD, format!("the gate has taken {taken} bytes that nobody reads"))?;
+    }
+    let stage = Stage::open(&lab, &app, "an answer that outlives its app");
+    let mut asked = get_request("/fetch/slow");
+    asked.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40_000))));
+    let answer = app(stage.store.dial()).oneshot(asked).await.unwrap_or_else(|never| match never {});
+    let status = answer.status().as_u16();
+    STATUSES.require(status == 200, format!("the answer is {status} in place of 200"))?;
+    let body = to_bytes(answer.into_body(), usize::MAX).await;
+    let whole = body.is_ok_and(|body| body.len() == 5 * SMALL);
+    OUTLIVES_THE_APP.require(whole, "the answer breaks off when the app is dropped")
+}
+
+async fn uploads_whole(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        works(&lab, &app, protocol).await?;
+        let whole: Vec<u8> = (0..ADMITTED).map(|at| b'a' + u8::try_from(at / 1000 % 26).unwrap_or_default()).collect();
+        let stage = Stage::open(&lab, &app, format!("{protocol}, 200000 bytes of known length"));
+        let client = stage.server.connect("client", protocol).await;
+        let answer = client.send(post_upload(Some("ada"), whole.clone())).await?;
+        is(&answer, 201)?;
+        let said = answer.read().await.text();
+        UPLOADS_WHOLE.require(said == "200000 bytes\n", format!("the store's answer comes as {said:?}"))?;
+        stage.store.has(&whole)?;
+        for (manner, says) in [(Manner::Takes, "when it has it"), (Manner::AcceptsFirst, "at its head")] {
+            let stage =
+                Stage::with(&lab, &app, format!("{protocol}, 10 s long, and the store says yes {says}"), manner);
+            let client = stage.server.connect("client", protocol).await;
+            let (mut feed, body) = stage.scene.feed("client's file");
+            let pieces: Vec<_> = whole.chunks(SMALL).take(5).collect();
+            feed.data(pieces[0].to_vec());
+            let pending = client.begin(post_upload(Some("ada"), body));
+            stage.scene.settle().await;
+            let has = stage.store.seen().uploaded.len();
+            UPLOADS_WHOLE
+                .require(has == SMALL, format!("of the first 1024 bytes {has} have come before the others"))?;
+            if manner == Manner::AcceptsFirst {
+                UPLOADS_WHOLE
+                    .require(pending.is_answered(), "the store has said yes, and its client does not hear it")?;
+            }
+            for piece in &pieces[1..] {
+                sleep(SLOW).await;
+                feed.data(piece.to_vec());
+            }
+            feed.end();
+            let answer = pending.answer().await?;
+            is(&answer, 201)?;
+            answer.read().await;
+            stage.scene.settle().await;
+            stage.store.has(&pieces.concat())?;
+        }
+    }
+    Ok(())
+}
+
+async fn good_answers_share(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        works(&lab, &app, protocol).await?;
+        let stage = Stage::open(&lab, &app, format!("{protocol}, ten good answers"));
+        let client = stage.server.connect("client", protocol).await;
+        let requests = [get_request as fn(&str) -> Request, |_| post_upload(Some("ada"), "x")];
+        for (number, name) in
+            ["letters", "large-chunks", "shelf", "nothing", "large"].into_iter().cycle().take(10).enumerate()
+        {
+            let request = requests[usize::from(number % 5 == 3)](&format!("/fetch/{name}"));
+            let answer = client.send(request).await?;
+            let status = answer.status().as_u16();
+            STATUSES.require((200..300).contains(&status), format!("in place of a success the answer is {status}"))?;
+            answer.read().await;
+        }
+        let (asked, dialled) = (stage.store.asked().len(), stage.store.dialled());
+        ONCE.require(asked == 10, format!("for ten requests the store is asked {asked} times"))?;
+        GOOD_ANSWERS_SHARE
+            .require(dialled == 1, format!("ten good answers took {dialled} connections to the store"))?;
+        stage.store.hang_up.notify_waiters();
+        stage.scene.settle().await;
+        letters(&client).await?;
+    }
+    Ok(())
+}
+
+async fn failures_are_told(lab: Lab, app: App) -> Proof {
+    for protocol in Protocol::BOTH {
+        works(&lab, &app, protocol).await?;
+        let stage = Stage::open(&lab, &app, format!("{protocol}, answers that are no success, and none"));
+        let client = stage.server.connect("client", protocol).await;
+        for name in ["failing", "missing", "moved", "gone"] {
+            let answer = client.send(get_request(&format!("/fetch/{name}"))).await?;
+            let status = answer.status().as_u16();
+            FAILURES_ARE_TOLD
+                .require(status == 502, format!("a fetch of {name} is answered with {status}, not with 502"))?;
+            answer.read().await;
+            letters(&client).await?;
+        }
+        let stage =
+            Stage::with(&lab, &app, format!("{protocol}, an upload at which the store breaks off"), Manner::BreaksOff);
+        let client = stage.server.connect("client", protocol).await;
+        let answer = client.send(post_upload(Some("ada"), "x")).await?;
+        is(&answer, 502)?;
+        let asked = stage.store.asked().len();
+        ONCE.require(asked == 1, format!("for one upload the store is asked {asked} times"))?;
+        answer.read().await;
+        letters(&client).await?;
+        let stage = Stage::open(&lab, &app, format!("{protocol}, an answer that breaks off"));
+        let answer = stage.fetch(protocol, "torn").await?;
+        is(&answer, 200)?;
+        let end = answer.read().await.end;
+        let error = end.is_some_and(|(_, end)| end == End::Error);
+        FAILURES_ARE_TOLD.require(error, "half of an answer ends as if it were whole")?;
+        let other = stage.server.connect("other", protocol).await;
+        letters(&other).await?;
+        let scene = lab.scene(format!("{protocol}, a store that cannot be reached"));
+        let refused = service_fn(|()| future::ready(Err(io::ErrorKind::ConnectionRefused.into())));
+        let client = scene.serve(app(BoxCloneSyncService::new(refused))).connect("client", protocol).await;
+        is(&client.send(get_request("/fetch/letters")).await?, 502)?;
     }
     Ok(())
 }
@@ -483,6 +880,8 @@ async fn incidents_are_told(lab: Lab, app: App) -> Proof {
 const ADA: &str = "x-user: ada\r\n";
 /// A client without a user.
 const NOBODY: &str = "";
+/// What may be said to an upload that has no user and is too large.
+const EITHER: &[u16] = &[403, 413];
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
 const FETCH_LETTERS: &[u8] = b"GET /fetch/letters HTTP/1.1\r\nhost: ghost.test\r\n\r\n";
 
@@ -510,14 +909,14 @@ fn get_request(path: &str) -> Request {
 
 fn is(answer: &Answer, status: u16) -> Proof {
     let got = answer.status().as_u16();
-    require(got == status, format!("the answer is {got} in place of {status}"))
+    STATUSES.require(got == status, format!("the answer is {got} in place of {status}"))
 }
 
 async fn letters(client: &Connection) -> Proof {
     let answer = client.send(get_request("/fetch/letters")).await?;
     is(&answer, 200)?;
     let text = answer.read().await.text();
-    require(text == LETTERS, format!("in place of the letters there came {text:?}"))
+    GOOD_ANSWERS_WHOLE.require(text == LETTERS, format!("in place of the letters there came {text:?}"))
 }
 
 // ===== Stage =====
@@ -531,8 +930,13 @@ struct Stage {
 
 impl Stage {
     fn open(lab: &Lab, app: &App, title: impl Into<String>) -> Self {
+        Self::with(lab, app, title, Manner::Takes)
+    }
+
+    /// With a store that meets uploads in this manner.
+    fn with(lab: &Lab, app: &App, title: impl Into<String>, manner: Manner) -> Self {
         let scene = lab.scene(title);
-        let store = Store { scene: scene.clone(), routes: routes(), seen: Arc::default() };
+        let store = Store { scene: scene.clone(), manner, seen: Arc::default(), hang_up: Arc::default() };
         let server = scene.serve(app(store.dial()));
         Self { scene, server, store }
     }
@@ -541,6 +945,19 @@ impl Stage {
     async fn fetch(&self, protocol: Protocol, name: &str) -> Result<Answer, Closed> {
         let client = self.server.connect("client", protocol).await;
         client.send(get_request(&format!("/fetch/{name}"))).await
+    }
+
+    /// Whether each connection to the store that is open can be used: so many fetches at once need no other.
+    async fn store_is_let_go(&self, protocol: Protocol, asked: Asked, told: &str) -> Proof {
+        let (open, dialled) = (self.store.open(), self.store.dialled());
+        let mut answers = Vec::new();
+        for _ in 0..open {
+            let answer = self.fetch(protocol, "growing").await?;
+            is(&answer, 200)?;
+            answers.push(answer);
+        }
+        let of_no_use = self.store.dialled() - dialled;
+        asked.require(of_no_use == 0, format!("{told}{of_no_use}"))
     }
 
     fn raw(&self, client: &str) -> Raw {
@@ -594,12 +1011,22 @@ impl Raw {
         self.statuses().pop()
     }
 
-    /// Whether the last answer has this status.
-    fn is_answered(&self, status: u16) -> Proof {
-        match self.last_status() {
-            Some(last) if last == status => Ok(()),
-            Some(last) => require(false, format!("the last answer is {last}, and there is no {status}")),
-            None => require(false, format!("there is no whole answer, and no {status}")),
+    /// Whether the last answer has one of these statuses.
+    fn is_answered(&self, statuses: &[u16]) -> Proof {
+        Self::is_one_of(self.last_status(), statuses)
+    }
+
+    /// Whether the first answer has one of these statuses.
+    fn is_refused_first(&self, statuses: &[u16]) -> Proof {
+        Self::is_one_of(self.statuses().first().copied(), statuses)
+    }
+
+    fn is_one_of(got: Option<u16>, statuses: &[u16]) -> Proof {
+        let asked = if statuses == EITHER { EITHER_REFUSAL } else { STATUSES };
+        let wanted = statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
+        match got {
+            Some(got) => asked.require(statuses.contains(&got), format!("the answer is {got} in place of {wanted}")),
+            None => ANSWER_BEFORE_BODY.require(false, format!("there is no whole answer, and no {wanted}")),
         }
     }
 
@@ -614,7 +1041,7 @@ impl Raw {
         if let Some(last) = statuses.get(requests - 1) {
             format!("the next request is answered with {last}")
         } else if self.raw.is_closed() {
-            "the connection is closed".to_owned()
+            format!("the connection is closed after {statuses:?}")
         } else {
             "the connection is neither used nor closed: the next request is not answered".to_owned()
         }
@@ -652,8 +1079,27 @@ fn first_answer(text: &str) -> Option<((u16, String), &str)> {
 #[derive(Clone)]
 struct Store {
     scene: Scene,
-    routes: Router,
+    manner: Manner,
     seen: Arc<Mutex<Seen>>,
+    /// Closes all connections that are open.
+    hang_up: Arc<Notify>,
+}
+
+/// How a store meets an upload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    /// It takes it, and says then how much it was.
+    Takes,
+    /// It says yes at the head, and takes it.
+    AcceptsFirst,
+    /// It says no at the head, keeps the connection, and takes a piece a second: enough to see whether it is still there.
+    Refuses,
+    /// It says no at the head, and takes it all the same.
+    RefusesAndReads,
+    /// It says no at the head, with a reason that does not end.
+    RefusesWithoutEnd,
+    /// It closes the connection without an answer.
+    BreaksOff,
 }
 
 #[derive(Default)]
@@ -662,6 +1108,12 @@ struct Seen {
     connections: Vec<bool>,
     /// What it was asked for.
     asked: Vec<String>,
+    /// What it has taken of uploads.
+    uploaded: Vec<u8>,
+    /// Whether the last upload came to its end.
+    ended: bool,
+    /// How many bytes of plenty were taken from it.
+    produced: usize,
 }
 
 impl Store {
@@ -683,7 +1135,7 @@ impl Store {
             let path = request.uri().path().to_owned();
             store.scene.note("store", format!("is asked {} {path} on connection {number}", request.method()));
             store.seen().asked.push(path);
-            store.routes.clone().oneshot(request.map(Body::new))
+            store.routes().oneshot(request.map(Body::new))
         });
         let mut http1 = http1::Builder::new();
         http1.auto_date_header(false).max_buf_size(CONNECTION_BUFFER);
@@ -691,15 +1143,100 @@ impl Store {
         let store = self.clone();
         self.scene.spawn(async move {
             // A connection that breaks off is one that is closed.
-            let _ = serving.await;
+            tokio::select! {
+                biased;
+                () = store.hang_up.notified() => {}
+                _ = serving => {}
+            }
             store.seen().connections[number - 1] = false;
             store.scene.note("store", format!("finds connection {number} closed"));
         });
         near
     }
 
+    /// What it serves.
+    fn routes(&self) -> Router {
+        let (taker, plenty, torn, gone) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let produced = move |data: &Bytes| plenty.seen().produced += data.len();
+        let plenty = move || {
+            let produced = produced.clone();
+            stream::iter(vec![Bytes::from(vec![b'x'; 4 * SMALL]); 1024]).inspect(produced)
+        };
+        let half = move || {
+            let torn = torn.clone();
+            let hang_up = stream::once(sleep(A_MOMENT)).then(move |()| {
+                torn.hang_up.notify_waiters();
+                future::pending()
+            });
+            stream::iter([Bytes::from(vec![b'x'; SMALL / 2])]).chain(hang_up)
+        };
+        routes()
+            .route("/upload", post(async move |body: Body| taker.take(body).await))
+            .route("/plenty", get(async move || in_chunks(StatusCode::OK, plenty())))
+            .route("/torn", get(async move || in_chunks(StatusCode::OK, half())))
+            .route("/gone", get(async move || gone.hangs_up().await))
+    }
+
+    async fn take(self, body: Body) -> Response {
+        let no = StatusCode::PAYLOAD_TOO_LARGE;
+        match self.manner {
+            Manner::Takes => {
+                self.read(body).await;
+                (StatusCode::CREATED, format!("{} bytes\n", self.seen().uploaded.len())).into_response()
+            }
+            Manner::AcceptsFirst => {
+                let reader = self.clone();
+                self.scene.spawn(async move { reader.read(body).await });
+                (StatusCode::CREATED, "go on\n").into_response()
+            }
+            Manner::Refuses => {
+                self.scene.spawn(self.clone().read_slowly(body));
+                (no, "x".repeat(SMALL)).into_response()
+            }
+            Manner::RefusesAndReads => {
+                let reader = self.clone();
+                self.scene.spawn(async move { reader.read(body).await });
+                (no, "x".repeat(SMALL)).into_response()
+            }
+            Manner::RefusesWithoutEnd => {
+                self.scene.spawn(self.clone().read_slowly(body));
+                in_chunks(no, endless())
+            }
+            Manner::BreaksOff => self.hangs_up().await,
+        }
+    }
+
+    async fn read(&self, body: Body) {
+        let mut data = body.into_data_stream();
+        while let Some(Ok(piece)) = data.next().await {
+            self.seen().uploaded.extend_from_slice(&piece);
+        }
+        self.seen().ended = true;
+    }
+
+    async fn read_slowly(self, body: Body) {
+        let mut data = body.into_data_stream();
+        while let Some(Ok(_)) = data.next().await {
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn hangs_up(&self) -> Response {
+        self.hang_up.notify_waiters();
+        future::pending().await
+    }
+
+    /// Whether this is what was uploaded, no less and no more.
+    fn has(&self, all: &[u8]) -> Proof {
+        let seen = self.seen();
+        let (got, length) = (seen.uploaded.len(), all.len());
+        UPLOADS_WHOLE.require(seen.ended && seen.uploaded == all, format!("of {length} bytes the store has {got}"))?;
+        let asked = seen.asked.len();
+        ONCE.require(asked == 1, format!("for one upload the store is asked {asked} times"))
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.seen)
     }
 
     /// How many connections it has accepted.
@@ -717,20 +1254,42 @@ impl Store {
     }
 }
 
-/// What a store serves.
+/// What a store serves beside uploads.
 fn routes() -> Router {
-    let half = || stream::iter([Bytes::from(vec![b'x'; SMALL / 2])]).chain(stream::pending());
-    let endless = || stream::repeat(Bytes::from(vec![b'x'; 4 * SMALL])).then(|data| sleep(PACE).map(|()| data));
-    let one = || stream::iter([Bytes::from(vec![b'x'; SMALL])]);
     let error = StatusCode::SERVICE_UNAVAILABLE;
+    let piece = |length: usize| Bytes::from(vec![b'x'; length]);
+    let half = move || stream::iter([piece(SMALL / 2)]).chain(stream::pending());
+    let one = move || stream::iter([piece(SMALL)]);
+    let late = move || stream::once(sleep(A_MOMENT)).map(move |()| piece(SMALL));
+    let slow = move || one().chain(stream::iter(0..4).then(move |_| sleep(SLOW)).map(move |()| piece(SMALL)));
+    let thoughtful = async || {
+        sleep(4 * SLOW).await;
+        LETTERS
+    };
     Router::new()
         .route("/letters", get(LETTERS))
+        .route("/shelf", get((StatusCode::NON_AUTHORITATIVE_INFORMATION, LABELS, LETTERS)))
+        .route("/nothing", get(StatusCode::NO_CONTENT))
         .route("/growing", get(async move || in_chunks(StatusCode::OK, half())))
+        .route("/slow", get(async move || in_chunks(StatusCode::OK, slow())))
+        .route("/thoughtful", get(thoughtful))
+        .route("/large", get("x".repeat(512 * SMALL)))
+        .route("/large-chunks", get(async move || in_chunks(StatusCode::OK, stream::iter(vec![piece(4 * SMALL); 128]))))
         .route("/failing", get((error, "x".repeat(SMALL))))
+        .route("/failing-late", get(async move || ([(CONTENT_LENGTH, SMALL)], in_chunks(error, late()))))
         .route("/breaking", get(async move || in_chunks(error, one())))
+        .route("/breaking-late", get(async move || in_chunks(error, late())))
         .route("/endless", get(async move || in_chunks(error, endless())))
         .route("/stalled", get(async move || in_chunks(error, half())))
-        .route("/upload", post(async |body: Bytes| (StatusCode::CREATED, format!("{} bytes\n", body.len()))))
+        .route("/large-failing", get((error, "x".repeat(LARGE))))
+        .route("/moved", get((StatusCode::FOUND, [(LOCATION, "/letters")])))
+}
+
+/// What stands on a shelf.
+const LABELS: [(&str, &str); 2] = [("x-shelf", "7"), ("content-type", "text/x-letters")];
+
+fn endless() -> impl Stream<Item = Bytes> + Send + 'static {
+    stream::repeat(Bytes::from(vec![b'x'; 4 * SMALL])).then(|data| sleep(PACE).map(|()| data))
 }
 
 fn in_chunks(status: StatusCode, chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response {

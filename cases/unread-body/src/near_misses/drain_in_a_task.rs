@@ -87,8 +87,12 @@ impl Gate {
         let question = question.header(HOST, "store").body(body).expect("a path that has been parsed before");
         let asked = question.uri().clone();
         match self.store.ask(question).await {
-            Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
-            Ok(answer) => {
+            Ok((answer, connection)) if answer.status().is_success() => {
+                self.store.keep(connection);
+                return answer.map(Body::new);
+            }
+            Ok((answer, connection)) => {
+                self.store.keep(connection);
                 let (head, body) = answer.into_parts();
                 self.report(Incident::Failed(asked, head));
                 tokio::spawn(discard(Body::new(body)));
@@ -124,11 +128,14 @@ fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
 #[derive(Clone)]
 struct Store {
     dial: BoxCloneSyncService<(), DuplexStream, io::Error>,
-    connections: Arc<Mutex<Vec<SendRequest<Body>>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
 }
 
+/// A connection, on which one question follows the other.
+type Connection = SendRequest<Body>;
+
 impl Store {
-    async fn ask(&self, question: Request) -> Result<Response<Incoming>, BoxError> {
+    async fn ask(&self, question: Request) -> Result<(Response<Incoming>, Connection), BoxError> {
         let mut connection = match self.idle() {
             Some(connection) => connection,
             None => {
@@ -139,12 +146,15 @@ impl Store {
             }
         };
         let answer = connection.send_request(question).await?;
+        Ok((answer, connection))
+    }
+
+    fn keep(&self, connection: Connection) {
         self.connections.lock().expect("nobody panics with it").push(connection);
-        Ok(answer)
     }
 
     /// A connection that can take the next question.
-    fn idle(&self) -> Option<SendRequest<Body>> {
+    fn idle(&self) -> Option<Connection> {
         let mut connections = self.connections.lock().expect("nobody panics with it");
         connections.retain(|connection| !connection.is_closed());
         let idle = connections.iter().position(SendRequest::is_ready)?;

@@ -1,4 +1,4 @@
-//! Reads the rest on both sides, up to a number of bytes and a time, in a task, so that no answer waits for it.
+//! Reads what is left on both sides, with both limits: the rest of an upload in a task, so that its answer does not wait.
 
 use std::{
     collections::VecDeque,
@@ -26,7 +26,7 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{io::DuplexStream, time::timeout};
+use tokio::{io::DuplexStream, task::AbortHandle, time::timeout};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
 /// Uploads of this length and more are refused, in bytes.
@@ -72,17 +72,11 @@ async fn incidents(State(gate): State<Gate>) -> String {
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     if let Err(status) = admit(request.headers()) {
         let (head, unread) = request.into_parts();
-        tokio::spawn(discard(unread));
+        tokio::spawn(timeout(PATIENCE, Limited::new(unread, LEFTOVER).collect()));
         gate.report(Incident::Refused(status, head));
         return status.into_response();
     }
     gate.relay(Request::post("/upload"), request.into_body()).await
-}
-
-/// Reads a little of a body of which nobody wants anything, for a little while, so that its connection can be used again.
-async fn discard(body: Body) {
-    // Whether it came to its end or was given up is for the connection to know.
-    let _ = timeout(PATIENCE, Limited::new(body, LEFTOVER).collect()).await;
 }
 
 impl Gate {
@@ -91,11 +85,14 @@ impl Gate {
         let question = question.header(HOST, "store").body(body).expect("a path that has been parsed before");
         let asked = question.uri().clone();
         match self.store.ask(question).await {
-            Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
-            Ok(answer) => {
+            Ok((answer, connection)) if answer.status().is_success() => {
+                self.store.keep(connection);
+                return answer.map(Body::new);
+            }
+            Ok((answer, connection)) => {
                 let (head, body) = answer.into_parts();
                 self.report(Incident::Failed(asked, head));
-                tokio::spawn(discard(Body::new(body)));
+                self.store.discard(body, connection).await;
             }
             Err(_) => {}
         }
@@ -128,30 +125,48 @@ fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
 #[derive(Clone)]
 struct Store {
     dial: BoxCloneSyncService<(), DuplexStream, io::Error>,
-    connections: Arc<Mutex<Vec<SendRequest<Body>>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
 }
 
+/// A connection, and what ends it whatever it waits for.
+type Connection = (SendRequest<Body>, AbortHandle);
+
 impl Store {
-    async fn ask(&self, question: Request) -> Result<Response<Incoming>, BoxError> {
+    async fn ask(&self, question: Request) -> Result<(Response<Incoming>, Connection), BoxError> {
         let mut connection = match self.idle() {
             Some(connection) => connection,
             None => {
                 let stream = self.dial.clone().oneshot(()).await?;
                 let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(driver);
-                connection
+                (connection, tokio::spawn(driver).abort_handle())
             }
         };
-        let answer = connection.send_request(question).await?;
+        let answer = connection.0.send_request(question).await?;
+        Ok((answer, connection))
+    }
+
+    fn keep(&self, connection: Connection) {
         self.connections.lock().expect("nobody panics with it").push(connection);
-        Ok(answer)
+    }
+
+    /// Reads an answer of which nobody wants anything, so that its connection can be used again: a little of it, for a little
+    /// while. If more is to come by then, of the answer or of the question, the connection is closed.
+    async fn discard(&self, body: Incoming, mut connection: Connection) {
+        let rest = async {
+            Limited::new(body, LEFTOVER).collect().await?;
+            connection.0.ready().await.map_err(BoxError::from)
+        };
+        match timeout(PATIENCE, rest).await {
+            Ok(Ok(())) => self.keep(connection),
+            _ => connection.1.abort(),
+        }
     }
 
     /// A connection that can take the next question.
-    fn idle(&self) -> Option<SendRequest<Body>> {
+    fn idle(&self) -> Option<Connection> {
         let mut connections = self.connections.lock().expect("nobody panics with it");
-        connections.retain(|connection| !connection.is_closed());
-        let idle = connections.iter().position(SendRequest::is_ready)?;
+        connections.retain(|(connection, _)| !connection.is_closed());
+        let idle = connections.iter().position(|(connection, _)| connection.is_ready())?;
         Some(connections.swap_remove(idle))
     }
 }

@@ -19,7 +19,11 @@ use axum::{
 };
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::{io::DuplexStream, sync::Mutex as AsyncMutex, time::timeout};
+use tokio::{
+    io::DuplexStream,
+    sync::{Mutex as AsyncMutex, Notify},
+    time::timeout,
+};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
 const LARGEST: u64 = 256 * 1024;
@@ -40,7 +44,7 @@ pub fn app(dial: BoxCloneSyncService<(), DuplexStream, io::Error>) -> Router {
 struct Gate {
     dial: BoxCloneSyncService<(), DuplexStream, io::Error>,
     /// Given back when the next request finds that it is ready.
-    idle: Arc<AsyncMutex<Vec<SendRequest<Body>>>>,
+    idle: Arc<AsyncMutex<Vec<Connection>>>,
     lines: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -69,33 +73,43 @@ impl Gate {
     async fn relay(&self, question: axum::http::request::Builder, body: Body) -> Result<Response, StatusCode> {
         let question = question.header(header::HOST, "store").body(body).map_err(|_| StatusCode::BAD_REQUEST)?;
         let asked = question.uri().path().to_owned();
-        let answer = self.ask(question).await.map_err(|()| StatusCode::BAD_GATEWAY)?;
+        let (answer, mut connection) = self.ask(question).await.map_err(|()| StatusCode::BAD_GATEWAY)?;
         if answer.status().is_success() {
+            self.idle.lock().await.push(connection);
             return Ok(answer);
         }
         let status = answer.status();
         let said = timeout(Duration::from_secs(2), to_bytes(answer.into_body(), 16 * 1024)).await;
         let said = said.ok().and_then(Result::ok).unwrap_or_default();
         self.report(format!("502 {asked}, after {status} with {} bytes\n", said.len()));
+        // If there is more to come, on either side, that is enough of the connection.
+        match timeout(Duration::from_secs(1), connection.requests.ready()).await {
+            Ok(Ok(())) => self.idle.lock().await.push(connection),
+            _ => connection.enough.notify_one(),
+        }
         Err(StatusCode::BAD_GATEWAY)
     }
 
-    async fn ask(&self, question: Request) -> Result<Response, ()> {
-        let mut idle = self.idle.lock().await;
-        let ready = idle.extract_if(.., |connection| connection.is_ready()).next();
+    async fn ask(&self, question: Request) -> Result<(Response, Connection), ()> {
+        let ready = self.idle.lock().await.extract_if(.., |connection| connection.requests.is_ready()).next();
         let mut connection = match ready {
             Some(connection) => connection,
             None => {
                 let stream = self.dial.clone().oneshot(()).await.map_err(drop)?;
-                let (connection, driver) = handshake(TokioIo::new(stream)).await.map_err(drop)?;
-                tokio::spawn(driver);
-                connection
+                let (requests, driver) = handshake(TokioIo::new(stream)).await.map_err(drop)?;
+                let enough = Arc::new(Notify::new());
+                let told = enough.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = driver => {}
+                        () = told.notified() => {}
+                    }
+                });
+                Connection { requests, enough }
             }
         };
-        drop(idle);
-        let answer = connection.send_request(question).await.map_err(drop)?;
-        self.idle.lock().await.push(connection);
-        Ok(answer.map(Body::new))
+        let answer = connection.requests.send_request(question).await.map_err(drop)?;
+        Ok((answer.map(Body::new), connection))
     }
 
     fn report(&self, line: String) {
@@ -103,4 +117,10 @@ impl Gate {
         lines.truncate(99);
         lines.push_front(line);
     }
+}
+
+/// A connection to the store, and what ends it.
+struct Connection {
+    requests: SendRequest<Body>,
+    enough: Arc<Notify>,
 }

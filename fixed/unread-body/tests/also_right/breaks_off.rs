@@ -1,0 +1,189 @@
+//! The upload breaks off when the store has refused it, and hyper ends the connection to the store for that; what the store
+//! says of an error is read by the handler, and the connection waits in the pool until it is ready.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    BoxError, Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{
+        HeaderMap, StatusCode, Uri,
+        header::{CONTENT_LENGTH, HOST},
+        request::{self, Builder},
+        response,
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{io::DuplexStream, sync::oneshot, time::timeout};
+use tower::{ServiceExt, util::BoxCloneSyncService};
+
+/// Uploads of this length and more are refused, in bytes.
+const LARGEST: u64 = 256 * 1024;
+/// How many incidents the support page shows.
+const LATEST: usize = 100;
+/// How much of an unwanted answer is read, in bytes, and for how long.
+const LEFTOVER: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves `POST /upload`, `GET /fetch/{name}` and `GET /incidents` in front of the store to which `dial` connects.
+pub fn app(dial: BoxCloneSyncService<(), DuplexStream, io::Error>) -> Router {
+    let store = Store { dial, connections: Arc::default() };
+    Router::new()
+        .route("/upload", post(upload))
+        .route("/fetch/{name}", get(fetch))
+        .route("/incidents", get(incidents))
+        .with_state(Gate { store, incidents: Arc::default() })
+}
+
+/// What a request needs; it is cloned for each.
+#[derive(Clone)]
+struct Gate {
+    store: Store,
+    incidents: Arc<Mutex<VecDeque<Incident>>>,
+}
+
+/// The head of a message that came to nothing: all that support may want to know of it.
+enum Incident {
+    Refused(StatusCode, request::Parts),
+    Failed(Uri, response::Parts),
+}
+
+/// The support page: a line for each incident, the latest first.
+async fn incidents(State(gate): State<Gate>) -> String {
+    let line = |incident: &Incident| match incident {
+        Incident::Refused(status, head) => format!("{} {}\n", status.as_u16(), head.uri.path()),
+        Incident::Failed(asked, head) => format!("502 {asked}: the store says {}\n", head.status),
+    };
+    gate.incidents.lock().expect("nobody panics with it").iter().map(line).collect()
+}
+
+async fn upload(State(gate): State<Gate>, request: Request) -> Response {
+    if let Err(status) = admit(request.headers()) {
+        let (head, _unread) = request.into_parts();
+        gate.report(Incident::Refused(status, head));
+        return status.into_response();
+    }
+    gate.relay(Request::post("/upload"), request.into_body()).await
+}
+
+impl Gate {
+    /// Asks the store, and passes its answer on if it is a success.
+    async fn relay(&self, question: Builder, body: Body) -> Response {
+        let (refuse, refused) = oneshot::channel();
+        let body = Body::new(Relayed { body, refused: Some(refused) });
+        let question = question.header(HOST, "store").body(body).expect("a path that has been parsed before");
+        let asked = question.uri().clone();
+        match self.store.ask(question).await {
+            Ok(answer) if answer.status().is_success() => return answer.map(Body::new),
+            Ok(answer) => {
+                let (head, body) = answer.into_parts();
+                self.report(Incident::Failed(asked, head));
+                // Whether it came to its end or was given up is for the connection to know.
+                let _ = timeout(PATIENCE, Limited::new(body, LEFTOVER).collect()).await;
+                // If all of the question has been sent, nobody hears it.
+                let _ = refuse.send(());
+            }
+            Err(_) => {}
+        }
+        StatusCode::BAD_GATEWAY.into_response()
+    }
+
+    fn report(&self, incident: Incident) {
+        let mut incidents = self.incidents.lock().expect("nobody panics with it");
+        incidents.truncate(LATEST - 1);
+        incidents.push_front(incident);
+    }
+}
+
+async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
+    let name = uri.path().strip_prefix("/fetch").unwrap_or_default();
+    gate.relay(Request::get(name), Body::empty()).await
+}
+
+/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    match length {
+        _ if !headers.contains_key("x-user") => Err(StatusCode::FORBIDDEN),
+        Some(LARGEST..) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        _ => Ok(()),
+    }
+}
+
+/// A message on its way to the store, which breaks off when the store has refused it.
+struct Relayed {
+    body: Body,
+    refused: Option<oneshot::Receiver<()>>,
+}
+
+impl hyper::body::Body for Relayed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(refused) = &mut self.refused
+            && let Poll::Ready(told) = Pin::new(refused).poll(cx)
+        {
+            self.refused = None;
+            if told.is_ok() {
+                return Poll::Ready(Some(Err(axum::Error::new("the store has refused it"))));
+            }
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The store, and the connections to it that are open.
+#[derive(Clone)]
+struct Store {
+    dial: BoxCloneSyncService<(), DuplexStream, io::Error>,
+    connections: Arc<Mutex<Vec<SendRequest<Body>>>>,
+}
+
+impl Store {
+    async fn ask(&self, question: Request) -> Result<Response<Incoming>, BoxError> {
+        let mut connection = match self.idle() {
+            Some(connection) => connection,
+            None => {
+                let stream = self.dial.clone().oneshot(()).await?;
+                let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
+                tokio::spawn(driver);
+                connection
+            }
+        };
+        let answer = connection.send_request(question).await?;
+        self.connections.lock().expect("nobody panics with it").push(connection);
+        Ok(answer)
+    }
+
+    /// A connection that can take the next question.
+    fn idle(&self) -> Option<SendRequest<Body>> {
+        let mut connections = self.connections.lock().expect("nobody panics with it");
+        connections.retain(|connection| !connection.is_closed());
+        let idle = connections.iter().position(SendRequest::is_ready)?;
+        Some(connections.swap_remove(idle))
+    }
+}
