@@ -14,7 +14,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode},
     response::IntoResponse,
     routing::get,
 };
@@ -22,6 +22,7 @@ use bytes::Bytes;
 use conform::{Contract, Subject, the_rest};
 use flate2::bufread::GzDecoder;
 use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full};
 use tokio::{task::JoinHandle, time::sleep};
 
 use lab::{
@@ -413,8 +414,7 @@ async fn trailers_survive(lab: Lab, app: App) -> Proof {
             let what = if data.is_empty() { ", no event" } else { "" };
             let scene = lab.scene(format!("{protocol}, {}{what}, {arrival}", coding(accepts_gzip)));
             let (feed, body) = scene.feed("logs");
-            let passed = HeaderValue::from_static("passed");
-            let trailers = HeaderMap::from_iter([("x-build-result".parse().expect("a name"), passed)]);
+            let trailers = HeaderMap::from_iter([(BUILD_RESULT.clone(), HeaderValue::from_static("passed"))]);
             let mut course = Course::new(&scene, feed, arrival, data, Some(trailers));
             let logs = answering(LIVE_LOG, body, |body| {
                 ([("content-type", "text/plain"), ("trailer", "x-build-result")], body).into_response()
@@ -427,15 +427,22 @@ async fn trailers_survive(lab: Lab, app: App) -> Proof {
             course.run().await;
             let answer = Whole::from(pending.answer().await?).await;
             TRAILERS_SURVIVE.same(&answer.decoded()?, course.text().as_bytes())?;
-            let trailers = answer.received.trailers.unwrap_or_default();
-            let result =
-                trailers.get("x-build-result").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            let seen = match &result {
-                Some(result) => format!("the trailer x-build-result came as {result:?} and not as \"passed\""),
-                None => "the log ended without the trailer x-build-result".to_owned(),
-            };
-            TRAILERS_WHERE_NAMED.require(result.as_deref() == Some("passed"), seen)?;
+            answer.has_passed()?;
         }
+    }
+    for protocol in Protocol::BOTH {
+        let scene = lab.scene(format!("{protocol}, a finished log that knows its length"));
+        let passed = HeaderMap::from_iter([(BUILD_RESULT.clone(), HeaderValue::from_static("passed"))]);
+        let body = Body::new(Full::new(TEXT.clone()).with_trailers(async { Some(Ok(passed)) }));
+        let logs = answering(FINISHED_LOG, body, |body| {
+            ([("content-type", "text/plain"), ("trailer", "x-build-result")], body).into_response()
+        });
+        let client = connected(&scene, &app, protocol, logs).await?;
+        let mut request = asking(FINISHED_LOG);
+        request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+        let answer = Whole::of(&client, request).await?;
+        TRAILERS_SURVIVE.same(&answer.decoded()?, &TEXT)?;
+        answer.has_passed()?;
     }
     Ok(())
 }
@@ -759,6 +766,9 @@ fn event(name: &str) -> String {
     format!("{name}: {}\n", "rustc --crate-type lib --edition 2024; ".repeat(16))
 }
 
+/// The trailer of a log.
+static BUILD_RESULT: HeaderName = HeaderName::from_static("x-build-result");
+
 /// 64 KiB of text.
 static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
     let lines = (1..).map(|step| format!("step {step}: compiling crate {}\n", step * 7919 % 1000));
@@ -886,6 +896,17 @@ impl Whole {
         let decoded = decode(raw);
         ONE_GZIP_MEMBER.require(decoded.is_ok(), decoded.as_ref().err().cloned().unwrap_or_default())?;
         Ok(decoded.unwrap_or_default())
+    }
+
+    /// The trailer is there.
+    fn has_passed(&self) -> Proof {
+        let trailer = self.received.trailers.as_ref().and_then(|trailers| trailers.get(&BUILD_RESULT));
+        let result = trailer.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let seen = match &result {
+            Some(result) => format!("the trailer x-build-result came as {result:?} and not as \"passed\""),
+            None => "the log ended without the trailer x-build-result".to_owned(),
+        };
+        TRAILERS_WHERE_NAMED.require(result.as_deref() == Some("passed"), seen)
     }
 
     fn has_true_length(&self) -> Proof {
