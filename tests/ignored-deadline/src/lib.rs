@@ -565,6 +565,8 @@ async fn charge_and_deadline_agree(lab: Lab, app: App) -> Proof {
         // Whoever charges on the thread that serves is not held up, and has answered by then.
         let told = tokio::select! {
             _ = charging.recv() => {
+                // The ledger's reader was woken before we were.
+                rest().await;
                 shop.scene.note("ledger", "is being charged");
                 shop.advance_to(1000).await;
                 shop.advance_to(1100).await;
