@@ -58,6 +58,7 @@ pub mod train {
     //! For whoever runs a workshop: the run sheet, the pages to hand out, the board, and machines that are ready.
 
     pub mod agenda;
+    mod aside;
     pub mod board;
     pub mod handout;
     pub mod kit;

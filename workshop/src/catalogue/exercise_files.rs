@@ -6,13 +6,18 @@
 
 use std::{
     collections::BTreeSet,
+    env, fs,
     hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
 };
 
 use lab::Asked;
 use toml::{Table, Value};
 
-use super::{case::Case, ghosts::Ghost};
+use super::{
+    case::Case,
+    ghosts::{self, Ghost},
+};
 use crate::{
     Refusal,
     checkout::{Checkout, EXERCISES, unwritable},
@@ -31,6 +36,11 @@ const DYLIB: &str = include_str!("../../templates/exercise/dylib.rs");
 const DYLIB_MANIFEST: &str = include_str!("../../templates/exercise/dylib.toml");
 const SERVE: &str = include_str!("../../templates/exercise/serve.rs");
 
+/// What cargo is told in a folder and below it.
+const CONFIG: &str = ".cargo/config.toml";
+/// The editor builds into a folder of its own, so that it does not keep a check waiting.
+const EDITOR: &str = "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n";
+
 /// The number of the form that exercises have; it changes when one of the old form cannot be judged any more.
 pub const FORMAT: i64 = 2;
 
@@ -45,8 +55,9 @@ mod promises;
 /// What cargo and editors need to know in every exercise: written anew when the clone has moved or changed.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If it cannot be written, or the folder of the exercises is a link.
 pub fn surroundings(checkout: &Checkout) -> Result<(), Refusal> {
+    in_the_clone(checkout, EXERCISES)?;
     let manifest = manifest(checkout, "Cargo.toml")?;
     let dylib = placed(checkout, &manifest, DYLIB_MANIFEST)?;
     let mut config: Table = manifest.into_iter().filter(|(key, _)| key == "profile").collect();
@@ -54,26 +65,70 @@ pub fn surroundings(checkout: &Checkout) -> Result<(), Refusal> {
     if let Some(dev) = config.get_mut("profile").and_then(|profile| profile.get_mut("dev")?.as_table_mut()) {
         dev.insert("incremental".to_owned(), Value::from(true));
     }
-    let at = checkout.path("Cargo.toml").to_string_lossy().into_owned();
-    // The root's alias is text, and cargo refuses to put a list in its place. Text is split at each space.
-    let at = if at.contains(char::is_whitespace) { "../../Cargo.toml".to_owned() } else { at };
-    let run = Value::from(format!("run --quiet --manifest-path {at} --package ghosts --"));
-    config.insert("alias".to_owned(), Value::from(Table::from_iter([("ghosts".to_owned(), run)])));
-    let target = Value::from("../target");
-    config.insert("build".to_owned(), Value::from(Table::from_iter([("target-dir".to_owned(), target)])));
-    let editor = "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n";
-    for (name, text) in [
-        (".cargo/config.toml", config.to_string()),
-        (".vscode/settings.json", editor.to_owned()),
-        (".dylib/Cargo.toml", dylib),
-        (".dylib/lib.rs", DYLIB.to_owned()),
-    ] {
+    if !names_a_target(checkout) {
+        let target = Value::from("../target");
+        config.insert("build".to_owned(), Value::from(Table::from_iter([("target-dir".to_owned(), target)])));
+    }
+    let mut files = vec![
+        (CONFIG.to_owned(), config.to_string() + "\n" + &alias("..")),
+        (".vscode/settings.json".to_owned(), EDITOR.to_owned()),
+        (".dylib/Cargo.toml".to_owned(), dylib),
+        (".dylib/lib.rs".to_owned(), DYLIB.to_owned()),
+    ];
+    // Those that are there may be older than this.
+    for ghost in ghosts::ALL.iter() {
+        let there = |folder: &str| checkout.path(&format!("{EXERCISES}/{}/{folder}", ghost.slug)).is_dir();
+        let aliases = aliases().filter(|(folder, _)| there(folder));
+        files.extend(aliases.map(|(folder, text)| (format!("{}/{folder}{CONFIG}", ghost.slug), text)));
+    }
+    for (name, text) in files {
         let name = format!("{EXERCISES}/{name}");
         if checkout.text(&name).ok().as_ref() != Some(&text) {
             checkout.write(&name, &text).map_err(|error| unwritable(&name, &error))?;
         }
     }
     Ok(())
+}
+
+/// Cargo takes the true path of the folder that it is in, and paths in manifests lead nowhere from there.
+///
+/// # Errors
+/// If what is at `place` is a link.
+pub fn in_the_clone(checkout: &Checkout, place: &str) -> Result<(), Refusal> {
+    if !checkout.path(place).is_symlink() {
+        return Ok(());
+    }
+    Err(Refusal::new(format!(
+        "{place} is a symbolic link, and cargo does not find the clone from its other end; move the folder itself here, and \
+         leave a link to it there"
+    )))
+}
+
+/// How the runner is called in a folder from which `up` leads to the root. The way is relative: it stays right when the clone is
+/// moved or renamed, and cargo splits this text at each space. Nothing that the exercises set is to build the runner anew.
+fn alias(up: &str) -> String {
+    format!(
+        "[alias]\nghosts = \"run --quiet --config term.progress.when='always' --config term.progress.width=40 \
+         --config profile.dev.incremental=false --manifest-path {up}/Cargo.toml --package ghosts --\"\n"
+    )
+}
+
+/// The folders of an exercise, each with the alias that is right there: cargo takes the nearest.
+fn aliases() -> impl Iterator<Item = (&'static str, String)> {
+    let folders = [("", "../.."), ("src/", "../../.."), ("tests/", "../../.."), ("examples/", "../../..")];
+    folders.into_iter().map(|(folder, up)| (folder, alias(up)))
+}
+
+/// Whether a configuration of cargo that the clone shares with the exercises says where to build. Then both build there.
+fn names_a_target(checkout: &Checkout) -> bool {
+    let root = checkout.root().canonicalize().unwrap_or_else(|_| checkout.root().to_owned());
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let folders = root.ancestors().map(|folder| folder.join(".cargo")).chain(home);
+    let mut files = folders.flat_map(|folder| ["config.toml", "config"].map(|name| folder.join(name)));
+    files.any(|file| {
+        let config: Table = fs::read_to_string(file).unwrap_or_default().parse().unwrap_or_default();
+        config.get("build").is_some_and(|build| build.get("target-dir").is_some())
+    })
 }
 
 /// Every file of the exercise with its text.
@@ -102,8 +157,9 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
         ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
         ("tests/promises.rs".to_owned(), filled(PROMISES)),
         ("examples/serve.rs".to_owned(), filled(SERVE)),
-        (".vscode/settings.json".to_owned(), "{\n  \"rust-analyzer.cargo.targetDir\": true\n}\n".to_owned()),
+        (".vscode/settings.json".to_owned(), EDITOR.to_owned()),
     ];
+    files.extend(aliases().map(|(folder, text)| (format!("{folder}{CONFIG}"), text)));
     if let Some(shared) = shared {
         let name = format!("cases/{slug}/tests/reproduces.rs");
         let tests = checkout.text(&name)?;

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use crate::{
     Refusal,
     catalogue::{
-        exercise_files::FORMAT,
+        exercise_files::{FORMAT, in_the_clone},
         ghosts::{self, Ghost},
     },
     checkout::{Checkout, EXERCISES},
@@ -100,6 +100,7 @@ impl<'a> Exercise<'a> {
                 "{place}/{gone} is gone; `cargo ghosts reset {slug}` begins anew, and keeps aside what you have"
             )));
         }
+        in_the_clone(self.checkout, &place)?;
         self.of_this_clone()?;
         Ok(folder)
     }

@@ -246,7 +246,7 @@ impl Sheet {
         let (half, stop) = (self.at + practice / 2, self.at + practice);
         let seats = if people == Some(1) { "Alone" } else { "In pairs" };
         let what = format!(
-            "{seats}: read the code from its heading \"Start here\" in silence, agree on a fix, then let `watch` judge it. At \
+            "{seats}: read the exercise's README.md and its src/ in silence, agree on a fix, then let `watch` judge it. At \
              {} whoever is stuck takes a hint. Stop at {}, solved or not: hands off the keyboards.",
             clock(half),
             clock(stop)

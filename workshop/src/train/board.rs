@@ -4,6 +4,7 @@
 //! named, and no file is read that is too large, a link or no file at all.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write,
     fs,
     io::{self, Read},
@@ -36,11 +37,13 @@ const ABREAST: usize = (COLUMNS - NAME) / (CELL + 1);
 const FIRST_LINES: &str = "<!DOCTYPE html>\n<!-- A board of ghosts. -->\n";
 
 /// Everybody's progress.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Board {
     schema: u32,
     ghosts: Vec<&'static str>,
     people: Vec<Person>,
+    /// Names that several files have, a sentence each.
+    named_alike: Vec<String>,
     /// What was left out, a sentence each.
     left_out: Vec<String>,
 }
@@ -49,6 +52,10 @@ pub struct Board {
 #[derive(Debug, Serialize)]
 struct Person {
     name: String,
+    /// Which of those of this name, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<usize>,
+    file: String,
     /// For each ghost of the board, in its order.
     cells: Vec<Cell>,
     solved: usize,
@@ -88,10 +95,11 @@ pub fn run(paths: &[PathBuf], html: Option<&Path>, json: bool) -> Result<bool, R
 
 impl Board {
     fn of(paths: &[PathBuf], ghosts: Vec<&'static str>) -> Result<Self, Refusal> {
-        let mut board = Self { schema: 1, ghosts, people: Vec::new(), left_out: Vec::new() };
+        let (mut board, mut seen) = (Self { schema: 1, ghosts, ..Self::default() }, BTreeSet::new());
         for path in paths {
             let files = if path.is_dir() { found(path, &mut board.left_out)? } else { vec![path.clone()] };
-            for file in files {
+            // A file may be named, and the folder that it is in.
+            for file in files.into_iter().filter(|file| seen.insert(place(file))) {
                 match read(&file) {
                     Ok(bytes) => board.add(&file, &bytes),
                     Err(why) => board.left_out.push(format!("{} is left out: {why}", shown(&file))),
@@ -105,8 +113,21 @@ impl Board {
                 progress::FILE
             )));
         }
-        board.people.sort_by(|one, other| one.name.cmp(&other.name));
+        board.people.sort_by(|one, other| (&one.name, &one.file).cmp(&(&other.name, &other.file)));
+        board.number();
         Ok(board)
+    }
+
+    /// People of one name are told apart by a number, and by where their files are.
+    fn number(&mut self) {
+        for alike in self.people.chunk_by_mut(|one, other| one.name == other.name).filter(|alike| alike.len() > 1) {
+            let each = alike.iter().zip(1..).map(|(person, number)| format!("({number}) {}", person.file));
+            let files: Vec<String> = each.collect();
+            self.named_alike.push(format!("{} have the name {}: {}", files.len(), alike[0].name, files.join(", ")));
+            for (person, number) in alike.iter_mut().zip(1..) {
+                person.number = Some(number);
+            }
+        }
     }
 
     fn add(&mut self, file: &Path, bytes: &[u8]) {
@@ -119,6 +140,11 @@ impl Board {
             let more = read.unreadable.len() - NAMED;
             self.left_out.push(format!("{}: {} more", shown(file), counted(more, "line", "lines")));
         }
+        // A participant's file begins with what they did.
+        if read.events.is_empty() {
+            self.left_out.push(format!("{} is left out: there is no event in it", shown(file)));
+            return;
+        }
         let foreign = read.events.iter().filter(|event| !self.ghosts.contains(&&*event.slug)).count();
         if foreign > 0 {
             let events = counted(foreign, "event", "events");
@@ -127,6 +153,8 @@ impl Board {
         let cells: Vec<Cell> = self.ghosts.iter().map(|slug| cell(&read, slug)).collect();
         self.people.push(Person {
             name: printable(&name(file)),
+            number: None,
+            file: shown(file),
             solved: cells.iter().filter(|cell| cell.summary.state == State::Solved).count(),
             hints: cells.iter().map(|cell| cell.summary.hints).sum(),
             cells,
@@ -175,6 +203,13 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
+/// Where a file is, whatever way leads there. A link is not followed: it is no file of its own.
+fn place(file: &Path) -> PathBuf {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = absolute.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(absolute.file_name()).map_or(absolute.clone(), |(folder, name)| folder.join(name))
+}
+
 /// Whose file it is: its own name or, where that says nothing, the name of the folder that it was copied from.
 fn name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -216,6 +251,13 @@ fn short(seconds: u64) -> String {
         minutes @ ..6_000 => format!("{}h", minutes / 60),
         minutes @ ..144_000 => format!("{}d", minutes / 1440),
         _ => "99d".to_owned(),
+    }
+}
+
+impl Person {
+    /// The name as it is shown: the number comes first, since a long name is cut.
+    fn shown(&self) -> String {
+        self.number.map_or_else(|| self.name.clone(), |number| format!("({number}) {}", self.name))
     }
 }
 
@@ -313,7 +355,7 @@ impl Board {
             let numbers: String = part.iter().map(|column| format!(" {:>CELL$}", column + 1)).collect();
             let _ = writeln!(text, "\n{bold}{:NAME$}{numbers}{bold:#}", "");
             for person in &self.people {
-                text.push_str(&fitted(&person.name));
+                text.push_str(&fitted(&person.shown()));
                 for &column in part {
                     let cell = &person.cells[column];
                     let style = cell.style();
@@ -325,9 +367,12 @@ impl Board {
         }
         text.push_str("12m solved after 12 minutes   4/6 promises kept         .. started\n");
         text.push_str("+2  hints taken               *   the solution shown    m  the model fails\n");
-        if !self.left_out.is_empty() {
-            text.push_str("\nLeft out:\n");
-            for sentence in &self.left_out {
+        for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
+            if !sentences.is_empty() {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "\n{heading}:");
+            }
+            for sentence in sentences {
                 let options = textwrap::Options::new(COLUMNS).initial_indent("  ").subsequent_indent("    ");
                 text.push_str(&(textwrap::fill(sentence, options) + "\n"));
             }
@@ -356,7 +401,7 @@ impl Board {
         }
         html.push_str("<th scope=\"col\">Solved</th><th scope=\"col\">Hints</th></tr>\n</thead>\n<tbody>\n");
         for person in &self.people {
-            let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escaped(&person.name));
+            let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escaped(&person.shown()));
             for cell in &person.cells {
                 let (state, rest) = cell.long();
                 let _ = write!(html, "<td class=\"{}\">{state}<small>{rest}</small></td>", cell.class());
@@ -365,12 +410,11 @@ impl Board {
         }
         html.push_str("</tbody>\n</table>\n</div>\n");
         html.push_str("<p>The time is from the start to the solution. Hints count once each.</p>\n");
-        if !self.left_out.is_empty() {
-            html.push_str("<h2>Left out</h2>\n<ul>\n");
-            for sentence in &self.left_out {
-                let _ = writeln!(html, "<li>{}</li>", escaped(sentence));
+        for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
+            if !sentences.is_empty() {
+                let items: String = sentences.iter().map(|text| format!("<li>{}</li>\n", escaped(text))).collect();
+                let _ = writeln!(html, "<h2>{heading}</h2>\n<ul>\n{items}</ul>");
             }
-            html.push_str("</ul>\n");
         }
         html + "</body>\n</html>\n"
     }
@@ -510,8 +554,7 @@ mod tests {
     #[test]
     fn a_board_tells_who_has_solved_what() {
         let bob = line(5, "swallowed-panic", Deed::Started);
-        let files =
-            [("ada.jsonl", ada()), ("bob/progress.jsonl", bob), ("zoë/exercises/progress.jsonl", String::new())];
+        let files = [("ada.jsonl", ada()), ("bob/progress.jsonl", bob.clone()), ("zoë/exercises/progress.jsonl", bob)];
         let files = files.each_ref().map(|(name, text)| (*name, text.as_bytes()));
         insta::assert_snapshot!("board", anstream::adapter::strip_str(&Folder::with(&files).board().text()));
         let html = Folder::with(&files).board().html();
@@ -550,7 +593,7 @@ mod tests {
     #[test]
     fn a_name_does_nothing_in_a_terminal() {
         let name = "\u{1b}[2J\u{7}evil\u{202e}\nnext\r.jsonl";
-        let board = Folder::with(&[(name, b"noise\n")]).board();
+        let board = Folder::with(&[(name, ada().as_bytes())]).board();
         for shown in [anstream::adapter::strip_str(&board.text()).to_string(), board.html()] {
             assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\r']), "{shown:?}");
             assert!(shown.replace("&#123;", "{").contains("\\u{1b}"), "{shown:?}");
@@ -560,7 +603,7 @@ mod tests {
     #[test]
     fn what_a_line_says_does_nothing_in_a_terminal() {
         let noise = "{\"schema\":1,\"at\":0,\"slug\":\"x\",\"event\":\"\\u001b[2J<script>\"}\n";
-        let board = Folder::with(&[("ada.jsonl", noise.as_bytes())]).board();
+        let board = Folder::with(&[("ada.jsonl", (noise.to_owned() + &ada()).as_bytes())]).board();
         assert_eq!(board.left_out.len(), 1);
         assert!(board.left_out[0].contains("line 1: no event"), "{:?}", board.left_out);
         assert!(!board.text().contains("\u{1b}[2J"), "{}", board.text());
@@ -620,6 +663,36 @@ mod tests {
             write(&folder.0.join("board.html"), &folder.board().html()).unwrap();
         }
         assert!(write(&folder.0.join("no/such/board.html"), "").is_err());
+    }
+
+    #[test]
+    fn people_of_one_name_are_told_apart() {
+        let bob = line(5, "swallowed-panic", Deed::Started);
+        let (ada, bob) = (ada(), bob.as_bytes());
+        let folder = Folder::with(&[("ada.jsonl", ada.as_bytes()), ("b/ada.jsonl", bob), ("bob.jsonl", bob)]);
+        // The first is named twice, and is one person.
+        let paths = ["", "b/ada.jsonl", "ada.jsonl"].map(|name| folder.0.join(name));
+        let board = Board::of(&paths, GHOSTS.to_vec()).unwrap();
+        let people: Vec<_> = board.people.iter().map(|person| (person.shown(), person.solved)).collect();
+        assert_eq!(people, [("(1) ada".to_owned(), 1), ("(2) ada".to_owned(), 0), ("bob".to_owned(), 0)]);
+        for page in [board.text(), board.html()] {
+            assert!(page.contains("Named alike") && page.contains("2 have the name ada: (1) "), "{page}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_progress_is_no_person() {
+        let junk: [(&str, &[u8]); 4] = [
+            ("ada.jsonl", &[0, 159, 146, 150]),
+            ("empty.jsonl", b""),
+            ("notes.jsonl", b"to do: mend it\n"),
+            ("zoe.jsonl", b"{\"schema\":1,\"at\":1,\"slug\":\"hidden-flush\",\"event\":\"started\"}\n"),
+        ];
+        let board = Folder::with(&junk).board();
+        assert_eq!(board.people.iter().map(|person| &*person.name).collect::<Vec<_>>(), ["zoe"]);
+        assert_eq!(board.left_out.iter().filter(|why| why.ends_with("there is no event in it")).count(), 3);
+        assert!(board.html().contains("<p>1 person, "), "{}", board.html());
+        assert!(Board::of(&[Folder::with(&junk[..3]).0.clone()], GHOSTS.to_vec()).is_err());
     }
 
     #[test]

@@ -15,15 +15,18 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::Serialize;
 use tar::{Archive, Builder, EntryType, Header};
 
+use super::aside::Aside;
 use crate::{
     Refusal,
     cargo::{followed, last_cause},
-    checkout::{Checkout, names_in},
+    checkout::{Checkout, names_in, unwritable},
     terminal::{print, print_json},
 };
 
 /// The one folder of a kit.
 const FOLDER: &str = "ghosts-kit";
+/// The name of the folder in which it is gathered and taken apart.
+const KIND: &str = "kit";
 /// What tells cargo of the sources. A file that it includes would say more, but a cargo that is too old fails at that, and
 /// then says nothing of its age.
 const CONFIG: &str = ".cargo/config.toml";
@@ -61,7 +64,16 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
     if fs::symlink_metadata(file).is_ok() {
         return Err(Refusal::new(format!("{shown} is there already; remove it, or name another file")));
     }
-    let changed = git(checkout, &["status", "--porcelain", "--untracked-files=no"])?;
+    // A repository round this folder may know nothing of it.
+    if git(checkout, &["ls-tree", "HEAD", "Cargo.lock"])?.is_empty() {
+        let around = git(checkout, &["rev-parse", "--show-toplevel"])?;
+        return Err(Refusal::new(format!(
+            "a kit is made of a git clone, and this folder is none: it only lies in that of {}; clone the repository, and \
+             make the kit there",
+            around.trim()
+        )));
+    }
+    let changed = git(checkout, &["status", "--porcelain", "--untracked-files=no", "--", "."])?;
     if let Some(first) = changed.lines().next() {
         let name = first.get(3..).unwrap_or(first);
         return Err(Refusal::new(format!(
@@ -71,15 +83,15 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
     let commit = git(checkout, &["rev-parse", "HEAD"])?.trim().to_owned();
     let time = git(checkout, &["show", "--no-patch", "--format=%ct", "HEAD"])?;
     let time = time.trim().parse().map_err(|_| Refusal::new("git does not say when the last commit was made"))?;
-    let (beside, gathered) = (beside(file), aside(checkout));
-    let packed = gather(checkout, &gathered.join(SOURCES)).and_then(|()| {
-        pack(checkout, &gathered, &commit, time, &beside)
+    let (beside, gathered) = (beside(file), Aside::new(checkout.root(), KIND));
+    let gathered = gathered.map_err(|error| unwritable("a folder for the sources", &error))?;
+    let packed = gather(checkout, &gathered.path().join(SOURCES)).and_then(|()| {
+        pack(checkout, gathered.path(), &commit, time, &beside)
             .and_then(|()| fs::rename(&beside, file))
             .map_err(|error| Refusal::new(format!("cannot write {shown}: {error}; nothing of it is left behind")))
     });
-    let crates = names_in(&gathered.join(SOURCES)).len();
-    // What is left of them is in the way of nothing.
-    let _ = fs::remove_dir_all(&gathered);
+    let crates = names_in(&gathered.path().join(SOURCES)).len();
+    // What is left of it is in the way of nothing.
     let _ = fs::remove_file(&beside);
     packed?;
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
@@ -95,11 +107,6 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
         ))?;
     }
     Ok(true)
-}
-
-/// A folder on the disk of the clone, for what is not yet in its place.
-fn aside(checkout: &Checkout) -> PathBuf {
-    checkout.path(&format!(".kit-{}", std::process::id()))
 }
 
 /// The name under which a file is written until it is whole.
@@ -212,9 +219,10 @@ pub fn unpack(checkout: &Checkout, file: &Path) -> Result<usize, Refusal> {
              {FOLDER}/"
         )));
     }
-    let aside = aside(checkout);
-    let unpacked = take(file, &aside).and_then(|()| {
-        let sources = checkout.path(SOURCES);
+    // On the disk of the clone, so that what is whole can be moved to its place.
+    let unpacked = Aside::new(checkout.root(), KIND).and_then(|aside| {
+        let (sources, aside) = (checkout.path(SOURCES), aside.path());
+        take(file, aside)?;
         if sources.exists() {
             fs::rename(&sources, aside.join("old"))?;
         }
@@ -223,8 +231,6 @@ pub fn unpack(checkout: &Checkout, file: &Path) -> Result<usize, Refusal> {
         fs::write(aside.join("config"), config)?;
         fs::rename(aside.join("config"), checkout.path(CONFIG))
     });
-    // What is left of it is in the way of nothing.
-    let _ = fs::remove_dir_all(&aside);
     unpacked.map_err(|error| Refusal::new(format!("cannot unpack {shown}: {error}")))?;
     Ok(checkout.names(SOURCES).len())
 }
@@ -422,5 +428,24 @@ mod tests {
         let said = run(&clone.0, &clone.0.path("new.tar.gz"), false).unwrap_err().to_string();
         assert!(said.starts_with("a kit is made of a git clone, and git says here: "), "{said}");
         assert!(!clone.0.path("new.tar.gz").exists());
+    }
+
+    #[test]
+    fn a_repository_round_the_folder_is_not_taken_for_a_clone() {
+        let around = Clone::new("around");
+        let git = |arguments: &[&str]| {
+            let nobody = ["-c", "user.name=nobody", "-c", "user.email=nobody@ghost.test"];
+            let git = Command::new("git").args(nobody).args(arguments).current_dir(around.0.root()).output().unwrap();
+            assert!(git.status.success(), "{arguments:?}: {git:?}");
+        };
+        git(&["init", "--quiet"]);
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message", "another's"]);
+        let unzipped = Checkout::at(around.0.path("unzipped"));
+        fs::create_dir_all(unzipped.root()).unwrap();
+        fs::write(unzipped.path("Cargo.lock"), LOCK).unwrap();
+        let said = run(&unzipped, &around.0.path("new.tar.gz"), false).unwrap_err().to_string();
+        assert!(said.starts_with("a kit is made of a git clone, and this folder is none: it only lies in "), "{said}");
+        assert!(!around.0.path("new.tar.gz").exists());
     }
 }

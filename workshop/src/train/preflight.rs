@@ -15,7 +15,7 @@ use anstyle::AnsiColor;
 use notify::{RecursiveMode, Watcher};
 use serde::Serialize;
 
-use super::kit;
+use super::{aside::Aside, kit};
 use crate::{
     Refusal,
     cargo::{cargo, followed, last_cause, program},
@@ -211,30 +211,15 @@ fn size(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-/// A folder below that of the exercises, which goes when the value goes.
-struct Trial(PathBuf);
-
-impl Trial {
-    fn new(checkout: &Checkout) -> io::Result<Self> {
-        let folder = checkout.exercises().join(format!(".preflight-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
-        // File events carry the true path.
-        Ok(Self(folder.canonicalize()?))
-    }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        // What cannot be removed has a name that says what it is; a folder with exercises stays.
-        let _ = fs::remove_dir_all(&self.0);
-        let _ = self.0.parent().map(fs::remove_dir);
-    }
+/// A folder below that of the exercises.
+fn trial(checkout: &Checkout) -> io::Result<Aside> {
+    Aside::new(&checkout.exercises(), "preflight")
 }
 
 fn clone(checkout: &Checkout, target: &Path) -> Check {
     let todo = "Clone the repository into a folder of your own, and work there. Where only the build must go elsewhere, \
                 CARGO_TARGET_DIR names the folder.";
-    let exercises = Trial::new(checkout).and_then(|trial| fs::write(trial.0.join("trial"), "ghosts"));
+    let exercises = trial(checkout).and_then(|trial| fs::write(trial.path().join("trial"), "ghosts"));
     let built = fs::create_dir_all(target).and_then(|()| {
         let file = target.join(format!(".preflight-{}", std::process::id()));
         fs::write(&file, "ghosts").and_then(|()| fs::remove_file(file))
@@ -270,9 +255,9 @@ fn built(checkout: &Checkout) -> Result<(), Check> {
     let trial = case::read(checkout, ghost.slug).and_then(|case| {
         exercise_files::surroundings(checkout)?;
         let unwritten = |error: io::Error| Refusal::new(format!("an exercise cannot be written: {error}"));
-        let trial = Trial::new(checkout).map_err(unwritten)?;
+        let trial = trial(checkout).map_err(unwritten)?;
         for (name, text) in exercise_files::files(checkout, ghost, &case)? {
-            let path = trial.0.join(name);
+            let path = trial.path().join(name);
             path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text)).map_err(unwritten)?;
         }
         Ok(trial)
@@ -290,7 +275,7 @@ fn built(checkout: &Checkout) -> Result<(), Check> {
             checkout.root(),
             &["build", "--package", "ghosts", "--lib", "--features", "book", "--locked", "--offline"],
         ),
-        ("building an exercise", &trial.0, &["test", "--no-run", "--offline"]),
+        ("building an exercise", trial.path(), &["test", "--no-run", "--offline"]),
     ];
     for (what, folder, arguments) in everything {
         let (succeeded, said) = run(folder, arguments, what)?;
@@ -375,7 +360,9 @@ fn no_events(found: &str) -> Check {
 
 /// Whether the event of a save arrives.
 fn saved(checkout: &Checkout) -> notify::Result<bool> {
-    let trial = Trial::new(checkout)?;
+    let trial = trial(checkout)?;
+    // File events carry the true path.
+    let folder = trial.path().canonicalize()?;
     let (tell, told) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| event.kind.is_create() || event.kind.is_modify()) {
@@ -383,8 +370,8 @@ fn saved(checkout: &Checkout) -> notify::Result<bool> {
             let _ = tell.send(());
         }
     })?;
-    watcher.watch(&trial.0, RecursiveMode::Recursive)?;
-    fs::write(trial.0.join("saved.rs"), "// ghosts\n")?;
+    watcher.watch(&folder, RecursiveMode::Recursive)?;
+    fs::write(folder.join("saved.rs"), "// ghosts\n")?;
     Ok(told.recv_timeout(EVENT).is_ok())
 }
 

@@ -16,6 +16,7 @@ mod cli;
 mod editor;
 mod exercise;
 mod features;
+mod places;
 mod progress;
 mod rooms;
 mod sockets;

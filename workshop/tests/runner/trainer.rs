@@ -94,7 +94,8 @@ fn a_board_is_one_file_that_stands_by_itself() {
 #[test]
 fn every_command_of_the_trainer_speaks_json() {
     let folder = Folder::new("json");
-    fs::write(folder.0.join("ada.jsonl"), "").expect("a file");
+    let started = "{\"schema\":1,\"at\":60,\"slug\":\"hidden-flush\",\"event\":\"started\"}\n";
+    fs::write(folder.0.join("ada.jsonl"), started).expect("a file");
     for arguments in
         [&["agenda", "--minutes", "90"] as &[&str], &["handout", "--all"], &["board", &folder.path("ada.jsonl")]]
     {
