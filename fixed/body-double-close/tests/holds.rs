@@ -88,5 +88,6 @@ fn nothing_is_seen_on_real_threads() {
     stands(guard_in_the_body::app);
     stands(once::app);
     stands(owned_permit::app);
-    stands(swap::app);
+    stands(lease_taken::app);
+    stands(one_word::app);
 }
