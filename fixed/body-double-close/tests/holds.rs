@@ -15,8 +15,6 @@ use tokio::sync::mpsc::UnboundedSender;
 
 #[path = "also_right/guard_in_the_body.rs"]
 mod guard_in_the_body;
-#[path = "also_right/once.rs"]
-mod once;
 #[path = "also_right/owned_permit.rs"]
 mod owned_permit;
 #[expect(dead_code, reason = "the model takes and gives back, and does not read")]
@@ -54,11 +52,6 @@ fn a_flag_that_is_read_and_written_in_one_step_is_right() {
 }
 
 #[test]
-fn closing_inside_a_once_is_right() {
-    right(once::app);
-}
-
-#[test]
 fn waiting_for_an_owned_permit_is_right() {
     right(owned_permit::app);
 }
@@ -81,7 +74,6 @@ fn stands(app: <Spec as Ghost>::App) {
 fn nothing_is_seen_on_real_threads() {
     stands(body_double_close_fixed::app);
     stands(guard_in_the_body::app);
-    stands(once::app);
     stands(owned_permit::app);
     stands(swap::app);
 }

@@ -1,10 +1,10 @@
-//! One `AtomicBool::swap` decides who closes the upload, in place of a cell that is taken.
+//! One `AtomicU64::swap` decides who closes the upload, in place of a cell that is taken, and has the count in the same step.
 
 use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll, ready},
 };
@@ -39,11 +39,14 @@ struct Spool {
     audit: UnboundedSender<(usize, u64, String)>,
 }
 
+/// More than anybody can receive.
+const CLOSED: u64 = u64::MAX;
+
 struct Upload {
     slots: Slots,
     slot: usize,
+    /// What the handler has received, or [`CLOSED`].
     received: AtomicU64,
-    closed: AtomicBool,
     audit: UnboundedSender<(usize, u64, String)>,
 }
 
@@ -62,13 +65,7 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
     };
     let (mut parts, inner) = request.into_parts();
     parts.headers.insert("x-slot", HeaderValue::from(slot));
-    let upload = Arc::new(Upload {
-        slots: spool.slots,
-        slot,
-        received: AtomicU64::new(0),
-        closed: AtomicBool::new(false),
-        audit: spool.audit,
-    });
+    let upload = Arc::new(Upload { slots: spool.slots, slot, received: AtomicU64::new(0), audit: spool.audit });
     let mut unanswered = Unanswered(Some(upload.clone()));
     let body = Body::new(UploadBody { inner: Fuse::new(inner), upload });
     let response = next.run(Request::from_parts(parts, body)).await;
@@ -79,12 +76,13 @@ async fn hold_slot(State(spool): State<Spool>, request: Request, next: Next) -> 
 impl Upload {
     /// Gives the slot back and writes the audit line, unless that has been done.
     fn close(&self, outcome: &str) {
-        if self.closed.swap(true, SeqCst) {
+        let received = self.received.swap(CLOSED, SeqCst);
+        if received == CLOSED {
             return;
         }
         self.slots.lock().unwrap().push(self.slot);
         // Without an audit the spool goes on.
-        let _ = self.audit.send((self.slot, self.received.load(SeqCst), outcome.to_owned()));
+        let _ = self.audit.send((self.slot, received, outcome.to_owned()));
     }
 }
 
@@ -96,10 +94,11 @@ impl http_body::Body for UploadBody {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                if self.upload.closed.load(SeqCst) {
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let add = |received| (received != CLOSED).then(|| received + bytes);
+                if self.upload.received.fetch_update(SeqCst, SeqCst, add).is_err() {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
-                self.upload.received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, SeqCst);
                 // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
                     self.upload.close("complete");

@@ -1,4 +1,6 @@
-//! Whoever comes first closes the upload inside a `std::sync::Once`, which makes the others wait until it is done.
+//! Whoever comes first closes the upload inside a `std::sync::Once`, which makes the others wait until it is done. But a frame
+//! is counted after a look whether the upload is closed: it may be closed in between, and the audit does not count what the
+//! handler then receives.
 
 use std::{
     pin::Pin,
