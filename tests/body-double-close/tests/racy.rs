@@ -1,0 +1,20 @@
+//! A spool that keeps every promise on one thread, and writes an untrue line on two: only the hammer tells.
+
+#![expect(unreachable_pub, reason = "the fix is a whole lib.rs")]
+
+use std::time::Duration;
+
+use body_double_close_spec::{Spec, check};
+use lab::{Ghost, hammer::Force};
+
+#[path = "racy/once.rs"]
+mod once;
+
+#[test]
+fn a_count_beside_a_once_is_not_what_the_handler_received() {
+    let report = check(once::app);
+    assert!(report.all_kept(), "{report}");
+    // It takes a fraction of this.
+    let hammered = Spec::hammer(once::app, Force { time: Duration::from_secs(60), tries: u64::MAX });
+    assert!(hammered.is_rejected(), "{hammered}");
+}
