@@ -164,9 +164,9 @@ impl Summary {
             (State::Checked { .. }, _, Some(Tried::Rejected)) => Some("REJECTED on real threads"),
             (State::Solved, Some(Model::Holds | Model::Fails), _) | (State::Solved, None, None) => None,
             (State::Solved, _, Some(Tried::NothingSeen)) => {
-                Some("as far as the promises go; its races were tried and not explored")
+                Some("as far as the promises go; races tried, not explored")
             }
-            (State::Solved, ..) => Some("as far as the promises go; its races were not judged"),
+            (State::Solved, ..) => Some("as far as the promises go; races not judged"),
             _ => None,
         }
     }
