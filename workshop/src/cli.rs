@@ -90,7 +90,7 @@ enum Command {
   cargo ghosts check hidden-flush --wire
   cargo ghosts check hidden-flush --junit verdicts.xml")]
     Check {
-        /// The ghost; inside its exercise it need not be named
+        /// The ghost; without it, that of the folder or the one worked at last
         slug: Option<String>,
         /// Write the verdicts to this file too, as JUnit XML
         #[arg(long, value_name = "FILE")]
@@ -102,17 +102,21 @@ enum Command {
     /// The next of four hints, from where to look to the fix
     #[command(after_help = "Examples:
   cargo ghosts hint hidden-flush
+  cargo ghosts hint hidden-flush --again
   cd exercises/hidden-flush && cargo ghosts hint")]
     Hint {
-        /// The ghost; inside its exercise it need not be named
+        /// The ghost; without it, that of the folder or the one worked at last
         slug: Option<String>,
+        /// Read those again that you have taken, and take none
+        #[arg(long)]
+        again: bool,
     },
     /// The fix as a difference to your files, each piece with its reason
     #[command(after_help = "Examples:
   cargo ghosts solution hidden-flush
   cargo ghosts solution hidden-flush --yes")]
     Solution {
-        /// The ghost; inside its exercise it need not be named
+        /// The ghost; without it, that of the folder or the one worked at last
         slug: Option<String>,
         /// Do not ask, even if the ghost is not laid to rest yet
         #[arg(long)]
@@ -122,7 +126,7 @@ enum Command {
     #[command(after_help = "Examples:
   cargo ghosts reset hidden-flush")]
     Reset {
-        /// The ghost; inside its exercise it need not be named
+        /// The ghost; without it, that of the folder or the one worked at last
         slug: Option<String>,
     },
     /// All ghosts, and how far you have come with each
@@ -192,7 +196,7 @@ enum Command {
   cd exercises/hidden-flush && cargo ghosts watch
   cargo ghosts watch hidden-flush --manual-run")]
     Watch {
-        /// The ghost; inside its exercise it need not be named
+        /// The ghost; without it, that of the folder or the one worked at last
         slug: Option<String>,
         /// Judge when a key asks for it, where file events do not arrive (WSL, network drives)
         #[arg(long)]
@@ -229,7 +233,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => start::run(&checkout, slug.as_deref(), cli.json),
         Some(Command::Check { slug, junit, wire }) => check::run_once(&meant(slug)?, junit.as_deref(), wire, cli.json),
-        Some(Command::Hint { slug }) => hints::run(&meant(slug)?, cli.json),
+        Some(Command::Hint { slug, again }) => hints::run(&meant(slug)?, again, cli.json),
         Some(Command::Solution { slug, yes }) => solution::run(&meant(slug)?, yes, cli.json),
         Some(Command::Reset { slug }) => start::reset(&meant(slug)?, cli.json),
         Some(Command::List) => list::run(&checkout, cli.json),

@@ -49,6 +49,7 @@ pub mod learn {
     pub mod judged;
     pub mod junit;
     pub mod list;
+    mod lock;
     pub mod solution;
     pub mod start;
     pub mod watch;

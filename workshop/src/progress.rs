@@ -52,6 +52,9 @@ pub enum Deed {
         /// What came of the model, where the ghost has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<Model>,
+        /// What came of the hammer, where the ghost has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hammer: Option<Tried>,
     },
     /// A hint was taken for the first time.
     Hint {
@@ -60,7 +63,7 @@ pub enum Deed {
     },
     /// The solution was shown.
     Solution,
-    /// All promises were kept for the first time, and the model held where there is one.
+    /// All promises were kept for the first time, and neither the model nor the hammer, where there is one, had a breach.
     Solved,
     /// The exercise was put back to its beginning.
     Reset,
@@ -85,6 +88,18 @@ pub enum Model {
     Fails,
     /// The fix has done away with the core that the model explores.
     NotApplicable,
+}
+
+/// What came of trying the races of a ghost on real threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tried {
+    /// A breach was seen.
+    Rejected,
+    /// None was seen, which is no proof.
+    NothingSeen,
+    /// There was no try.
+    NotTried,
 }
 
 /// What was read, and what could not be.
@@ -127,6 +142,34 @@ pub struct Summary {
     pub started_at: Option<u64>,
     /// When it was first solved.
     pub solved_at: Option<u64>,
+    /// What came of the model in the last check; once solved, in the one that solved it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// What came of the hammer in the same check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hammer: Option<Tried>,
+    /// Whether it was reset since it was solved.
+    #[serde(skip)]
+    pub anew: bool,
+}
+
+impl Summary {
+    /// What is to be said beside the state, if anything: what stands in the way although no promise says so, or how far a
+    /// solution was judged.
+    pub fn beside(&self) -> Option<&'static str> {
+        match (&self.state, self.model, self.hammer) {
+            (State::Checked { .. }, Some(Model::Fails), _) => {
+                Some("the model FAILS: threads can meet so that it breaks")
+            }
+            (State::Checked { .. }, _, Some(Tried::Rejected)) => Some("REJECTED on real threads"),
+            (State::Solved, Some(Model::Holds | Model::Fails), _) | (State::Solved, None, None) => None,
+            (State::Solved, _, Some(Tried::NothingSeen)) => {
+                Some("as far as the promises go; races tried, not explored")
+            }
+            (State::Solved, ..) => Some("as far as the promises go; races not judged"),
+            _ => None,
+        }
+    }
 }
 
 /// How far a learner has come.
@@ -269,13 +312,19 @@ impl Progress {
                 Deed::Started => {
                     summary.started_at.get_or_insert(event.at);
                 }
-                Deed::Checked { .. } => summary.checks += 1,
+                Deed::Checked { model, hammer, .. } => {
+                    summary.checks += 1;
+                    if !solved {
+                        (summary.model, summary.hammer) = (*model, *hammer);
+                    }
+                }
                 Deed::Hint { rung } => summary.hints = summary.hints.max(*rung),
                 Deed::Solution => summary.shown |= !solved,
                 Deed::Solved => {
                     summary.solved_at.get_or_insert(event.at);
                 }
-                Deed::Reset => {}
+                Deed::Reset if solved => summary.anew = true,
+                Deed::Reset => (summary.model, summary.hammer) = (None, None),
             }
             summary.state = match &event.deed {
                 _ if solved => State::Solved,
@@ -290,6 +339,11 @@ impl Progress {
         }
         summary
     }
+
+    /// The ghosts that were worked at, the last one first.
+    pub fn latest(&self) -> impl Iterator<Item = &str> {
+        self.events.iter().rev().map(|event| event.slug.as_str())
+    }
 }
 
 #[cfg(test)]
@@ -302,7 +356,7 @@ mod tests {
 
     fn checked(verdicts: &[Outcome]) -> Deed {
         let promises = verdicts.iter().map(|&verdict| Verdict { key: "a-promise".to_owned(), verdict });
-        Deed::Checked { promises: promises.collect(), model: Some(Model::Fails) }
+        Deed::Checked { promises: promises.collect(), model: Some(Model::Fails), hammer: None }
     }
 
     fn clone(name: &str) -> Checkout {
@@ -408,6 +462,9 @@ mod tests {
             shown: false,
             started_at: Some(10),
             solved_at: Some(50),
+            model: None,
+            hammer: None,
+            anew: false,
         };
         assert_eq!(last, expected);
         assert_eq!(progress.summary("ignored-deadline"), Summary::default());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use textwrap::{WordSeparator, WordSplitter};
 
 use crate::Refusal;
 
@@ -38,17 +39,31 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<(), Refusal> {
 /// Says how wide the terminal of a watch is, in the commands that it runs: their own output is a pipe.
 pub(crate) const COLUMNS: &str = "GHOSTS_COLUMNS";
 
-/// How wide the terminal is; 80 where there is none.
+/// Whether a watch has started this process, and reads what it prints.
+pub(crate) fn watched() -> bool {
+    env::var_os(COLUMNS).is_some()
+}
+
+/// How wide the terminal is; 80 where there is none, or it says that it has no columns, as some do in containers.
 pub(crate) fn columns() -> usize {
     let told = env::var(COLUMNS).ok().and_then(|columns| columns.parse().ok());
     let seen = || io::stdout().is_terminal().then(crossterm::terminal::size)?.ok();
-    told.or_else(|| seen().map(|(columns, _)| usize::from(columns))).unwrap_or(80)
+    let columns = told.or_else(|| seen().map(|(columns, _)| usize::from(columns)));
+    columns.filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 /// The text in lines of at most 80 columns, or as many as the terminal has, each after `indent`.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
     let width = columns().clamp(40, 80);
     let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    textwrap::fill(text, options) + "\n"
+}
+
+/// The same for what has paths in it: each stays in one piece, so that it can be clicked.
+pub(crate) fn wrapped_at_spaces(text: &str, indent: &str) -> String {
+    let width = columns().clamp(40, 80);
+    let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(indent).break_words(false);
+    let options = options.word_separator(WordSeparator::AsciiSpace).word_splitter(WordSplitter::NoHyphenation);
     textwrap::fill(text, options) + "\n"
 }
 

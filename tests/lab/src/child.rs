@@ -2,12 +2,12 @@
 
 use std::{
     env, fmt, fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     panic::Location,
     path::{Path, PathBuf},
     process::{self, Child, Command, ExitStatus, Stdio},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
@@ -17,7 +17,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Report, guard::receive_in_parts, report::Judged};
+use crate::{Report, guard::receive_in_parts, hammer::Hammered, report::Judged};
 
 /// The folder in which a child says what it has to say; set in children only.
 const FOLDER: &str = "GHOST_CHILD_FOLDER";
@@ -31,8 +31,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 const REST_LIMIT: Duration = Duration::from_secs(80);
 /// Where this process is a child: its folder.
 static CHILD: OnceLock<PathBuf> = OnceLock::new();
-/// How much of what the child said last is kept.
+/// How much of what the child said last is kept, of each promise.
 const SAID: usize = 4096;
+/// Begins the line that a child writes among its own output before it judges a promise.
+const MARK: char = '\u{1e}';
 
 /// The child ended without a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The last lines that the child wrote to its standard error. They may differ from run to run.
+    /// The last lines that the child wrote to standard output and standard error. They may differ from run to run.
     pub fn said(&self) -> &str {
         &self.said
     }
@@ -129,6 +131,38 @@ pub fn child_of_telling<T: DeserializeOwned>(
     Ok((child.killed || child.came_to.is_some()).then_some(child.result))
 }
 
+/// Like [`child_of_telling`], and hands over what the child said last while it judged each promise.
+///
+/// # Errors
+/// If the binary cannot be started.
+pub fn child_of_hearing<T: DeserializeOwned>(
+    binary: &mut Command,
+    test: &str,
+    tell: &dyn Fn(&str),
+) -> io::Result<Option<Heard<T>>> {
+    let child = run(binary, test, LIMIT, tell)?;
+    let heard = Heard { result: child.result, said: child.said };
+    Ok((child.killed || child.came_to.is_some()).then_some(heard))
+}
+
+/// What came of a child, and what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard<T> {
+    /// What it handed over.
+    pub result: Result<T, Ended>,
+    /// What it said, in order. It may differ from run to run.
+    pub said: Vec<Said>,
+}
+
+/// What a child wrote to standard output and standard error in a part of its life, panics of the app among it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The key of the promise that was judged meanwhile, if one was.
+    pub promise: Option<String>,
+    /// The last lines.
+    pub last: String,
+}
+
 /// What the test of an exercise does: judges in a child, as [`in_child`], and panics with the report unless every promise is
 /// kept. It is compiled here once, and not in each exercise whenever that is edited.
 ///
@@ -142,12 +176,25 @@ pub fn in_exercise(test: &str, check: &dyn Fn() -> Report) {
     }
 }
 
+/// What the other test of an exercise does: tries the app's races in a child, as [`in_child`], and panics if a breach was seen.
+///
+/// # Panics
+/// If a breach was seen; and as [`in_child`].
+#[track_caller]
+pub fn tried_in_exercise(test: &str, hammer: &dyn Fn() -> Hammered) {
+    match in_child(test, hammer) {
+        Ok(hammered) => assert!(!hammered.is_rejected(), "{hammered}"),
+        Err(ended) => panic!("{ended}\n{}", ended.said()),
+    }
+}
+
 /// A child that has ended.
 struct Ran<T> {
     /// Which call of [`in_child`] it came to, if it came to one.
     came_to: Option<String>,
     killed: bool,
     result: Result<T, Ended>,
+    said: Vec<Said>,
 }
 
 /// Not by `eprintln!`, which a test harness keeps to itself until the test has failed.
@@ -163,22 +210,26 @@ fn run<T: DeserializeOwned>(
     tell: &dyn Fn(&str),
 ) -> io::Result<Ran<T>> {
     let folder = Folder::new();
-    let (status, came_to) = start(binary, test, limit, &folder, tell)?;
+    let (status, came_to, said) = start(binary, test, limit, &folder, tell)?;
     let how = status.map_or_else(|| format!("killed: it had not ended after {limit:?}"), how);
     let result = fs::read(folder.0.join("result.json")).ok();
     let result = result.and_then(|result| serde_json::from_slice(&result).ok());
-    let result = result.ok_or_else(|| Ended { how, said: folder.said() });
-    Ok(Ran { came_to, killed: status.is_none(), result })
+    let last = || said.last().map(|said| said.last.clone()).unwrap_or_default();
+    let result = result.ok_or_else(|| Ended { how, said: last() });
+    Ok(Ran { came_to, killed: status.is_none(), result, said })
 }
 
-/// Starts a child, and waits for its end. No status if it had to be killed; which call of `in_child` it came to, if to one.
+/// Starts a child, and waits for its end. No status if it had to be killed; which call of `in_child` it came to, if to one;
+/// and what it said.
 fn start(
     binary: &mut Command,
     test: &str,
     limit: Duration,
     folder: &Folder,
     tell: &dyn Fn(&str),
-) -> io::Result<(Option<ExitStatus>, Option<String>)> {
+) -> io::Result<(Option<ExitStatus>, Option<String>, Vec<Said>)> {
+    // Both streams are one, so that they keep their order.
+    let (output, input) = io::pipe()?;
     let child = binary
         // The same for cargo test and nextest, and for a test that is only run on demand.
         .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
@@ -186,11 +237,16 @@ fn start(
         .env(TEST, test)
         // It ends when this process does, see `end_with_the_parent`.
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(fs::File::create(folder.0.join("said"))?)
-        .spawn()?;
-    let status = wait(child, limit, &mut Telling { file: folder.0.join(TOLD), told: 0, tell })?;
-    Ok((status, fs::read_to_string(folder.0.join("call")).ok()))
+        .stdout(input.try_clone()?)
+        .stderr(input)
+        .spawn();
+    // As long as we hold an end of it, it does not end.
+    binary.stdout(Stdio::null()).stderr(Stdio::null());
+    let said = Arc::<Mutex<Saying>>::default();
+    let heard = said.clone();
+    let status = wait(child?, output, limit, heard, &mut Telling { file: folder.0.join(TOLD), told: 0, tell })?;
+    let said = said.lock().unwrap_or_else(PoisonError::into_inner).said(test);
+    Ok((status, fs::read_to_string(folder.0.join("call")).ok(), said))
 }
 
 /// Says to whoever waits for this child what it has to know now. Nothing, if this process is no child.
@@ -199,6 +255,22 @@ pub(super) fn tell(line: &str) {
         let told = fs::OpenOptions::new().create(true).append(true).open(folder.join(TOLD));
         // What cannot be told is in the report later.
         let _ = told.and_then(|mut told| writeln!(told, "{line}"));
+    }
+}
+
+/// Marks in the output of this child which promise is judged from here on. Nothing, if this process is no child.
+pub(super) fn mark(promise: &str) {
+    if CHILD.get().is_some() {
+        // Not by `println!`, which a test harness may keep. What cannot be marked is heard all the same.
+        let _ = io::stdout().write_all(format!("\n{MARK}{promise}\n").as_bytes());
+        let _ = io::stdout().flush();
+    }
+}
+
+/// Says what the app panicked with, where there is someone who hears it. Nothing, if this process is no child.
+pub(super) fn hear(panic: &dyn fmt::Display) {
+    if CHILD.get().is_some() {
+        let _ = writeln!(io::stderr(), "{panic}");
     }
 }
 
@@ -271,14 +343,70 @@ fn end_with_the_parent() {
     process::exit(1);
 }
 
+/// What a child has said so far.
+#[derive(Default)]
+struct Saying {
+    before: Vec<(Option<String>, Vec<u8>)>,
+    promise: Option<String>,
+    last: Vec<u8>,
+    /// A line that has no end yet.
+    line: Vec<u8>,
+}
+
+impl Saying {
+    fn heard(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if self.line.ends_with(b"\n") || self.line.len() > SAID {
+                self.end_of_line();
+            }
+        }
+    }
+
+    fn end_of_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        if let Some(promise) = text.strip_prefix(MARK) {
+            let promise = self.promise.replace(promise.trim_end().to_owned());
+            self.before.push((promise, std::mem::take(&mut self.last)));
+        } else {
+            self.last.extend_from_slice(&line);
+            if self.last.len() > 2 * SAID {
+                self.last.drain(..self.last.len() - SAID);
+            }
+        }
+    }
+
+    /// Without the words of the test harness.
+    fn said(&mut self, test: &str) -> Vec<Said> {
+        self.end_of_line();
+        let harness = format!("test {test} ... ");
+        let parts = self.before.iter().cloned().chain([(self.promise.clone(), self.last.clone())]);
+        let plain = |(promise, last): (Option<String>, Vec<u8>)| {
+            let last = String::from_utf8_lossy(&last[last.len().saturating_sub(SAID)..]).into_owned();
+            let lines = last.lines().map(|line| line.strip_prefix(&harness).unwrap_or(line));
+            let lines: Vec<&str> = lines.filter(|line| !["", "running 1 test"].contains(&line.trim())).collect();
+            Said { promise, last: lines.iter().map(|line| format!("{line}\n")).collect() }
+        };
+        parts.map(plain).collect()
+    }
+}
+
 /// `None` if the child had to be killed.
-fn wait(mut child: Child, limit: Duration, telling: &mut Telling<'_>) -> io::Result<Option<ExitStatus>> {
-    let mut output = child.stdout.take().expect("it was piped");
+fn wait(
+    mut child: Child,
+    mut output: io::PipeReader,
+    limit: Duration,
+    said: Arc<Mutex<Saying>>,
+    telling: &mut Telling<'_>,
+) -> io::Result<Option<ExitStatus>> {
     let (end, ended) = mpsc::channel::<()>();
     // The output ends when the child does.
     thread::spawn(move || {
-        // What it says is not wanted, but a full pipe would stop it.
-        let _ = io::copy(&mut output, &mut io::sink());
+        let mut bytes = [0; 8192];
+        while let Ok(read @ 1..) = output.read(&mut bytes) {
+            said.lock().unwrap_or_else(PoisonError::into_inner).heard(&bytes[..read]);
+        }
         drop(end);
     });
     let told = receive_in_parts(&ended, limit, || telling.news());
@@ -308,11 +436,6 @@ impl Folder {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder in the temporary one");
         Self(folder)
-    }
-
-    fn said(&self) -> String {
-        let said = fs::read(self.0.join("said")).unwrap_or_default();
-        String::from_utf8_lossy(&said[said.len().saturating_sub(SAID)..]).into_owned()
     }
 }
 

@@ -150,6 +150,7 @@ fn prove_all(promises: Vec<Promise>, alone: bool, limits: Limits<'_>) -> Vec<Jud
             skipped = skipped.filter(|_| !done);
             continue;
         }
+        child::mark(key);
         let (proof, scenes) = match way {
             _ if given_up.is_some() => (None, Vec::new()),
             Way::Scenes(proof) => prove_on_a_thread(key, proof, &terms),

@@ -161,7 +161,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use arrival::{Arrival, Course};
 pub use asked::Asked;
-pub use child::{Ended, child_of, child_of_telling, in_child, in_child_within, in_exercise};
+pub use child::{
+    Ended, Heard, Said, child_of, child_of_hearing, child_of_telling, in_child, in_child_within, in_exercise,
+    tried_in_exercise,
+};
 pub use feed::{Feed, SourceError};
 pub use ghost::Ghost;
 pub use guard::{Limits, Proof, Shown, Specification, receive_within};

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use super::attendance;
+use super::{attendance, child};
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
@@ -169,6 +169,9 @@ fn hook(_: &Held, info: &PanicHookInfo<'_>) {
     let again = IN_THE_APPS.try_with(Cell::get).unwrap_or(false);
     if let Some(stage) = stage.as_ref().filter(|_| !again) {
         let site = info.location().map_or_else(|| Site::App("an unknown place".to_owned()), site);
+        if matches!(site, Site::App(_)) {
+            child::hear(info);
+        }
         stage.panicked(site);
     }
     if !again && let Some(apps) = &*APPS.read().unwrap_or_else(PoisonError::into_inner) {
@@ -176,7 +179,7 @@ fn hook(_: &Held, info: &PanicHookInfo<'_>) {
         apps(info);
         let _ = IN_THE_APPS.try_with(|within| within.set(false));
     } else if stage.is_some() {
-        // It is in the transcript, and nothing of it on standard error.
+        // It is in the transcript, and on standard error in a child only, where it is kept for whoever has started that.
     } else if thread::current().name() == Some(EXPLORATION) {
         // loom ends its threads with panics, hundreds in one exploration; the package `model` tells the one that counts.
     } else if let Some(before) = &*BEFORE.read().unwrap_or_else(PoisonError::into_inner) {

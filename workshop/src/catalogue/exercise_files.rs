@@ -30,6 +30,7 @@ const TESTS_ONLY: [&str; 4] = ["insta", "lab", "model", "tracing-test"];
 const MANIFEST: &str = include_str!("../../templates/exercise/Cargo.toml");
 const README: &str = include_str!("../../templates/exercise/README.md");
 const PROMISES: &str = include_str!("../../templates/exercise/promises.rs");
+const RACES: &str = include_str!("../../templates/exercise/races.rs");
 const INTERLEAVINGS: &str = include_str!("../../templates/exercise/interleavings.rs");
 const MODEL_MANIFEST: &str = include_str!("../../templates/exercise/interleavings.toml");
 const DYLIB: &str = include_str!("../../templates/exercise/dylib.rs");
@@ -150,12 +151,14 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
         let template = template.replace("{app}", app).replace("{item}", item);
         template.replace("{slug}", slug).replace("{module}", &module)
     };
+    let inside = app.replace("{module}_exercise", "crate");
+    let races = if has_hammer(checkout, slug) { filled(&RACES.replace("{app}", &inside)) } else { String::new() };
     let mut files = vec![
         ("Cargo.toml".to_owned(), filled(&package(checkout, shared.is_some())?)),
         ("Cargo.lock".to_owned(), checkout.text("Cargo.lock")?),
         ("README.md".to_owned(), filled(&page(case, ghost.asked, &lib, shared.is_some()))),
         ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
-        ("tests/promises.rs".to_owned(), filled(PROMISES)),
+        ("tests/promises.rs".to_owned(), filled(PROMISES) + &races),
         ("examples/serve.rs".to_owned(), filled(SERVE)),
         (".vscode/settings.json".to_owned(), EDITOR.to_owned()),
     ];
@@ -172,6 +175,11 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
         files.push(("tests/Cargo.toml".to_owned(), filled(&package)));
     }
     Ok(files)
+}
+
+/// Whether the specification of this ghost tries races on real threads.
+pub fn has_hammer(checkout: &Checkout, slug: &str) -> bool {
+    checkout.has(&format!("tests/{slug}/src/hammer.rs"))
 }
 
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {

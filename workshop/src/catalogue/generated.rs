@@ -41,6 +41,39 @@ pub fn verdicts(checkout: &Checkout, slug: &str) -> Result<Verdicts, Refusal> {
     serde_json::from_str(&text).map_err(|error| Refusal::new(format!("{name}: {error}: run `{COMMAND}`")))
 }
 
+/// What was observed of each promise that a near miss breaks, [comparable], as it was when the book was generated.
+///
+/// # Errors
+/// If the generated file is missing.
+pub fn observed(checkout: &Checkout, slug: &str, near_miss: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let name = format!("{FOLDER}/{slug}/near-miss-{near_miss}.txt");
+    let text = checkout.text(&name).map_err(|_| Refusal::new(format!("cannot read {name}: run `{COMMAND}`")))?;
+    let mut observed: Vec<(String, String)> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(key) = line.strip_prefix("BROKEN ") {
+            observed.push((key.trim().to_owned(), String::new()));
+        } else if let Some((_, seen)) = observed.last_mut() {
+            // Lines are broken at hyphens too.
+            if !seen.is_empty() && !seen.ends_with('-') {
+                seen.push(' ');
+            }
+            seen.push_str(line.strip_prefix("-> ").unwrap_or(line));
+        }
+    }
+    Ok(observed.into_iter().map(|(key, seen)| (key, comparable(&seen))).collect())
+}
+
+/// What was observed, wherever its lines are broken, without the places in a source that nobody else has.
+pub fn comparable(observed: &str) -> String {
+    let mut parts = observed.split("panicked at ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let without_places = parts.fold(first, |text, part| {
+        let rest = part.split_once(|letter: char| letter.is_whitespace() || letter == ';').map_or("", |(_, rest)| rest);
+        text + "panicked " + rest
+    });
+    without_places.split_whitespace().collect()
+}
+
 /// The table of a committed interleaving, or the count of a model that holds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Interleaving {

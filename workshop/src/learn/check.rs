@@ -6,36 +6,39 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
+    time::Instant,
 };
 
-use lab::Report;
+use lab::{Heard, Report, hammer::Hammered};
 
 use self::process::Test;
 use super::{
     building::{Building, Meanwhile},
     exercise::Exercise,
     judged::{Interleavings, Judged, LooksLike, Outcome},
-    junit,
+    junit, lock,
 };
 use crate::{
     Refusal,
     catalogue::{
         case::{self, MODEL},
-        exercise_files::{JUDGED, surroundings},
+        exercise_files::{JUDGED, has_hammer, surroundings},
         generated,
     },
-    checkout::unwritable,
-    progress::{self, Deed, Model, State},
-    terminal::{print, print_json},
+    progress::{self, Deed, Model, State, Tried},
+    terminal::{print, print_json, watched},
 };
 
+mod blame;
 mod page;
 mod process;
 
-pub use page::render;
+pub use page::{Detail, Page, page};
 
 /// More near misses than this look alike, and naming them says nothing.
 const MOST_ALIKE: usize = 3;
+/// Said while the races are tried.
+const TRIES: &str = "every promise is kept; now its races are tried on real threads, for 2 s";
 
 /// Judges an exercise. Tells what goes on meanwhile, from a thread of its own.
 ///
@@ -45,19 +48,25 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
     let (checkout, slug) = (exercise.checkout, exercise.slug());
     let folder = exercise.standing()?;
     surroundings(checkout)?;
-    if !folder.join("Cargo.lock").exists() {
-        let copied = fs::copy(checkout.path("Cargo.lock"), folder.join("Cargo.lock"));
-        copied.map_err(|error| unwritable(&format!("{}/Cargo.lock", exercise.place()), &error))?;
-    }
+    lock::refresh(exercise)?;
     let has_model = checkout.has(&format!("cases/{slug}/src/shared.rs"));
     let unexplorable = unexplorable(&folder);
-    let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
+    let gone = |test: &str, put_back: &str| {
+        Refusal::new(format!("the test `{test}` of the exercise is gone; {}", put_back.trim_end()))
+    };
     let promises = |binary: PathBuf| {
-        process::run::<Report>(&folder, &binary, "promises::every_promise_is_kept", put_back.trim_end())
+        let test = "promises::every_promise_is_kept";
+        let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
+        let heard: Heard<Report> = process::run(&folder, &binary, test, tell)?.ok_or_else(|| gone(test, &put_back))?;
+        let all_kept = heard.result.as_ref().is_ok_and(Report::all_kept);
+        let hammered = has_hammer(checkout, slug).then(|| tried(&folder, &binary, all_kept, tell)).transpose()?;
+        Ok::<_, Refusal>((heard, hammered))
     };
     let interleavings = |binary: PathBuf| {
-        let put_back = "tests/interleavings.rs is to be as it was";
-        process::run(&folder, &binary, "every_interleaving_holds", put_back)
+        let test = "every_interleaving_holds";
+        let heard: Heard<Result<usize, String>> = process::run(&folder, &binary, test, tell)?
+            .ok_or_else(|| gone(test, "tests/interleavings.rs is to be as it was"))?;
+        Ok::<_, Refusal>(heard.result)
     };
     let (built, told, explored) = thread::scope(|threads| {
         let (mut judging, mut exploring) = (None, None);
@@ -71,14 +80,15 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
         (built, told, exploring.map(|exploring| exploring.join().expect(ended)))
     });
     let built = built?;
-    let Some(told) = told else {
-        return Ok(Judged { schema: 1, slug, outcome: Outcome::DoesNotCompile { errors: built.errors } });
-    };
-    let report = match told? {
+    if let Some(stopped) = built.stopped {
+        return Ok(Judged::new(slug, stopped));
+    }
+    let (heard, hammer) = told.expect("what was not stopped was judged")?;
+    let report = match heard.result {
         Ok(report) => report,
         Err(ended) => {
             let outcome = Outcome::EndedWithoutVerdict { how: ended.to_string(), said: ended.said().to_owned() };
-            return Ok(Judged { schema: 1, slug, outcome });
+            return Ok(Judged::new(slug, outcome));
         }
     };
     // A core that was wrong and has not been touched, in an app that is right, is not used as the model plays it.
@@ -97,17 +107,44 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
     let interleavings = has_model.then(|| {
         held.unwrap_or_else(|| {
             let why = unexplorable.map(str::to_owned).unwrap_or_else(|| {
-            format!(
-                "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to your \
-                 functions, and they are explored",
-                built.first_of_model
-            )
-        });
+                format!(
+                    "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to your \
+                     functions, and they are explored",
+                    built.first_of_model
+                )
+            });
             Interleavings::NotApplicable { why }
         })
     });
     let looks_like = looks_like(exercise, &report, interleavings.as_ref())?;
-    Ok(Judged { schema: 1, slug, outcome: Outcome::Judged { report, looks_like, interleavings } })
+    let first = report.broken().first().map(|key| (*key).to_owned());
+    let said = heard.said.into_iter().find(|said| first.is_some() && said.promise == first);
+    let said = said.map(|said| said.last).unwrap_or_default();
+    let warnings = built.warnings;
+    Ok(Judged::new(slug, Outcome::Judged { report, looks_like, interleavings, hammer, said, warnings }))
+}
+
+/// Tries the races, if every promise is kept: whoever has broken one is told so at once.
+fn tried(
+    folder: &Path,
+    binary: &Path,
+    all_kept: bool,
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Hammered, Refusal> {
+    let not_tried = |why: String| Hammered::NotTried { why };
+    if !all_kept {
+        return Ok(not_tried("that is done once every promise is kept".to_owned()));
+    }
+    tell(Meanwhile::Tells(TRIES));
+    let test = "promises::races_are_tried";
+    Ok(match process::run::<Hammered>(folder, binary, test, tell)?.map(|heard| heard.result) {
+        Some(Ok(hammered)) => hammered,
+        Some(Err(ended)) => not_tried(format!("the hammer {ended}")),
+        None => not_tried(format!(
+            "tests/promises.rs has no test `{}`; `cargo ghosts reset` makes the exercise anew, with it",
+            test.trim_start_matches("promises::")
+        )),
+    })
 }
 
 /// The lines of a source file that are code.
@@ -127,66 +164,119 @@ fn unexplorable(folder: &Path) -> Option<&'static str> {
     (!lib.lines().any(declares)).then_some("src/lib.rs has no `mod shared` any more")
 }
 
-/// The near misses that break exactly what `report` breaks. What the broken twin breaks looks like the beginning.
+/// The near misses that break exactly what `report` breaks, and of which the same was observed. What the broken twin breaks
+/// looks like the beginning.
 fn looks_like(
     exercise: &Exercise<'_>,
     report: &Report,
     interleavings: Option<&Interleavings>,
 ) -> Result<Vec<LooksLike>, Refusal> {
-    let broken = report.broken();
-    let known = generated::verdicts(exercise.checkout, exercise.slug())?;
+    let (checkout, slug, broken) = (exercise.checkout, exercise.slug(), report.broken());
+    let known = generated::verdicts(checkout, slug)?;
     let judged = report.kept() + broken.len() == report.promises.len();
-    let laid_to_rest = broken.is_empty() && !matches!(interleavings, Some(Interleavings::Fail { .. }));
-    if !judged || laid_to_rest || known.broken == broken {
+    let fails = match interleavings {
+        Some(Interleavings::Fail { table }) => Some(last_line(table)),
+        _ => None,
+    };
+    if !judged || broken.is_empty() && fails.is_none() || known.broken == broken {
         return Ok(Vec::new());
     }
-    let alike: Vec<_> = known.near_misses.iter().filter(|near_miss| near_miss.broken == broken).collect();
-    let case = case::read(exercise.checkout, exercise.slug())?;
-    let told = case.near_misses.into_iter().filter(|told| {
-        let by_model = broken.is_empty() == (told.breaks == MODEL);
-        by_model && alike.iter().any(|near_miss| near_miss.name == told.name)
-    });
-    let page = format!("book/src/{}.md", exercise.slug());
-    let alike: Vec<LooksLike> =
-        told.map(|told| LooksLike { name: told.name, tempts: told.tempts, page: page.clone() }).collect();
+    let observed: Vec<(String, String)> = report
+        .promises
+        .iter()
+        .filter(|judged| broken.contains(&&*judged.key))
+        .map(|judged| (judged.key.clone(), generated::comparable(judged.observed.as_deref().unwrap_or_default())))
+        .collect();
+    let tables = generated::interleavings(checkout, slug)?;
+    let same_end = |name: &str| {
+        let table = tables.iter().find(|table| table.name == format!("interleaving-{name}"));
+        table.is_some_and(|table| Some(last_line(&table.text)) == fails)
+    };
+    let mut alike = Vec::new();
+    for told in case::read(checkout, slug)?.near_misses {
+        let breaks_these = known.near_misses.iter().any(|near| near.name == told.name && near.broken == broken);
+        let seen_alike = breaks_these
+            && if broken.is_empty() {
+                told.breaks == MODEL && same_end(&told.name)
+            } else {
+                told.breaks != MODEL && generated::observed(checkout, slug, &told.name)? == observed
+            };
+        if seen_alike {
+            alike.push(LooksLike { name: told.name, tempts: told.tempts, page: format!("book/src/{slug}.md") });
+        }
+    }
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
+}
+
+/// What a table of steps ends with: what is broken.
+fn last_line(table: &str) -> &str {
+    table.trim_end().lines().next_back().unwrap_or_default()
 }
 
 /// Judges, records and prints, with what crossed the wire if `wire` says so; writes JUnit XML to `junit` as well, if it is
 /// given.
 ///
 /// # Errors
-/// As [`judge`]; and if the XML cannot be written.
+/// As [`judge`]; if it could not be built, and that is nothing that the learner wrote; and if the XML cannot be written.
 pub fn run_once(exercise: &Exercise<'_>, junit: Option<&Path>, wire: bool, json: bool) -> Result<bool, Refusal> {
-    let building = Building::default();
+    let (building, begun) = (Building::default(), Instant::now());
     let mut judged = judge(exercise, &|meanwhile| building.tell(meanwhile))?;
+    let took = begun.elapsed();
     drop(building);
     record(exercise, &judged);
-    if let Some(path) = junit {
-        let written = junit::document(&judged).and_then(|text| fs::write(path, text));
-        written.map_err(|error| Refusal::new(format!("cannot write {}: {error}", path.display())))?;
-    }
+    let refusal = match &judged.outcome {
+        Outcome::NotBuilt { sentence, .. } if json => Some(sentence.clone()),
+        Outcome::NotBuilt { sentence, said, .. } => {
+            let said = anstream::adapter::strip_str(said).to_string();
+            Some(format!("{sentence}\n\n{}", said.trim_end()))
+        }
+        _ => None,
+    };
+    let written = junit.map(|path| {
+        let written = junit::document(&judged, took).and_then(|text| fs::write(path, text));
+        written.map_err(|error| Refusal::new(format!("cannot write {}: {error}", path.display())))
+    });
     if json {
-        if let Outcome::DoesNotCompile { errors } = &mut judged.outcome {
-            *errors = anstream::adapter::strip_str(errors).to_string();
+        if !watched() {
+            plain(&mut judged.outcome);
         }
         print_json(&judged)?;
-    } else {
-        print(&render(exercise, &judged, wire))?;
+    } else if refusal.is_none() {
+        print(&page(exercise, &judged, if wire { Detail::Wire } else { Detail::All }).text())?;
     }
-    Ok(judged.laid_to_rest())
+    // The verdict is on the screen, whatever came of the file.
+    written.transpose()?;
+    refusal.map_or(Ok(judged.laid_to_rest), |sentence| Err(Refusal::new(sentence)))
+}
+
+/// Without the compiler's colours.
+fn plain(outcome: &mut Outcome) {
+    let strip = |text: &mut String| *text = anstream::adapter::strip_str(text).to_string();
+    match outcome {
+        Outcome::DoesNotCompile { errors } => strip(errors),
+        Outcome::NotBuilt { said, .. } | Outcome::EndedWithoutVerdict { said, .. } => strip(said),
+        Outcome::Judged { warnings, said, .. } => {
+            warnings.iter_mut().for_each(strip);
+            strip(said);
+        }
+    }
 }
 
 /// Appends what came of a check to the learner's progress. What was not judged leaves no event.
 pub fn record(exercise: &Exercise<'_>, judged: &Judged) {
-    let Outcome::Judged { report, interleavings, .. } = &judged.outcome else { return };
+    let Outcome::Judged { report, interleavings, hammer, .. } = &judged.outcome else { return };
     let model = interleavings.as_ref().map(|interleavings| match interleavings {
         Interleavings::Hold { .. } => Model::Holds,
         Interleavings::Fail { .. } => Model::Fails,
         Interleavings::NotApplicable { .. } => Model::NotApplicable,
     });
-    exercise.record(Deed::Checked { promises: progress::verdicts(report), model });
-    if judged.laid_to_rest() {
+    let hammer = hammer.as_ref().map(|hammered| match hammered {
+        Hammered::Rejected { .. } => Tried::Rejected,
+        Hammered::NothingSeen { .. } => Tried::NothingSeen,
+        Hammered::NotTried { .. } => Tried::NotTried,
+    });
+    exercise.record(Deed::Checked { promises: progress::verdicts(report), model, hammer });
+    if judged.laid_to_rest {
         let before = exercise.progress().unwrap_or_default();
         if before.state != State::Solved {
             exercise.record(Deed::Solved);

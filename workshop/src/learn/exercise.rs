@@ -29,10 +29,11 @@ impl<'a> Exercise<'a> {
         Self { checkout, ghost }
     }
 
-    /// The exercise that is meant: of the ghost that is named, or the one in whose folder we are, or the only one.
+    /// The exercise that is meant: of the ghost that is named, or the one in whose folder we are, or the one that was worked at
+    /// last, or the only one.
     ///
     /// # Errors
-    /// If there is no ghost of that name, or none is named and there is more than one exercise, or none.
+    /// If there is no ghost of that name, or none is named and nothing says which of several is meant, or there is none.
     pub fn meant(checkout: &'a Checkout, slug: Option<&str>) -> Result<Self, Refusal> {
         if let Some(slug) = slug {
             return ghosts::find(slug).map(|ghost| Self::of(checkout, ghost));
@@ -48,6 +49,11 @@ impl<'a> Exercise<'a> {
         }
         let all = ghosts::ALL.iter().map(|ghost| Self::of(checkout, ghost));
         let there: Vec<Self> = all.filter(|exercise| exercise.folder().is_dir()).collect();
+        let progress = progress::read(checkout).unwrap_or_default();
+        let latest = progress.latest().find_map(|slug| there.iter().find(|exercise| exercise.slug() == slug));
+        if let Some(latest) = latest {
+            return Ok(*latest);
+        }
         match there[..] {
             [only] => Ok(only),
             [] => Err(Refusal::new("there is no exercise; `cargo ghosts start` makes one")),

@@ -1,7 +1,7 @@
 //! The four rungs of help, one a call.
 
 use anstyle::Style;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::exercise::Exercise;
 use crate::{
@@ -15,49 +15,59 @@ use crate::{
 const RUNGS: [&str; 4] = ["where to look", "what to ask", "the mechanism", "the fix"];
 
 /// The hints of one call.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hints {
     schema: u32,
     /// The ghost.
-    pub slug: &'static str,
-    /// One rung, or all four once they were all given or the ghost is laid to rest.
+    pub slug: String,
+    /// One rung; those that were taken, where they are read again; or all four once they were all given or the ghost is laid to
+    /// rest.
     pub rungs: Vec<Rung>,
 }
 
 /// One hint.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Rung {
     /// Its number, from 1.
     pub number: usize,
     /// What it tells, in two or three words.
-    pub tells: &'static str,
+    pub tells: String,
     /// The hint.
     pub text: String,
 }
 
-/// Takes the next hint, and records that it was taken.
+/// Takes the next hint, and records that it was taken; or reads those `again` that were taken before, and takes none.
 ///
 /// # Errors
-/// If `case.toml` is wrong or the progress cannot be read.
-pub fn take(exercise: &Exercise<'_>) -> Result<Hints, Refusal> {
+/// If `case.toml` is wrong or the progress cannot be read; and if there is none to read again.
+pub fn take(exercise: &Exercise<'_>, again: bool) -> Result<Hints, Refusal> {
     let slug = exercise.slug();
     let texts = case::read(exercise.checkout, slug)?.hints;
     let summary = exercise.progress()?;
     let all = RUNGS.iter().zip(texts).enumerate();
-    let mut rungs: Vec<Rung> = all.map(|(index, (tells, text))| Rung { number: index + 1, tells, text }).collect();
-    if summary.state != State::Solved && summary.hints < RUNGS.len() {
+    let rung =
+        |(index, (tells, text)): (usize, (&&str, String))| Rung { number: index + 1, tells: (*tells).to_owned(), text };
+    let mut rungs: Vec<Rung> = all.map(rung).collect();
+    // Whoever has solved it may read all, until they begin anew.
+    let is_open = summary.state == State::Solved && !summary.anew || summary.hints == RUNGS.len();
+    if again && !is_open {
+        rungs.truncate(summary.hints);
+        if rungs.is_empty() {
+            return Err(Refusal::new(format!("no hint was taken yet; `cargo ghosts hint {slug}` takes the first")));
+        }
+    } else if !is_open {
         rungs = vec![rungs.remove(summary.hints)];
         exercise.record(Deed::Hint { rung: summary.hints + 1 });
     }
-    Ok(Hints { schema: 1, slug, rungs })
+    Ok(Hints { schema: 1, slug: slug.to_owned(), rungs })
 }
 
-/// Takes the next hint and prints it.
+/// Takes the next hint, or reads those `again` that were taken, and prints.
 ///
 /// # Errors
 /// As [`take`].
-pub fn run(exercise: &Exercise<'_>, json: bool) -> Result<bool, Refusal> {
-    let hints = take(exercise)?;
+pub fn run(exercise: &Exercise<'_>, again: bool, json: bool) -> Result<bool, Refusal> {
+    let hints = take(exercise, again)?;
     if json {
         print_json(&hints)?;
     } else {

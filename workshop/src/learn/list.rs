@@ -75,6 +75,7 @@ pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
 impl List {
     fn table(&self) -> String {
         let (bold, green) = (Style::new().bold(), AnsiColor::Green.on_default());
+        let red = AnsiColor::Red.on_default().bold();
         let widest = self.ghosts.iter().map(|row| row.slug.len()).max().unwrap_or(0);
         let mut text = format!("{bold}{:widest$}  family   minutes  difficulty  state{bold:#}\n", "ghost");
         for row in &self.ghosts {
@@ -92,6 +93,10 @@ impl List {
                 format!("{} of 3", row.difficulty),
                 row.summary.state,
             ));
+            if let Some(beside) = row.summary.beside() {
+                let style = if row.summary.state == State::Solved { Style::new().dimmed() } else { red };
+                text.push_str(&format!("{:widest$}  {style}{beside}{style:#}\n", ""));
+            }
         }
         for unreadable in &self.unreadable {
             text.push_str(&format!("\nskipped in {EXERCISES}/{}: {unreadable}\n", progress::FILE));

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, process};
 
 use serde::Serialize;
 
-use super::exercise::Exercise;
+use super::{exercise::Exercise, lock};
 use crate::{
     Refusal,
     catalogue::{
@@ -98,7 +98,8 @@ fn invitation(exercise: &Exercise<'_>, case: &Case) -> String {
     let mut text = format!("{}, about {} minutes, difficulty {} of 3\n", case.title, case.minutes, case.difficulty);
     text.push_str(&wrapped(&case.symptom, ""));
     text.push_str(&format!(
-        "\n  read      {place}/README.md\n  change    {place}/src/\n  then      cargo ghosts check {slug}\n  \
+        "\n  read      {place}/README.md\n  change    {place}/src/\n  then      cargo ghosts watch {slug}\n  \
+         or once   cargo ghosts check {slug}\n  \
          stuck?    cargo ghosts hint {slug}\n"
     ));
     text
@@ -112,6 +113,7 @@ fn make(exercise: &Exercise<'_>, case: &Case, anew: bool) -> Result<Option<Strin
     surroundings(checkout)?;
     let beside = checkout.exercises().join(format!(".new-{slug}-{}", process::id()));
     let swapped = || {
+        lock::begin(exercise)?;
         files.iter().try_for_each(|(name, text)| write(&beside.join(name), text))?;
         if !anew || !exercise.is_there() {
             // No folder is moved onto one that has files, whoever looked first.

@@ -6,6 +6,7 @@
 mod judgement;
 mod saves;
 mod terminal;
+mod view;
 
 use std::{
     fs::{File, TryLockError},
@@ -15,25 +16,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anstyle::Style;
 use notify::RecommendedWatcher;
 use tokio::{runtime, signal};
 
 use self::{
-    judgement::{Judgement, Said},
+    judgement::{Came, Judgement, Said},
     saves::{Burst, Change},
     terminal::{Input, Key, Manner, Terminal},
+    view::{KEYS, Over, View},
 };
-use super::{exercise::Exercise, start};
+use super::{
+    check::{Detail, Page, page},
+    exercise::Exercise,
+    list,
+};
 use crate::{
     Refusal,
+    catalogue::{
+        case,
+        ghosts::{ALL, Ghost},
+    },
     checkout::{Checkout, EXERCISES},
+    progress::{self, State},
 };
 
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
 
-const KEYS: &str = "h hint · r reset · s show the wire · n next · c check · q quit";
 const AGAIN: &str = "Press r once more to go back to the start. What you have is kept aside.\n";
 
 /// Judges the exercise at once and on every save, until a key or a signal ends it. With `manual` no file event is waited
@@ -48,7 +57,7 @@ pub fn run(exercise: &Exercise<'_>, manual: bool, json: bool) -> Result<bool, Re
     exercise.standing()?;
     let lock = lock(exercise)?;
     let (tell, told) = mpsc::channel();
-    stop_on_signals(tell.clone());
+    listen_to_signals(tell.clone());
     let terminal = Terminal::take(manual);
     let keys = tell.clone();
     terminal.listen(move |input| drop(keys.send(Event::Input(input))));
@@ -61,11 +70,12 @@ pub fn run(exercise: &Exercise<'_>, manual: bool, json: bool) -> Result<bool, Re
         tell,
         number: 0,
         running: None,
+        came: None,
         view: View::default(),
         drawn: String::new(),
         grown: String::new(),
         wire: false,
-        resetting: false,
+        asked: None,
         watcher: None,
         _lock: lock,
     };
@@ -82,6 +92,8 @@ enum Event {
     Said(usize, Said),
     /// The system asks us to end.
     Stop,
+    /// We were stopped, and go on.
+    Continued,
 }
 
 /// What a watch holds.
@@ -94,6 +106,8 @@ struct Watch<'a> {
     number: usize,
     /// The judgement that runs, and since when.
     running: Option<(Judgement, Instant)>,
+    /// What came of the last one.
+    came: Option<Came>,
     view: View,
     /// What the screen shows now.
     drawn: String,
@@ -101,8 +115,8 @@ struct Watch<'a> {
     grown: String,
     /// Whether what crossed the wire is shown, too.
     wire: bool,
-    /// Whether the next `r` is the second one.
-    resetting: bool,
+    /// The key that asked whether it is meant, and does it when it comes once more.
+    asked: Option<Key>,
     watcher: Option<RecommendedWatcher>,
     /// Held as long as we watch; the system lets it go when we end, however we do.
     _lock: File,
@@ -113,7 +127,7 @@ impl Watch<'_> {
         self.attach();
         self.grown = match self.terminal.manner() {
             Manner::Screen => String::new(),
-            Manner::Lines => format!("Standard input is no terminal: say a key and Enter.\n{KEYS}\n"),
+            Manner::Lines(why) => format!("{why}: say a key and Enter.\n{KEYS}\n"),
             Manner::Silent => {
                 "Standard input or output is no terminal, so there are no keys. Ctrl-C ends it.\n".to_owned()
             }
@@ -133,7 +147,14 @@ impl Watch<'_> {
             match event {
                 Ok(Event::Stop | Event::Input(Input::Key(Key::Quit))) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Event::Input(Input::Key(key))) => self.pressed(key)?,
-                Ok(Event::Input(Input::Resized)) => self.drawn.clear(),
+                Ok(Event::Input(Input::Resized)) => {
+                    self.drawn.clear();
+                    self.lay_out();
+                }
+                Ok(Event::Continued) => {
+                    self.terminal.take_again();
+                    self.drawn.clear();
+                }
                 Ok(Event::Change(change)) => {
                     if change == Change::Folder {
                         self.attach();
@@ -171,13 +192,12 @@ impl Watch<'_> {
         self.running = None;
         self.number += 1;
         let (number, tell) = (self.number, self.tell.clone());
-        let judgement =
-            Judgement::begin(&self.exercise, self.wire, move |said| drop(tell.send(Event::Said(number, said))))?;
+        let judgement = Judgement::begin(&self.exercise, move |said| drop(tell.send(Event::Said(number, said))))?;
         self.running = Some((judgement, Instant::now()));
-        self.view.body.clear();
-        self.view.whole =
-            format!("cargo ghosts check {}{}", self.exercise.slug(), if self.wire { " --wire" } else { "" });
-        self.view.doing = "";
+        self.came = None;
+        self.view.page = Page::default();
+        self.view.over = None;
+        self.view.doing.clear();
         self.grown.push_str(&format!("\n== {}, judgement {number}\n", self.exercise.slug()));
         Ok(())
     }
@@ -185,28 +205,64 @@ impl Watch<'_> {
     fn heard(&mut self, said: Said) {
         match said {
             Said::Doing(doing) => {
-                self.view.doing = doing;
                 self.grown.push_str(&format!("{doing}\n"));
+                self.view.doing = doing;
             }
-            Said::Ended(text) => {
+            Said::Ended(came) => {
                 self.view.took = self.running.take().map(|(_, since)| since.elapsed());
-                let text = if text.trim().is_empty() { "The judgement was ended from outside.\n" } else { &text };
-                self.view.body = text.to_owned();
-                self.grown.push_str(text);
+                self.came = Some(came);
+                self.lay_out();
+                let all = match &self.came {
+                    Some(Came::Judged(judged)) => page(&self.exercise, judged, self.detail(Detail::All)).text(),
+                    Some(Came::Refused(text)) => text.clone(),
+                    None => String::new(),
+                };
+                self.grown.push_str(&self.in_keys(&all));
             }
         }
     }
 
+    fn detail(&self, otherwise: Detail) -> Detail {
+        if self.wire { Detail::Wire } else { otherwise }
+    }
+
+    /// Makes the page of what came of the last judgement, for the screen as it is now.
+    fn lay_out(&mut self) {
+        let mut page = match &self.came {
+            None => return,
+            Some(Came::Judged(judged)) => page(&self.exercise, judged, self.detail(Detail::Brief)),
+            Some(Came::Refused(text)) => {
+                let (head, body) = text.split_once('\n').unwrap_or((text, ""));
+                Page { head: head.to_owned(), body: body.to_owned(), ..Page::default() }
+            }
+        };
+        (page.head, page.body) = (self.in_keys(&page.head), self.in_keys(&page.body));
+        self.view.page = page;
+        self.view.from_the_reason();
+    }
+
+    /// What a text says of commands for which there is a key here.
+    fn in_keys(&self, text: &str) -> String {
+        in_keys(text, self.exercise.slug())
+    }
+
     fn pressed(&mut self, key: Key) -> Result<(), Refusal> {
-        let again = mem::take(&mut self.resetting);
+        let again = self.asked.take() == Some(key);
         self.view.note.clear();
         match key {
-            Key::Hint => self.note(&judgement::told(self.exercise.checkout, ["hint", self.exercise.slug()])?),
+            Key::Hint => self.hint()?,
             Key::Show => {
                 self.wire = !self.wire;
-                self.judge()?;
+                self.view.over = None;
+                self.lay_out();
+                if self.terminal.manner() != Manner::Screen
+                    && let Some(Came::Judged(judged)) = &self.came
+                {
+                    self.grown.push_str(&page(&self.exercise, judged, self.detail(Detail::All)).text());
+                }
             }
-            Key::Check => self.judge()?,
+            Key::Check if matches!(self.view.over, Some(Over::List { .. })) => self.go_to_the_chosen()?,
+            Key::Check | Key::Judge => self.judge()?,
             Key::Reset if again => {
                 let told = judgement::told(self.exercise.checkout, ["reset", self.exercise.slug()])?;
                 self.note(&told);
@@ -215,26 +271,139 @@ impl Watch<'_> {
                     self.judge()?;
                 }
             }
-            Key::Reset => {
-                self.resetting = true;
-                self.note(AGAIN);
+            Key::Reset => self.ask(key, AGAIN),
+            Key::Next => self.next(again)?,
+            Key::List => self.list()?,
+            Key::Number(number) => match ALL.get(number.wrapping_sub(1)) {
+                Some(ghost) => self.go(ghost)?,
+                None => self.note(&format!("there is no ghost {number}; l lists them\n")),
+            },
+            Key::Scroll(by) => self.view.scroll(by),
+            Key::Back => {
+                self.view.over = None;
+                self.view.from_the_reason();
             }
-            Key::Next => self.next()?,
+            Key::Suspend => {
+                self.terminal.suspend();
+                self.drawn.clear();
+            }
             Key::Quit | Key::Other => {}
         }
         Ok(())
     }
 
-    /// Starts the next ghost and goes over to it. If that cannot be, all stays as it is and the note says why.
-    fn next(&mut self) -> Result<(), Refusal> {
+    /// Asks whether this key is meant; it is, if it comes once more.
+    fn ask(&mut self, key: Key, question: &str) {
+        self.asked = Some(key);
+        self.note(question);
+    }
+
+    /// First those that were taken, to be read again, and the next one if `h` comes once more.
+    fn hint(&mut self) -> Result<(), Refusal> {
+        let (checkout, slug) = (self.exercise.checkout, self.exercise.slug());
+        let summary = self.exercise.progress().unwrap_or_default();
+        let shown = matches!(self.view.over, Some(Over::Text { hints: true, .. }));
+        let text = if summary.hints > 0 && !shown {
+            judgement::told(checkout, ["hint", slug, "--again"])?
+        } else {
+            judgement::told(checkout, ["hint", slug])?
+        };
+        self.show(&text, true);
+        Ok(())
+    }
+
+    /// Shows a text in the place of the page.
+    fn show(&mut self, text: &str, hints: bool) {
+        let text = self.in_keys(text);
+        self.grown.push_str(&text);
+        self.view.over = Some(Over::Text { text, hints });
+        self.view.from_the_reason();
+    }
+
+    fn list(&mut self) -> Result<(), Refusal> {
+        if matches!(self.view.over, Some(Over::List { .. })) {
+            self.view.over = None;
+            return Ok(());
+        }
+        let ghosts = match list::list(self.exercise.checkout) {
+            Ok(list) => list.ghosts,
+            Err(refusal) => {
+                self.note(&format!("{refusal}\n"));
+                return Ok(());
+            }
+        };
+        let widest = ghosts.iter().map(|row| row.slug.len()).max().unwrap_or(0);
+        let row = |row: &list::Row| {
+            let beside = row.summary.beside().filter(|_| row.summary.state != State::Solved);
+            let beside = beside.map(|beside| format!(", {beside}")).unwrap_or_default();
+            format!("{:widest$}  {}{beside}", row.slug, row.summary.state)
+        };
+        let rows: Vec<String> = ghosts.iter().map(row).collect();
+        let chosen = ghosts.iter().position(|row| row.slug == self.exercise.slug()).unwrap_or(0);
+        for (index, row) in rows.iter().enumerate() {
+            self.grown.push_str(&format!("{:2}  {row}\n", index + 1));
+        }
+        self.grown.push_str("Say a number to go there.\n");
+        self.view.over = Some(Over::List { rows, chosen });
+        Ok(())
+    }
+
+    fn go_to_the_chosen(&mut self) -> Result<(), Refusal> {
+        match self.view.over.take() {
+            Some(Over::List { chosen, .. }) => ALL.get(chosen).map_or(Ok(()), |ghost| self.go(ghost)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on to the next ghost that is not laid to rest; from one that is not, only if it is asked `again`.
+    fn next(&mut self, again: bool) -> Result<(), Refusal> {
+        let here = self.exercise.progress().unwrap_or_default();
+        if here.state != State::Solved && !again {
+            let slug = self.exercise.slug();
+            self.ask(
+                Key::Next,
+                &format!("{slug} is not laid to rest yet. Press n once more to leave it; l leads back.\n"),
+            );
+            return Ok(());
+        }
+        match next_unsolved(&self.exercise) {
+            Ok(Some(ghost)) => self.go(ghost),
+            Ok(None) if here.state == State::Solved => {
+                self.note("Every ghost is laid to rest. The key l shows them.\n");
+                Ok(())
+            }
+            Ok(None) => {
+                self.note("Every other ghost is laid to rest.\n");
+                Ok(())
+            }
+            Err(refusal) => {
+                self.note(&format!("{refusal}\n"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes over to this ghost, and starts it if that was not done. If that cannot be, all stays as it is and the note says why.
+    fn go(&mut self, ghost: &'static Ghost) -> Result<(), Refusal> {
+        if ghost.slug == self.exercise.slug() {
+            self.view.over = None;
+            return Ok(());
+        }
         let checkout = self.exercise.checkout;
-        let begun = start::next(checkout).and_then(|ghost| {
-            let exercise = Exercise::of(checkout, ghost);
-            let lock = lock(&exercise)?;
-            Ok((exercise, lock, judgement::told(checkout, ["start", exercise.slug()])?))
+        let exercise = Exercise::of(checkout, ghost);
+        let begun = lock(&exercise).and_then(|lock| {
+            let told = match exercise.is_there() {
+                true => format!("Now {}; l leads back.\n", exercise.slug()),
+                false => {
+                    judgement::told(checkout, ["start", exercise.slug()])?;
+                    format!("{} is started: read {}/README.md\n", exercise.slug(), exercise.place())
+                }
+            };
+            exercise.standing()?;
+            Ok((lock, told))
         });
         match begun {
-            Ok((exercise, lock, told)) => {
+            Ok((lock, told)) => {
                 (self.exercise, self._lock, self.wire) = (exercise, lock, false);
                 self.note(&told);
                 self.attach();
@@ -248,8 +417,9 @@ impl Watch<'_> {
     }
 
     fn note(&mut self, text: &str) {
-        self.view.note = text.to_owned();
-        self.grown.push_str(text);
+        let text = self.in_keys(text);
+        self.grown.push_str(&text);
+        self.view.note = text;
     }
 
     /// False if nobody reads any more.
@@ -267,63 +437,39 @@ impl Watch<'_> {
     }
 }
 
-/// What the screen shows.
-#[derive(Debug, Default)]
-struct View {
-    /// What the last judgement printed, or what was asked for since.
-    body: String,
-    /// What prints all of it, where there is no room for it.
-    whole: String,
-    /// A few lines under the body, until the next key.
-    note: String,
-    /// What cargo does while a judgement runs.
-    doing: &'static str,
-    /// How long the last judgement took.
-    took: Option<Duration>,
-    /// Whether no file event is waited for.
-    deaf: bool,
-}
-
-impl View {
-    /// The whole screen, of so many columns and rows; `since` is how long a judgement has been running.
-    fn frame(&self, slug: &str, number: usize, since: Option<Duration>, (columns, rows): (usize, usize)) -> String {
-        let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
-        let state = match (since, self.took) {
-            (Some(since), _) => format!("judging, {} s", since.as_secs()),
-            (None, Some(took)) => format!("judgement {number}, {:.1} s", took.as_secs_f64()),
-            (None, None) => String::new(),
-        };
-        let doing = if since.is_some() { self.doing } else { "" };
-        let waits = if self.deaf { "No file events are waited for: press c after each save.\n" } else { "" };
-        let part = |text: &str| {
-            let lines: Vec<String> = text.trim_matches('\n').lines().map(|line| folded(line, columns)).collect();
-            if lines.is_empty() { String::new() } else { lines.join("\n") + "\n\n" }
-        };
-        let below = part(&self.note)
-            + &format!("{bold}{slug}{bold:#}  {state}\n{dim}{}{dim:#}", folded(&format!("{waits}{KEYS}"), columns));
-        let (doing, body) = (part(doing), part(&self.body));
-        let room = rows.saturating_sub(doing.lines().count() + below.lines().count());
-        doing + &shortened(&body, room, &self.whole) + &below
+/// The next ghost after this one that is not laid to rest, in the order of difficulty and then of the tour, round and round.
+fn next_unsolved(exercise: &Exercise<'_>) -> Result<Option<&'static Ghost>, Refusal> {
+    let progress = progress::read(exercise.checkout)?;
+    let mut all = Vec::new();
+    for ghost in ALL.iter() {
+        all.push((case::read(exercise.checkout, ghost.slug)?.difficulty, ghost));
     }
+    all.sort_by_key(|(difficulty, _)| *difficulty);
+    let here = all.iter().position(|(_, ghost)| ghost.slug == exercise.slug()).unwrap_or(0);
+    all.rotate_left(here);
+    let unsolved = |ghost: &&Ghost| progress.summary(ghost.slug).state != State::Solved;
+    Ok(all.into_iter().skip(1).map(|(_, ghost)| ghost).find(unsolved))
 }
 
-/// The beginning and the end of a text that has more lines than there is room for; `whole` is the command that prints all.
-fn shortened(text: &str, room: usize, whole: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    if lines.len() <= room || room < 6 {
-        return text.to_owned();
+/// A text with keys in the place of the commands that they stand for.
+fn in_keys(text: &str, slug: &str) -> String {
+    let mut text = text.to_owned();
+    for (command, key) in [
+        (format!("cargo ghosts hint {slug}"), "h"),
+        (format!("cargo ghosts check {slug}"), "c"),
+        (format!("cargo ghosts reset {slug}"), "r"),
+        ("cargo ghosts list".to_owned(), "l"),
+    ] {
+        text = text.replace(&format!("`{command}`"), &format!("the key {key}"));
+        text = text.replace(&command, &format!("the key {key}"));
     }
-    let (end, left_out) = (room / 2, lines.len() - room + 1);
-    let begin = &lines[..room - end - 1];
-    let end = &lines[lines.len() - end..];
-    format!("{}\n  … {left_out} lines more in `{whole}`\n{}\n", begin.join("\n"), end.join("\n"))
-}
-
-/// A line that is too long for the screen, in several; if it is indented, the others are more so.
-fn folded(line: &str, columns: usize) -> String {
-    let indent = line.len() - line.trim_start_matches(' ').len();
-    let rest = if indent == 0 || indent * 2 > columns { String::new() } else { " ".repeat(indent + 4) };
-    textwrap::fill(line, textwrap::Options::new(columns).subsequent_indent(&rest))
+    // Which one is next is for the key to say.
+    text.split('\n')
+        .map(|line| {
+            line.split_once("cargo ghosts start ").map_or(line.to_owned(), |(before, _)| format!("{before}the key n"))
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Makes sure that no other watch judges this exercise.
@@ -341,78 +487,81 @@ fn lock(exercise: &Exercise<'_>) -> Result<File, Refusal> {
     }
 }
 
-/// Tells of the signals that ask a program to end, so that it ends in order.
-fn stop_on_signals(tell: Sender<Event>) {
+/// Tells of the signals that ask a program to end, so that it ends in order, and of the one that says that it goes on.
+fn listen_to_signals(tell: Sender<Event>) {
     thread::spawn(move || {
         let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else { return };
-        runtime.block_on(signalled());
+        runtime.block_on(signalled(&tell));
         drop(tell.send(Event::Stop));
     });
 }
 
 #[cfg(unix)]
-async fn signalled() {
+async fn signalled(tell: &Sender<Event>) {
+    use rustix::process::Signal;
     use signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
         return drop(signal::ctrl_c().await);
     };
-    tokio::select! {
-        _ = signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
+    let Ok(mut go_on) = signal(SignalKind::from_raw(Signal::CONT.as_raw())) else {
+        return drop(signal::ctrl_c().await);
+    };
+    loop {
+        tokio::select! {
+            _ = signal::ctrl_c() => return,
+            _ = terminate.recv() => return,
+            _ = hang_up.recv() => return,
+            Some(()) = go_on.recv() => drop(tell.send(Event::Continued)),
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn signalled() {
+async fn signalled(_: &Sender<Event>) {
     drop(signal::ctrl_c().await);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{catalogue::ghosts, learn::building};
-
-    fn text(view: &View, since: Option<Duration>, columns: usize) -> String {
-        anstream::adapter::strip_str(&view.frame("hidden-flush", 3, since, (columns, 24))).to_string()
-    }
+    use crate::{catalogue::ghosts, progress::Deed};
 
     #[test]
-    fn the_screen_shows_the_verdict_the_note_and_the_keys() {
-        let view = View {
-            body: "\n5 of 8 promises kept\n".to_owned(),
-            note: "Hint 1 of 4\n".to_owned(),
-            took: Some(Duration::from_millis(1240)),
-            ..View::default()
-        };
-        let expected = format!("5 of 8 promises kept\n\nHint 1 of 4\n\nhidden-flush  judgement 3, 1.2 s\n{KEYS}");
-        assert_eq!(text(&view, None, 80), expected);
-    }
-
-    #[test]
-    fn while_it_judges_the_screen_says_what_cargo_does() {
-        let view = View { doing: building::BUILDS, ..View::default() };
-        let expected = format!("{}\n\nhidden-flush  judging, 7 s\n{KEYS}", building::BUILDS);
-        assert_eq!(text(&view, Some(Duration::from_millis(7900)), 80), expected);
-    }
-
-    #[test]
-    fn our_own_lines_fit_into_40_columns() {
-        let view = View { doing: building::BUILDS, deaf: true, ..View::default() };
-        for line in text(&view, Some(Duration::ZERO), 40).lines() {
-            assert!(line.chars().count() <= 40, "{line:?}");
+    fn texts_name_keys_where_there_are_some() {
+        for (text, here) in [
+            ("A hint: cargo ghosts hint hidden-flush\n", "A hint: the key h\n"),
+            ("`cargo ghosts reset hidden-flush` makes it anew", "the key r makes it anew"),
+            ("  the next one     cargo ghosts start unread-body\n", "  the next one     the key n\n"),
+            (
+                "  how we laid it   cargo ghosts solution hidden-flush\n",
+                "  how we laid it   cargo ghosts solution hidden-flush\n",
+            ),
+        ] {
+            assert_eq!(in_keys(text, "hidden-flush"), here);
         }
     }
 
     #[test]
-    fn a_long_report_keeps_its_beginning_and_its_end() {
-        let body: String = (1..=40).map(|line| format!("line {line}\n")).collect();
-        let view = View { body, whole: "cargo ghosts check hidden-flush".to_owned(), ..View::default() };
-        let text = text(&view, None, 80);
-        assert_eq!(text.lines().count(), 24, "{text}");
-        for shown in ["line 1\n", "lines more in `cargo ghosts check hidden-flush`", "line 40\n", KEYS] {
-            assert!(text.contains(shown), "{shown:?} in {text}");
+    fn the_next_ghost_is_one_that_is_not_laid_to_rest() {
+        let here = Checkout::here();
+        let checkout = Checkout::at(std::env::temp_dir().join(format!("ghosts-next-{}", std::process::id())));
+        for ghost in ALL.iter() {
+            let name = format!("cases/{}/case.toml", ghost.slug);
+            checkout.write(&name, &here.text(&name).expect("a case")).expect("a file of our own");
         }
+        let of = |slug| Exercise::of(&checkout, ghosts::find(slug).expect("a ghost"));
+        let mut exercise = of("hidden-flush");
+        let mut been = Vec::new();
+        while let Some(next) = next_unsolved(&exercise).expect("progress") {
+            assert!(!been.contains(&next.slug), "{been:?} and {}", next.slug);
+            been.push(next.slug);
+            exercise.record(Deed::Solved);
+            exercise = Exercise::of(&checkout, next);
+        }
+        assert_eq!(been.len(), ALL.len() - 1);
+        // Each is left as it is, and comes round again.
+        assert_eq!(exercise.progress().expect("progress").state, State::NotStarted);
+        std::fs::remove_dir_all(checkout.root()).expect("a folder of our own");
     }
 
     #[test]

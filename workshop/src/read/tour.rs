@@ -24,10 +24,16 @@ use crate::{
     terminal::{print, print_json, wrapped},
 };
 
+/// What takes too long for a tour.
+const LEFT_OUT: &str = "Not judged here, but by check and cargo test: whether an app leaves the rest\n\
+                        alone, and races on real threads.";
+
 /// The verdicts on every ghost.
 #[derive(Debug, Serialize)]
 pub struct Tour {
     schema: u32,
+    /// What was judged on no app.
+    not_judged: [&'static str; 2],
     ghosts: Vec<Row>,
     as_it_should_be: bool,
 }
@@ -38,6 +44,7 @@ pub struct Row {
     slug: &'static str,
     symptom: String,
     promises: usize,
+    kept_by_broken_twin: usize,
     broken_by_broken_twin: Vec<String>,
     near_misses: Vec<NearMissVerdict>,
     kept_by_fixed_twin: usize,
@@ -83,7 +90,7 @@ pub fn judge(checkout: &Checkout) -> Result<Tour, Refusal> {
     });
     let ghosts: Vec<Row> = rows.collect();
     let as_it_should_be = ghosts.iter().all(|row| row.amiss.is_empty());
-    Ok(Tour { schema: 1, ghosts, as_it_should_be })
+    Ok(Tour { schema: 1, not_judged: ["leaves-the-rest-alone", "races on real threads"], ghosts, as_it_should_be })
 }
 
 type Job<'a> = Box<dyn FnOnce() -> Report + Send + 'a>;
@@ -157,6 +164,7 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
         slug: ghost.slug,
         symptom: case.symptom.clone(),
         promises: broken.promises.len(),
+        kept_by_broken_twin: broken.kept(),
         broken_by_broken_twin: broken.broken().into_iter().map(str::to_owned).collect(),
         near_misses,
         kept_by_fixed_twin: fixed.kept(),
@@ -173,7 +181,8 @@ impl Tour {
     /// The table, with colours.
     pub fn table(&self) -> String {
         let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
-        let mut table = format!("{bold}{:28}{:>12}{:>20}{:>14}{bold:#}\n", "ghost", "broken", "near misses", "fixed");
+        let mut table =
+            format!("{bold}{:28}{:>12}{:>20}{:>14}{bold:#}\n", "ghost", "broken keeps", "near misses", "fixed keeps");
         for row in &self.ghosts {
             row.write(&mut table, dim);
         }
@@ -188,6 +197,7 @@ impl Tour {
             1 => writeln!(table, "\n1 verdict is not as it should be."),
             many => writeln!(table, "\n{many} verdicts are not as they should be."),
         };
+        let _ = writeln!(table, "{LEFT_OUT}");
         table
     }
 }
@@ -195,7 +205,7 @@ impl Tour {
 impl Row {
     fn write(&self, table: &mut String, dim: Style) {
         let (red, green) = (AnsiColor::Red.on_default(), AnsiColor::Green.on_default());
-        let broken = format!("{} of {}", self.broken_by_broken_twin.len(), self.promises);
+        let broken = format!("{} of {}", self.kept_by_broken_twin, self.promises);
         let fixed = format!("{} of {}", self.kept_by_fixed_twin, self.promises);
         let colour = if self.amiss.is_empty() { green } else { red };
         // Writing to a String cannot fail.

@@ -19,7 +19,7 @@ use crate::{
     Refusal,
     catalogue::ghosts,
     html::escaped,
-    progress::{self, Deed, Model, Progress, State, Summary},
+    progress::{self, Model, Progress, State, Summary, Tried},
     terminal::{print, print_json},
 };
 
@@ -68,9 +68,6 @@ struct Cell {
     slug: &'static str,
     #[serde(flatten)]
     summary: Summary,
-    /// What came of the model when it was judged last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<Model>,
     /// From the start to the solution.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
@@ -223,12 +220,8 @@ fn name(file: &Path) -> String {
 
 fn cell(progress: &Progress, slug: &'static str) -> Cell {
     let summary = progress.summary(slug);
-    let model = progress.events.iter().rev().filter(|event| event.slug == slug).find_map(|event| match &event.deed {
-        Deed::Checked { model, .. } => Some(*model),
-        _ => None,
-    });
     let seconds = summary.solved_at.zip(summary.started_at).and_then(|(end, begin)| end.checked_sub(begin));
-    Cell { slug, summary, model: model.flatten(), seconds }
+    Cell { slug, summary, seconds }
 }
 
 /// A name as it can be shown: what would move the cursor, change a colour or turn the direction is spelt out.
@@ -273,6 +266,9 @@ impl Cell {
         if self.model_fails() {
             text.push('m');
         }
+        if self.is_rejected() {
+            text.push('h');
+        }
         if self.summary.hints > 0 {
             // Writing to a String cannot fail.
             let _ = write!(text, "+{}", self.summary.hints);
@@ -314,6 +310,13 @@ impl Cell {
         if self.model_fails() {
             rest.push("model fails".to_owned());
         }
+        if self.is_rejected() {
+            rest.push("rejected on real threads".to_owned());
+        }
+        if self.summary.state == State::Solved && self.summary.beside().is_some() {
+            let tried = self.summary.hammer == Some(Tried::NothingSeen);
+            rest.push(if tried { "races tried" } else { "races not judged" }.to_owned());
+        }
         // A number stays on the line of its unit.
         let rest: Vec<String> = rest.iter().map(|part| part.replace(' ', "\u{a0}")).collect();
         (state, rest.join(", "))
@@ -321,7 +324,12 @@ impl Cell {
 
     /// Whether the model stood in the way when it was judged last.
     fn model_fails(&self) -> bool {
-        self.model == Some(Model::Fails) && matches!(self.summary.state, State::Checked { .. })
+        self.summary.model == Some(Model::Fails) && matches!(self.summary.state, State::Checked { .. })
+    }
+
+    /// Whether the hammer did.
+    fn is_rejected(&self) -> bool {
+        self.summary.hammer == Some(Tried::Rejected) && matches!(self.summary.state, State::Checked { .. })
     }
 
     fn class(&self) -> &'static str {
@@ -367,6 +375,7 @@ impl Board {
         }
         text.push_str("12m solved after 12 minutes   4/6 promises kept         .. started\n");
         text.push_str("+2  hints taken               *   the solution shown    m  the model fails\n");
+        text.push_str("h   rejected on real threads\n");
         for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
             if !sentences.is_empty() {
                 // Writing to a String cannot fail.
@@ -489,7 +498,7 @@ mod tests {
     use lab::Outcome;
 
     use super::*;
-    use crate::progress::{Event, Verdict};
+    use crate::progress::{Deed, Event, Verdict};
 
     const GHOSTS: [&str; 9] = [
         "closure-captured-state",
@@ -537,7 +546,7 @@ mod tests {
     fn checked(kept: usize, of: usize) -> Deed {
         let verdict = |number| if number < kept { Outcome::Kept } else { Outcome::Broken };
         let promises = (0..of).map(|number| Verdict { key: format!("promise-{number}"), verdict: verdict(number) });
-        Deed::Checked { promises: promises.collect(), model: Some(Model::Fails) }
+        Deed::Checked { promises: promises.collect(), model: Some(Model::Fails), hammer: None }
     }
 
     /// Solved after twelve minutes, with two hints; then another one, half done.

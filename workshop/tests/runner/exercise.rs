@@ -10,7 +10,7 @@ use ghosts::{
     },
     checkout::Checkout,
     learn::{exercise::Exercise, solution},
-    progress::{self, Deed, Event},
+    progress::{self, Deed, Event, Model, Tried, Verdict},
 };
 
 use crate::learner::{Learner, err, out};
@@ -72,7 +72,7 @@ fn an_exercise_has_the_code_of_its_twin() {
         lines.filter(|line| *line != "#[doc(hidden)]" && *line != "pub mod near_misses;").map(str::to_owned).collect()
     };
     for (slug, files) in exercises() {
-        for (name, text) in files.iter().filter(|(name, _)| name.starts_with("src/")) {
+        for (name, text) in files.iter().filter(|(name, _)| name.starts_with("src/") && name.ends_with(".rs")) {
             let twin = Checkout::here().text(&format!("cases/{slug}/{name}")).expect("a file of the twin");
             let text = if name == "src/lib.rs" { text.strip_suffix(JUDGED).expect("its end") } else { text };
             if !twin.contains("#[expect(") {
@@ -137,11 +137,22 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     // The slug is that of the folder, from any depth.
     let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
     assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
-    let said = refused(&copy.ghosts_in("exercises", &["hint"]));
-    assert_eq!(
-        said,
-        "ghosts: there are 2 exercises; name one, such as `closure-captured-state`, or go into its folder in exercises/\n"
-    );
+    // Elsewhere it is the one that was worked at last, as long as it is there.
+    for folder in ["exercises", ""] {
+        let hint = done(&copy.ghosts_in(folder, &["hint"]));
+        assert!(hint.contains("hidden-flush"), "{hint}");
+    }
+    done(&copy.ghosts(&["hint", "closure-captured-state"]));
+    let hint = done(&copy.ghosts(&["hint", "--again"]));
+    assert!(hint.contains("closure-captured-state"), "{hint}");
+    fs::remove_dir_all(copy.root().join("exercises/closure-captured-state")).expect("a folder of our own");
+    let hint = done(&copy.ghosts(&["hint", "--again"]));
+    assert!(hint.contains("hidden-flush"), "{hint}");
+    // Without progress nothing says which.
+    done(&copy.ghosts(&["start", "unread-body"]));
+    fs::remove_file(copy.root().join("exercises/progress.jsonl")).expect("a file of our own");
+    let said = refused(&copy.ghosts(&["hint"]));
+    assert!(said.starts_with("ghosts: there are 2 exercises; name one, such as `hidden-flush`, or go into"), "{said}");
 }
 
 #[test]
@@ -302,6 +313,71 @@ fn hints_come_one_a_call_and_all_can_be_read_again() {
     let line = |slug: &str| list.lines().find(|line| line.starts_with(slug)).expect("a line").to_owned();
     assert!(line("hidden-flush").ends_with("2 of 3      not started, 4 hints"), "{list}");
     assert!(line("swallowed-panic").ends_with("solved"), "{list}");
+}
+
+#[test]
+fn hints_are_read_again_without_taking_one_and_a_reset_closes_them() {
+    let copy = Learner::with_a_clone("again");
+    let said = refused(&copy.ghosts(&["hint", "hidden-flush", "--again"]));
+    assert_eq!(said, "ghosts: no hint was taken yet; `cargo ghosts hint hidden-flush` takes the first\n");
+    for taken in 1..=2 {
+        done(&copy.ghosts(&["hint", "hidden-flush"]));
+        for _ in 0..2 {
+            let said = done(&copy.ghosts(&["hint", "hidden-flush", "--again"]));
+            assert_eq!(said.matches(" of 4, ").count(), taken, "{said}");
+        }
+    }
+    done(&copy.ghosts(&["start", "swallowed-panic"]));
+    progress::append(copy.checkout(), &Event::now("swallowed-panic", Deed::Solved)).expect("a line");
+    done(&copy.ghosts(&["reset", "swallowed-panic"]));
+    let said = done(&copy.ghosts(&["hint", "swallowed-panic"]));
+    assert!(said.starts_with("1 of 4, where to look\n") && said.matches(" of 4, ").count() == 1, "{said}");
+}
+
+#[test]
+fn the_list_says_what_the_promises_do_not() {
+    let copy = Learner::with_a_clone("beside");
+    let checked = |slug, model, hammer| {
+        let promises = vec![Verdict { key: "a-promise".to_owned(), verdict: lab::Outcome::Kept }];
+        progress::append(copy.checkout(), &Event::now(slug, Deed::Checked { promises, model, hammer }))
+            .expect("a line");
+    };
+    checked("body-double-close", Some(Model::Fails), Some(Tried::NothingSeen));
+    checked("leaked-permit", None, Some(Tried::Rejected));
+    checked("ignored-deadline", Some(Model::NotApplicable), Some(Tried::NothingSeen));
+    progress::append(copy.checkout(), &Event::now("ignored-deadline", Deed::Solved)).expect("a line");
+    let list = done(&copy.ghosts(&["list"]));
+    let below = |slug: &str| {
+        let mut lines = list.lines().skip_while(|line| !line.starts_with(slug));
+        (lines.next().unwrap_or_default().to_owned(), lines.next().unwrap_or_default().trim().to_owned())
+    };
+    let (state, beside) = below("body-double-close");
+    assert!(state.ends_with("1 of 1 kept") && beside.starts_with("the model FAILS"), "{list}");
+    assert_eq!(below("leaked-permit").1, "REJECTED on real threads", "{list}");
+    let (state, beside) = below("ignored-deadline");
+    assert!(state.ends_with("solved") && beside.ends_with("races tried, not explored"), "{list}");
+    let json: serde_json::Value = serde_json::from_str(&done(&copy.ghosts(&["list", "--json"]))).expect("JSON");
+    let row = |slug: &str| {
+        let rows = json["ghosts"].as_array().expect("a list").iter();
+        rows.clone().find(|row| row["slug"] == slug).cloned().expect("a row")
+    };
+    assert_eq!(
+        (&row("body-double-close")["model"], &row("leaked-permit")["hammer"]),
+        (&"fails".into(), &"rejected".into())
+    );
+    for line in list.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+}
+
+#[test]
+fn an_exercise_of_a_ghost_with_races_has_a_test_that_tries_them() {
+    for (slug, files) in exercises() {
+        let (_, test) = files.iter().find(|(name, _)| name == "tests/promises.rs").expect("the promises");
+        let has_hammer = exercise_files::has_hammer(&Checkout::here(), slug);
+        assert_eq!(test.contains("fn races_are_tried()"), has_hammer, "{slug}: {test}");
+        assert!(!test.contains('{') || !test.contains("{app}") && !test.contains("{module}"), "{slug}: {test}");
+    }
 }
 
 #[test]

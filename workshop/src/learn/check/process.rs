@@ -1,19 +1,24 @@
 //! The processes of a check: cargo, which builds an exercise, and the tests that it has built.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
 
-use lab::Ended;
-use serde::{Deserialize, de::DeserializeOwned};
+use lab::Heard;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
+use super::blame::{self, Error};
 use crate::{
     Refusal,
     cargo::cargo,
-    learn::{building::Meanwhile, exercise::Exercise},
+    learn::{building::Meanwhile, exercise::Exercise, judged::Outcome},
 };
 
 /// A test that cargo has built.
@@ -25,10 +30,12 @@ pub(super) enum Test {
 /// What is left of a build when its tests were handed over.
 #[derive(Default)]
 pub(super) struct Built {
-    /// What the compiler says of everything but the test of the model.
-    pub(super) errors: String,
+    /// Why there is no test of the promises.
+    pub(super) stopped: Option<Outcome>,
     /// The first error in the test of the model.
     pub(super) first_of_model: String,
+    /// What the compiler warns of in the exercise.
+    pub(super) warnings: Vec<String>,
 }
 
 /// A line of `cargo build --message-format=json`, as far as it is of interest.
@@ -38,6 +45,7 @@ enum Line {
     CompilerMessage {
         target: Target,
         message: Message,
+        manifest_path: PathBuf,
     },
     CompilerArtifact {
         target: Target,
@@ -57,7 +65,41 @@ struct Target {
 struct Message {
     level: String,
     message: String,
+    /// Only a diagnostic of code has one; a count of warnings has none.
+    code: Option<IgnoredAny>,
     rendered: Option<String>,
+    spans: Vec<Span>,
+    children: Vec<Child>,
+}
+
+#[derive(Deserialize)]
+struct Child {
+    spans: Vec<Span>,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    file_name: String,
+    is_primary: bool,
+}
+
+impl Message {
+    /// As the compiler shows it.
+    fn rendered(&self) -> String {
+        self.rendered.clone().unwrap_or_else(|| self.message.clone())
+    }
+
+    /// The same with the paths that lead there from the root of the clone, so that an editor finds them.
+    fn below(&self, place: &str) -> String {
+        let spans = self.spans.iter().chain(self.children.iter().flat_map(|child| &child.spans));
+        let names: BTreeSet<&str> = spans.map(|span| span.file_name.as_str()).collect();
+        let relative = names.into_iter().filter(|name| Path::new(name).is_relative() && !name.starts_with('<'));
+        relative.fold(self.rendered(), |text, name| text.replace(&format!("{name}:"), &format!("{place}/{name}:")))
+    }
+
+    fn files(&self) -> Vec<String> {
+        self.spans.iter().filter(|span| span.is_primary).map(|span| span.file_name.replace('\\', "/")).collect()
+    }
 }
 
 /// Each test is handed to `judge` as soon as it is there, before cargo has tidied up.
@@ -78,24 +120,34 @@ pub(super) fn build(
     let mut cargo = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(cannot)?;
     let (out, err) = (cargo.stdout.take().expect("it is piped"), cargo.stderr.take().expect("it is piped"));
     let told = |line: &str| {
-        if line.contains("Blocking waiting for file lock") {
-            tell(Meanwhile::WaitsForLock);
+        if let Some((_, lock)) = line.split_once("waiting for file lock on ") {
+            tell(Meanwhile::WaitsForLock(lock.trim()));
         } else if let Some(package) = line.trim_start().strip_prefix("Compiling ") {
             tell(Meanwhile::Compiles(package.split(' ').next().unwrap_or_default()));
         }
     };
-    let (mut built, mut has_promises) = (Built::default(), false);
+    let true_path = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let own = true_path(&exercise.folder().join("Cargo.toml"));
+    let (mut built, mut errors, mut has_promises) = (Built::default(), Vec::new(), false);
     let of_model = |target: &Target| target.name == "interleavings" && target.kind == ["test"];
     let said = thread::scope(|threads| {
         let reading = threads.spawn(|| read(err, &told));
         // What was read before a failure counts.
         for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
             match serde_json::from_slice(&line) {
-                Ok(Line::CompilerMessage { target, message }) if message.level.starts_with("error") => {
-                    if !of_model(&target) {
-                        built.errors.push_str(&message.rendered.unwrap_or(message.message));
-                    } else if built.first_of_model.is_empty() {
+                Ok(Line::CompilerMessage { target, message, .. }) if of_model(&target) => {
+                    if message.level.starts_with("error") && built.first_of_model.is_empty() {
                         built.first_of_model = message.message;
+                    }
+                }
+                Ok(Line::CompilerMessage { message, manifest_path, .. }) => {
+                    let manifest = true_path(&manifest_path);
+                    let is_own = manifest == own;
+                    let text = if is_own { message.below(&place) } else { message.rendered() };
+                    if message.level.starts_with("error") {
+                        errors.push(Error { manifest, is_own, files: message.files(), text });
+                    } else if is_own && message.code.is_some() && !built.warnings.contains(&text) {
+                        built.warnings.push(text);
                     }
                 }
                 Ok(Line::CompilerArtifact { target, executable: Some(binary) }) => {
@@ -112,7 +164,12 @@ pub(super) fn build(
         reading.join().unwrap_or_default()
     });
     let status = cargo.wait().map_err(cannot)?;
-    if !has_promises && built.errors.is_empty() {
+    if has_promises {
+        return Ok(built);
+    }
+    let said = String::from_utf8_lossy(&said);
+    built.stopped = blame::of(exercise, &errors, &said);
+    if built.stopped.is_none() {
         let anew = format!("or begin anew with `cargo ghosts reset {slug}`");
         if status.success() {
             return Err(Refusal::new(format!(
@@ -120,7 +177,6 @@ pub(super) fn build(
                  that out, {anew}"
             )));
         }
-        let said = String::from_utf8_lossy(&said);
         return Err(Refusal::new(format!(
             "cargo cannot build {place}; mend what it names, {anew}:\n\n{}",
             said.trim_end()
@@ -129,16 +185,18 @@ pub(super) fn build(
     Ok(built)
 }
 
-/// Runs one test of an exercise, and reads what came of it. `put_back` is what to do if there is no such test any more.
+/// Runs one test of an exercise, and reads what came of it. `None` if there is no such test any more.
 pub(super) fn run<T: DeserializeOwned>(
     folder: &Path,
     binary: &Path,
     test: &str,
-    put_back: &str,
-) -> Result<Result<T, Ended>, Refusal> {
-    let told = lab::child_of(Command::new(binary).current_dir(folder), test)
-        .map_err(|error| Refusal::new(format!("cannot run {}: {error}", binary.display())))?;
-    told.ok_or_else(|| Refusal::new(format!("the test `{test}` of the exercise is gone; {put_back}")))
+    tell: &(dyn Fn(Meanwhile<'_>) + Sync),
+) -> Result<Option<Heard<T>>, Refusal> {
+    let mut command = Command::new(binary);
+    // The last lines are to have the cause, and not the frames above it.
+    command.current_dir(folder).env("RUST_BACKTRACE", "0");
+    lab::child_of_hearing(&mut command, test, &|line| tell(Meanwhile::Tells(line)))
+        .map_err(|error| Refusal::new(format!("cannot run {}: {error}", binary.display())))
 }
 
 /// Reads to the end; each line is told as it comes.

@@ -14,17 +14,29 @@ use super::terminal;
 use crate::{
     Refusal,
     checkout::Checkout,
-    learn::{building, exercise::Exercise},
+    learn::{exercise::Exercise, judged::Judged},
     terminal::{COLUMNS, columns},
 };
 
+/// How a refusal begins.
+const REFUSAL: &str = "ghosts: ";
+
 /// What a judgement says while it runs, and at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Said {
-    /// What cargo is doing.
-    Doing(&'static str),
-    /// All that it printed; there is nothing more to come.
-    Ended(String),
+    /// What goes on.
+    Doing(String),
+    /// What came of it; there is nothing more to come.
+    Ended(Came),
+}
+
+/// What came of a judgement.
+#[derive(Clone, Debug)]
+pub(super) enum Came {
+    /// It was judged, or it is said why not.
+    Judged(Box<Judged>),
+    /// It could not be judged, and this was said.
+    Refused(String),
 }
 
 /// A judgement that runs. Dropped, it is called off, and nothing of it goes on.
@@ -32,19 +44,15 @@ pub(super) enum Said {
 pub(super) struct Judgement(Child);
 
 impl Judgement {
-    /// Judges the exercise, and tells what is said on a thread of its own; with `wire`, also what crossed the wire.
+    /// Judges the exercise, and tells what is said on a thread of its own.
     ///
     /// # Errors
     /// If the runner cannot be started again.
     pub(super) fn begin(
         exercise: &Exercise<'_>,
-        wire: bool,
         tell: impl Fn(Said) + Send + Clone + 'static,
     ) -> Result<Self, Refusal> {
-        let mut command = runner(exercise.checkout, ["check", exercise.slug()])?;
-        if wire {
-            command.arg("--wire");
-        }
+        let mut command = runner(exercise.checkout, ["check", exercise.slug(), "--json"])?;
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(cannot_start)?;
@@ -54,9 +62,11 @@ impl Judgement {
             let mut rest = String::new();
             for line in BufReader::new(err).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                match [building::WAITS, building::BUILDS].into_iter().find(|doing| *doing == line) {
-                    Some(doing) => tell_doing(Said::Doing(doing)),
-                    None => rest.push_str(&(line + "\n")),
+                // What is refused is said last, and over several lines.
+                if rest.is_empty() && !line.starts_with(REFUSAL) {
+                    tell_doing(Said::Doing(line));
+                } else {
+                    rest.push_str(&(line + "\n"));
                 }
             }
             rest
@@ -66,7 +76,12 @@ impl Judgement {
             // A pipe that breaks is the end, too.
             let _ = out.read_to_end(&mut said);
             let rest = rest.join().unwrap_or_default();
-            tell(Said::Ended(String::from_utf8_lossy(&said).into_owned() + &rest));
+            let came = match serde_json::from_slice(&said) {
+                Ok(judged) => Came::Judged(Box::new(judged)),
+                Err(_) if rest.is_empty() => Came::Refused("The judgement was ended from outside.\n".to_owned()),
+                Err(_) => Came::Refused(rest.trim_start_matches(REFUSAL).to_owned()),
+            };
+            tell(Said::Ended(came));
         });
         Ok(Self(child))
     }

@@ -1,6 +1,7 @@
 //! The terminal: single keys, a clean screen, and everything as it was at the end.
 
 use std::{
+    env,
     io::{self, BufRead, IsTerminal, Write},
     panic, thread,
 };
@@ -13,10 +14,12 @@ use crossterm::{
     terminal::{self, Clear, ClearType},
 };
 
+use super::view::Scroll;
+
 /// What a learner asks for with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// The next hint.
+    /// The hints that were taken, or the next one.
     Hint,
     /// Back to the start.
     Reset,
@@ -24,8 +27,20 @@ pub(super) enum Key {
     Show,
     /// The next ghost.
     Next,
-    /// Judge now.
+    /// All ghosts, or no longer.
+    List,
+    /// The ghost of this number, from 1; only where a line is said.
+    Number(usize),
+    /// Judge now; in a list, go there.
     Check,
+    /// Judge now, wherever we are.
+    Judge,
+    /// Another part of what there is no room for.
+    Scroll(Scroll),
+    /// Away with what is in the place of the verdict.
+    Back,
+    /// Stop for now, as Ctrl-Z does.
+    Suspend,
     /// The end.
     Quit,
     /// Another key.
@@ -39,10 +54,21 @@ impl Key {
             'r' => Self::Reset,
             's' => Self::Show,
             'n' => Self::Next,
-            'c' | '\r' | '\n' => Self::Check,
+            'l' => Self::List,
+            'c' => Self::Judge,
+            '\r' | '\n' => Self::Check,
+            'j' => Self::Scroll(Scroll::Lines(1)),
+            'k' => Self::Scroll(Scroll::Lines(-1)),
+            ' ' => Self::Scroll(Scroll::Pages(1)),
             'q' => Self::Quit,
             _ => Self::Other,
         }
+    }
+
+    /// What a line asks for.
+    fn said(line: &str) -> Self {
+        let line = line.trim();
+        line.parse().map_or_else(|_| Self::of(line.chars().next().unwrap_or('\n')), Self::Number)
     }
 }
 
@@ -60,8 +86,8 @@ pub(super) enum Input {
 pub(super) enum Manner {
     /// Both ends are a terminal: single keys and a clean screen.
     Screen,
-    /// A line for each key, and output that grows.
-    Lines,
+    /// A line for each key, and output that grows: why there is no more.
+    Lines(&'static str),
     /// No keys, and output that grows.
     Silent,
 }
@@ -76,7 +102,10 @@ impl Terminal {
     /// Takes the terminal over if there is one; else lines are read, if `lines` says so.
     pub(super) fn take(lines: bool) -> Self {
         let both = io::stdin().is_terminal() && io::stdout().is_terminal();
-        let manner = if both && terminal::enable_raw_mode().is_ok() {
+        let dumb = env::var_os("TERM").is_some_and(|name| name == "dumb");
+        let manner = if both && dumb {
+            Manner::Lines("This terminal moves no cursor")
+        } else if both && terminal::enable_raw_mode().is_ok() {
             let before = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
                 // Or the message is a staircase, and the shell does not echo.
@@ -85,7 +114,7 @@ impl Terminal {
             }));
             Manner::Screen
         } else if lines {
-            Manner::Lines
+            Manner::Lines("Standard input is no terminal")
         } else {
             Manner::Silent
         };
@@ -109,13 +138,33 @@ impl Terminal {
                 // The terminal is gone.
                 tell(Input::Key(Key::Quit));
             })),
-            Manner::Lines => drop(thread::spawn(move || {
+            Manner::Lines(_) => drop(thread::spawn(move || {
                 for line in io::stdin().lock().lines().map_while(Result::ok) {
-                    tell(Input::Key(Key::of(line.trim().chars().next().unwrap_or('\n'))));
+                    tell(Input::Key(Key::said(&line)));
                 }
                 tell(Input::Key(Key::Quit));
             })),
             Manner::Silent => {}
+        }
+    }
+
+    /// Takes the terminal over again: whoever has stopped us, a shell was there meanwhile.
+    pub(super) fn take_again(&self) {
+        if self.manner == Manner::Screen {
+            // What is raw already is not made raw again, and the shell may have changed it.
+            let _ = terminal::disable_raw_mode();
+            let _ = terminal::enable_raw_mode();
+        }
+    }
+
+    /// Does what Ctrl-Z does where the terminal is not raw: stops us and whoever has started us, and returns when we go on.
+    pub(super) fn suspend(&self) {
+        #[cfg(unix)]
+        {
+            let _ = terminal::disable_raw_mode();
+            let _ = writeln!(io::stdout());
+            let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
+            self.take_again();
         }
     }
 
@@ -142,9 +191,11 @@ fn over(text: &str, colour: ColorChoice) -> String {
     text.trim_end_matches('\n').replace('\n', &format!("{}\r\n", Clear(ClearType::UntilNewLine)))
 }
 
-/// The columns and rows of the screen; 80 and 24 where none is told.
+/// The columns and rows of the screen; 80 and 24 where none is told, or none is there, as in some containers.
 pub(super) fn size() -> (usize, usize) {
-    terminal::size().map_or((80, 24), |(columns, rows)| (usize::from(columns), usize::from(rows)))
+    let (columns, rows) = terminal::size().unwrap_or_default();
+    let or = |told: u16, otherwise| if told == 0 { otherwise } else { usize::from(told) };
+    (or(columns, 80), or(rows, 24))
 }
 
 impl Drop for Terminal {
@@ -168,9 +219,17 @@ fn input(event: &Event) -> Option<Input> {
         Event::Key(key) if key.kind != KeyEventKind::Release => Some(Input::Key(match key.code {
             // Raw mode turns the signals of these keys off.
             KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Quit,
+            KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Suspend,
             KeyCode::Char(_) if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Other,
             KeyCode::Char(letter) => Key::of(letter),
             KeyCode::Enter => Key::Check,
+            KeyCode::Esc => Key::Back,
+            KeyCode::Up => Key::Scroll(Scroll::Lines(-1)),
+            KeyCode::Down => Key::Scroll(Scroll::Lines(1)),
+            KeyCode::PageUp => Key::Scroll(Scroll::Pages(-1)),
+            KeyCode::PageDown => Key::Scroll(Scroll::Pages(1)),
+            KeyCode::Home => Key::Scroll(Scroll::Begin),
+            KeyCode::End => Key::Scroll(Scroll::End),
             _ => Key::Other,
         })),
         _ => None,
@@ -201,13 +260,16 @@ mod tests {
             ('R', Key::Reset),
             ('s', Key::Show),
             ('n', Key::Next),
-            ('c', Key::Check),
+            ('c', Key::Judge),
+            ('l', Key::List),
             ('q', Key::Quit),
         ] {
             assert_eq!(pressed(KeyCode::Char(letter), KeyModifiers::NONE), Some(Input::Key(key)), "{letter}");
         }
         assert_eq!(pressed(KeyCode::Enter, KeyModifiers::NONE), Some(Input::Key(Key::Check)));
-        assert_eq!(pressed(KeyCode::Esc, KeyModifiers::NONE), Some(Input::Key(Key::Other)));
+        assert_eq!(pressed(KeyCode::Esc, KeyModifiers::NONE), Some(Input::Key(Key::Back)));
+        assert_eq!(pressed(KeyCode::Char('z'), KeyModifiers::CONTROL), Some(Input::Key(Key::Suspend)));
+        assert_eq!((Key::said(" 12 "), Key::said("hint"), Key::said("")), (Key::Number(12), Key::Hint, Key::Check));
     }
 
     #[test]
