@@ -136,7 +136,8 @@ pub(super) fn build(
         for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
             match serde_json::from_slice(&line) {
                 Ok(Line::CompilerMessage { target, message, .. }) if of_model(&target) => {
-                    if message.level.starts_with("error") && built.first_of_model.is_empty() {
+                    let is_first = message.level.starts_with("error") && built.first_of_model.is_empty();
+                    if is_first {
                         built.first_of_model = message.message;
                     }
                 }
