@@ -66,7 +66,7 @@ pub(super) struct View {
 
 impl View {
     /// Shows another text from where it matters most.
-    pub(super) fn to_the_reason(&mut self) {
+    pub(super) fn scroll_to_the_reason(&mut self) {
         self.first = None;
     }
 
