@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
@@ -168,6 +168,8 @@ enum Command {
         /// The port; 0 takes any free one
         #[arg(long, default_value_t = 3001)]
         port: u16,
+        #[command(flatten)]
+        without: WithoutJson,
     },
     /// Completions for a shell
     ///
@@ -180,6 +182,8 @@ enum Command {
     Completions {
         /// The shell
         shell: Shell,
+        #[command(flatten)]
+        without: WithoutJson,
     },
     /// The page of the manual
     #[command(after_help = "Examples:
@@ -189,6 +193,8 @@ enum Command {
         /// Write a page for each command too, into this folder
         #[arg(long, value_name = "FOLDER")]
         into: Option<PathBuf>,
+        #[command(flatten)]
+        without: WithoutJson,
     },
     /// Your exercise, judged on every save
     #[command(after_help = "Examples:
@@ -201,10 +207,28 @@ enum Command {
         /// Judge when a key asks for it, where file events do not arrive (WSL, network drives)
         #[arg(long)]
         manual_run: bool,
+        #[command(flatten)]
+        without: WithoutJson,
     },
     /// What a trainer needs.
     #[command(flatten)]
     Trainer(trainer::Command),
+}
+
+/// In place of the `--json` of all commands, for those that report nothing: it is not offered, and refused.
+#[derive(Clone, Copy, Debug, Args)]
+struct WithoutJson {
+    #[arg(long = "json", id = "json", hide = true)]
+    asked: bool,
+}
+
+impl WithoutJson {
+    fn heeded(self, command: &str, instead: &str) -> Result<(), Refusal> {
+        if !self.asked {
+            return Ok(());
+        }
+        Err(Refusal::new(format!("`{command}` has nothing to report as JSON; {instead}")))
+    }
 }
 
 /// Does as the command line says.
@@ -240,10 +264,21 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::New { slug }) => skeleton::run(&checkout, &slug, cli.json),
         Some(Command::Conform { part, field }) => measured::run(&checkout, part.as_deref(), field, cli.json),
         Some(Command::Regenerate) => regenerate::run(&checkout, cli.json),
-        Some(Command::Book { build, port }) => book::run(&checkout, build, port),
-        Some(Command::Completions { shell }) => completions::run(Cli::command(), shell),
-        Some(Command::Man { into }) => completions::man(Cli::command(), into.as_deref()),
-        Some(Command::Watch { slug, manual_run }) => watch::run(&meant(slug)?, manual_run, cli.json),
+        Some(Command::Book { build, port, without }) => {
+            without.heeded("book", "leave --json out")?;
+            book::run(&checkout, build, port)
+        }
+        Some(Command::Completions { shell, without }) => {
+            without.heeded("completions", "what it prints is for a shell")?;
+            completions::run(Cli::command(), shell)
+        }
+        Some(Command::Man { into, without }) => {
+            without.heeded("man", "what it prints is for man")?;
+            completions::man(Cli::command(), into.as_deref())
+        }
+        Some(Command::Watch { slug, manual_run, without }) => {
+            watch::run(&meant(slug)?, manual_run, cli.json || without.asked)
+        }
         Some(Command::Trainer(command)) => trainer::run(&checkout, command, cli.json),
     }
 }

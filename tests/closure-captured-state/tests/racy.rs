@@ -76,7 +76,7 @@ async fn orders(State(warehouse): State<Router>, Extension(who): Extension<Who>)
             return Err(answer.status());
         }
         let list = to_bytes(answer.into_body(), 64 * 1024).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-        all.push_str(&String::from_utf8_lossy(&list));
+        all.push_str(str::from_utf8(&list).map_err(|_| StatusCode::BAD_GATEWAY)?);
     }
     Ok(all.into_response())
 }

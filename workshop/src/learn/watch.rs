@@ -238,7 +238,7 @@ impl Watch<'_> {
         };
         (page.head, page.body) = (self.in_keys(&page.head), self.in_keys(&page.body));
         self.view.page = page;
-        self.view.scroll_to_the_reason();
+        self.view.show_the_reason();
     }
 
     /// What a text says of commands for which there is a key here.
@@ -281,7 +281,7 @@ impl Watch<'_> {
             Key::Scroll(by) => self.view.scroll(by),
             Key::Back => {
                 self.view.over = None;
-                self.view.scroll_to_the_reason();
+                self.view.show_the_reason();
             }
             Key::Suspend => {
                 self.terminal.suspend();
@@ -317,7 +317,7 @@ impl Watch<'_> {
         let text = self.in_keys(text);
         self.grown.push_str(&text);
         self.view.over = Some(Over::Text { text, hints });
-        self.view.scroll_to_the_reason();
+        self.view.show_the_reason();
     }
 
     fn list(&mut self) -> Result<(), Refusal> {
@@ -335,6 +335,7 @@ impl Watch<'_> {
         let widest = ghosts.iter().map(|row| row.slug.len()).max().unwrap_or(0);
         let row = |row: &list::Row| {
             let beside = row.summary.beside().filter(|_| row.summary.state != State::Solved);
+            let beside = beside.and_then(|beside| beside.split(':').next());
             let beside = beside.map(|beside| format!(", {beside}")).unwrap_or_default();
             format!("{:widest$}  {}{beside}", row.slug, row.summary.state)
         };

@@ -44,6 +44,8 @@ fn exercises_are_judged() {
     a_half_solved_exercise_is_judged_by_plain_cargo_too(&copy);
     fixes_are_told_from_near_misses(&copy);
     the_model_is_judged_and_may_not_apply(&copy);
+    what_the_program_and_the_compiler_say_is_shown(&copy);
+    those_are_blamed_whose_it_is(&copy);
     hostile_exercises_get_no_verdict_or_a_bad_one(&copy);
 }
 
@@ -117,6 +119,9 @@ fn the_model_is_judged_and_may_not_apply(copy: &Learner) {
     let check = copy.ghosts(&["check", "ignored-deadline", "--json"]);
     let racy = judged(&check);
     assert_eq!((check.status.code(), &racy["interleavings"]["outcome"]), (Some(1), &"fail".into()), "{racy}");
+    assert_eq!(racy["laid_to_rest"], false, "{racy}");
+    let list = copy.ghosts(&["list"]);
+    assert!(out(&list).contains("the model FAILS"), "{}", out(&list));
     // The core has another function now: it cannot be explored, and the promises are judged all the same.
     copy.write(&format!("{folder}/src/lib.rs"), &twin("lib.rs").replace(".expire()", ".close()"));
     copy.write(&format!("{folder}/src/shared.rs"), &twin("shared.rs").replace("fn expire(", "fn close("));
@@ -137,6 +142,64 @@ fn the_model_is_judged_and_may_not_apply(copy: &Learner) {
     let check = copy.ghosts(&["check", "ignored-deadline"]);
     assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
     assert!(words(&check).contains("`mod shared` any more"), "{}", out(&check));
+}
+
+fn what_the_program_and_the_compiler_say_is_shown(copy: &Learner) {
+    let begin = "pub fn app(logs: Router) -> Router {\n";
+    let broken = pasted("cases/hidden-flush/src/lib.rs");
+    assert!(broken.contains(begin));
+    let deeds = "    println!(\"an app is made\");\n    dbg!(2);\n    tokio::time::sleep(std::time::Duration::ZERO);\n";
+    copy.write(LIB, &broken.replace(begin, &format!("{begin}{deeds}")));
+    let check = copy.ghosts(&["check", "hidden-flush"]);
+    assert_eq!(check.status.code(), Some(1), "{}{}", out(&check), err(&check));
+    let told = words(&check);
+    for shown in [
+        "it said last:",
+        "an app is made",
+        "[exercises/hidden-flush/src/lib.rs:",
+        "warning: unused `Sleep` that must be used --> exercises/hidden-flush/src/lib.rs:",
+    ] {
+        assert!(told.contains(shown), "{shown}: {}", out(&check));
+    }
+    copy.write(LIB, &broken.replace(begin, &format!("{begin}    panic!(\"not what {{}} thought\", 1 + 1);\n")));
+    let check = copy.ghosts(&["check", "hidden-flush"]);
+    assert!(words(&check).contains("not what 2 thought"), "{}", out(&check));
+    assert!(words(&check).contains("panicked at exercises/hidden-flush/src/lib.rs:"), "{}", out(&check));
+    copy.write(LIB, &broken.replace(begin, &format!("{begin}    let x: u8 = \"no number\";\n")));
+    let check = copy.ghosts(&["check", "hidden-flush"]);
+    assert!(words(&check).contains("--> exercises/hidden-flush/src/lib.rs:"), "{}", out(&check));
+}
+
+fn those_are_blamed_whose_it_is(copy: &Learner) {
+    copy.write(LIB, &pasted("cases/hidden-flush/src/lib.rs"));
+    let blamed = |cause: &str, sentence: &str| {
+        let check = copy.ghosts(&["check", "hidden-flush", "--json", "--junit", "verdicts.xml"]);
+        assert_eq!(check.status.code(), Some(2), "{}{}", out(&check), err(&check));
+        let judged = judged(&check);
+        assert_eq!((&judged["outcome"], &judged["cause"]), (&"not-built".into(), &cause.into()), "{judged}");
+        assert!(err(&check).contains(sentence), "{}", err(&check));
+        assert!(copy.read("verdicts.xml").contains("name=\"can-be-built\""), "{cause}");
+    };
+    // A specification that is not what it was when the exercise began.
+    let (test, specification) = ("exercises/hidden-flush/tests/promises.rs", "tests/hidden-flush/src/lib.rs");
+    let promises = copy.read(test);
+    copy.write(test, &promises.replace("_spec::check", "_spec::judge_it").replace(" check(", " judge_it("));
+    blamed("older-exercise", "`cargo ghosts reset hidden-flush` makes it anew");
+    copy.write(test, &promises);
+    // What the clone has beside the exercise.
+    let whole = copy.read(specification);
+    copy.write(specification, &format!("{whole}\nnonsense\n"));
+    blamed("clone", "tests/hidden-flush of the clone does not compile, and your exercise has no part in it");
+    copy.write(specification, &whole);
+    // A crate that the learner has added.
+    let (manifest, lock) = ("exercises/hidden-flush/Cargo.toml", "exercises/hidden-flush/Cargo.lock");
+    let (before, locked) = (copy.read(manifest), copy.read(lock));
+    copy.write(manifest, &before.replace("[dependencies]\n", "[dependencies]\nodd = { path = \"../odd\" }\n"));
+    copy.write("exercises/odd/Cargo.toml", "[package]\nname = \"odd\"\nedition = \"2024\"\n[workspace]\n");
+    copy.write("exercises/odd/src/lib.rs", "nonsense");
+    blamed("dependency", "the dependency odd does not compile");
+    copy.write(manifest, &before);
+    copy.write(lock, &locked);
 }
 
 fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Learner) {

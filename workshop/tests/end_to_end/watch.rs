@@ -204,6 +204,42 @@ fn keys_ask_for_hints_and_for_the_start_again() {
 }
 
 #[test]
+fn whoever_is_stopped_goes_on_and_the_next_ghost_is_asked_for_twice() {
+    let learner = Learner::sits_down("unread-body", "40");
+    learner.watches();
+    learner.sees("promises kept");
+    learner.types(&["C-z"]);
+    learner.types(&["stty -a", "Enter"]);
+    // The shell has its own terminal while we are stopped.
+    learner.sees(" icanon");
+    learner.types(&["fg", "Enter"]);
+    learner.waits("the screen again", || {
+        learner.screen().contains("promises kept") && !learner.screen().contains("icanon")
+    });
+    learner.types(&["n"]);
+    learner.sees("not laid to rest yet");
+    learner.types(&["l"]);
+    learner.sees("> unread-body");
+    learner.types(&["l"]);
+    learner.waits("the page", || !learner.screen().contains("> unread-body"));
+    learner.types(&["q"]);
+    learner.sees("it ended with 0");
+}
+
+#[test]
+fn a_dumb_terminal_gets_lines() {
+    let learner = Learner::sits_down("lying-health-check", "80");
+    learner.types(&["export TERM=dumb", "Enter"]);
+    learner.watches();
+    learner.sees("This terminal moves no cursor: say a key and Enter.");
+    learner.sees("promises kept");
+    learner.types(&["h", "Enter"]);
+    learner.sees("1 of 4, where to look");
+    learner.types(&["q", "Enter"]);
+    learner.is_back_in_the_shell();
+}
+
+#[test]
 fn who_waits_for_another_cargo_is_told_and_a_second_watch_is_refused() {
     let learner = Learner::sits_down("closure-captured-state", "80");
     learner.watches();

@@ -7,6 +7,8 @@
 
 #[path = "../copy/mod.rs"]
 mod copy;
+#[path = "../forms/mod.rs"]
+mod forms;
 #[path = "../learner/mod.rs"]
 mod learner;
 #[path = "../serving/mod.rs"]
@@ -16,6 +18,7 @@ mod cli;
 mod editor;
 mod exercise;
 mod features;
+mod machines;
 mod places;
 mod progress;
 mod rooms;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use lab::{
-    Asked, Ended, Lab, Limits, Proof, Report, Specification, child_of_telling, in_child, in_child_within, require,
+    Asked, Ended, Lab, Limits, Proof, Report, Specification, child_of_hearing, child_of_telling, in_child,
+    in_child_within, require,
 };
 
 use crate::{judged, observed};
@@ -213,4 +214,46 @@ fn an_app_that_does_not_yield_so_far_is_told_meanwhile() {
     let told = told.into_inner().expect("nothing panics");
     let does_not = |key| format!("`{key}`: the app does not yield so far; it is given up after 1500 ms");
     assert_eq!(told, [does_not("second"), does_not("fourth")]);
+}
+
+#[test]
+fn what_an_app_says_and_panics_with_is_heard_by_promise() {
+    let name = "child::what_an_app_says_and_panics_with_is_heard_by_promise";
+    let check = || {
+        Specification::of("talkative", ())
+            .promise(Asked::new("first", "It is quiet."), async |_: Lab, ()| Ok(()))
+            .promise(Asked::new("second", "It talks."), async |_: Lab, ()| {
+                println!("one");
+                eprintln!("two");
+                println!("three");
+                Ok(())
+            })
+            .judge(Limits::default())
+    };
+    if env::var_os("GHOST_CHILD_FOLDER").is_some() {
+        let _ = in_child(name, check);
+    }
+    let mut binary = Command::new(env::current_exe().expect("this binary"));
+    let heard =
+        child_of_hearing::<Report>(&mut binary, name, &|_| ()).expect("it starts").expect("it comes to its call");
+    assert!(heard.result.expect("a verdict").all_kept());
+    let of = |promise: &str| {
+        let said = heard.said.iter().find(|said| said.promise.as_deref() == Some(promise));
+        said.expect("a promise that was judged").last.clone()
+    };
+    assert_eq!((of("first").as_str(), of("second").as_str()), ("", "one\ntwo\nthree\n"));
+}
+
+#[test]
+fn a_panic_of_the_app_is_heard_with_its_message() {
+    let name = "child::a_panic_of_the_app_is_heard_with_its_message";
+    let check = || doing(|| panic!("what it panicked with"));
+    if env::var_os("GHOST_CHILD_FOLDER").is_some() {
+        let _ = in_child(name, check);
+    }
+    let mut binary = Command::new(env::current_exe().expect("this binary"));
+    let heard =
+        child_of_hearing::<Report>(&mut binary, name, &|_| ()).expect("it starts").expect("it comes to its call");
+    let said: String = heard.said.into_iter().map(|said| said.last).collect();
+    assert!(said.contains("what it panicked with"), "{said}");
 }

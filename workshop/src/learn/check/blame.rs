@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    checkout::Checkout,
+    checkout::{Checkout, EXERCISES},
     learn::{
         exercise::Exercise,
         judged::{Cause, Outcome},
@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct Error {
     /// The true path of the manifest of the package.
     pub(super) manifest: PathBuf,
-    /// Whether the package is the exercise.
+    /// Whether the package is the exercise, or in it.
     pub(super) is_own: bool,
     /// The files that it is in, as the package names them.
     pub(super) files: Vec<String>,
@@ -51,8 +51,11 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
         errors.iter().filter(|error| wanted(error)).map(|error| error.text.as_str()).collect()
     };
     let all = texts(&|_| true);
+    // A colour may stand between any two words.
+    let (plain, said) =
+        (anstream::adapter::strip_str(&all).to_string(), anstream::adapter::strip_str(said).to_string());
     let found = |words: &[&str]| {
-        let mut lines = all.lines().chain(said.lines());
+        let mut lines = plain.lines().chain(said.lines());
         lines.find(|line| words.iter().any(|word| line.contains(word))).map(str::trim)
     };
     let stopped = |cause, sentence: String, said: String| Some(Outcome::NotBuilt { cause, sentence, said });
@@ -63,9 +66,7 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
         );
         return stopped(Cause::DiskFull, sentence, line.to_owned());
     }
-    if let Some(line) = found(&["error: linker `", "linker `cc` not found", "linker `link.exe` not found"])
-        .filter(|line| line.contains("not found"))
-    {
+    if let Some(line) = found(&["linker `"]).filter(|line| line.contains("not found")) {
         let sentence = format!(
             "there is no linker on this machine, and {slug} could not be built; install a C compiler (Debian: `apt install \
              gcc`; macOS: `xcode-select --install`; Windows: the Build Tools for Visual Studio), and try again"
@@ -103,7 +104,8 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
         );
         return stopped(Cause::Dependency, sentence, said.trim_end().to_owned());
     }
-    if errors.iter().all(|error| is_of_an_older_clone(error, slug)) {
+    let in_the_test = |error: &Error| error.files.iter().any(|file| file.ends_with("tests/promises.rs"));
+    if errors.iter().all(in_the_test) && errors.iter().any(|error| is_of_an_older_clone(error, slug)) {
         let sentence = format!(
             "the clone is newer than {place}, whose tests/promises.rs calls what is not there any more; `cargo ghosts reset \
              {slug}` makes it anew and keeps aside what you have, whose src/ can then be copied back",
@@ -119,7 +121,10 @@ fn within(checkout: &Checkout, manifest: &Path) -> Option<String> {
     let root = checkout.root().canonicalize().ok()?;
     let place = manifest.parent()?.strip_prefix(root).ok()?;
     let parts = place.iter().map(|part| part.to_string_lossy());
-    Some(parts.collect::<Vec<_>>().join("/")).filter(|place| !place.starts_with("target"))
+    let place = parts.collect::<Vec<_>>().join("/");
+    // What a learner has made beside the exercises is none of the clone's.
+    let is_ours = !place.starts_with("target") && (!place.starts_with(EXERCISES) || place.ends_with("/.dylib"));
+    is_ours.then_some(place)
 }
 
 /// Whether something is missing in the laboratory or the specification that the exercise's own test calls. What it calls of
@@ -131,9 +136,8 @@ fn is_of_an_older_clone(error: &Error, slug: &str) -> bool {
     let of_ours =
         first.contains(&specification) || ["`lab", "lab::", "crate `lab`"].iter().any(|lab| first.contains(lab));
     let is_missing = ["E0432", "E0433", "E0425", "E0405", "E0412", "E0576", "E0603"];
-    error.files.iter().any(|file| file.ends_with("tests/promises.rs"))
-        && is_missing.iter().any(|code| first.contains(code))
-        && (of_ours || text.lines().any(|line| line.contains("use ") && line.contains(&specification)))
+    let imports = text.lines().any(|line| line.contains("use ") && line.contains(&specification));
+    is_missing.iter().any(|code| first.contains(code)) && (of_ours || imports)
 }
 
 #[cfg(test)]
@@ -167,7 +171,8 @@ mod tests {
         let full =
             "error: failed to write `/clone/exercises/target/x`\n\nCaused by:\n  No space left on device (os error 28)";
         assert_eq!(cause(&[], full), Some(Cause::DiskFull));
-        let missing = "error: linker `cc` not found\n  |\n  = note: No such file or directory (os error 2)";
+        let missing =
+            "\u{1b}[91merror\u{1b}[0m: linker `cc` not found\n  |\n  = note: No such file or directory (os error 2)";
         assert_eq!(cause(&[own("src/lib.rs", missing)], ""), Some(Cause::NoLinker));
     }
 

@@ -212,7 +212,8 @@ fn hammer_of(page: &mut Page, hammered: &Hammered) {
         Hammered::Rejected { observed, tries } => {
             let told = format!("on real threads, in try {}: {observed}.", counted(*tries));
             let told = format!("\n  {red}REJECTED{red:#}    {}", wrapped(&told, INDENT).trim_start());
-            page.focused(&told);
+            // What the model has found tells more.
+            if page.focus.is_empty() { page.focused(&told) } else { page.body.push_str(&told) }
         }
         Hammered::NothingSeen { tries } => {
             let times = counted(*tries);

@@ -94,7 +94,12 @@ impl Message {
         let spans = self.spans.iter().chain(self.children.iter().flat_map(|child| &child.spans));
         let names: BTreeSet<&str> = spans.map(|span| span.file_name.as_str()).collect();
         let relative = names.into_iter().filter(|name| Path::new(name).is_relative() && !name.starts_with('<'));
-        relative.fold(self.rendered(), |text, name| text.replace(&format!("{name}:"), &format!("{place}/{name}:")))
+        let below = |text: String, name: &str| {
+            // The promises are a module of the library by a path that goes up and down again.
+            let there = format!("{place}/{}:", name.trim_start_matches("src/../"));
+            text.replace(&format!("{name}:"), &there)
+        };
+        relative.fold(self.rendered(), below)
     }
 
     fn files(&self) -> Vec<String> {
@@ -127,7 +132,8 @@ pub(super) fn build(
         }
     };
     let true_path = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let own = true_path(&exercise.folder().join("Cargo.toml"));
+    // A crate that the learner has made in it is theirs too.
+    let own = true_path(&exercise.folder());
     let (mut built, mut errors, mut has_promises) = (Built::default(), Vec::new(), false);
     let of_model = |target: &Target| target.name == "interleavings" && target.kind == ["test"];
     let said = thread::scope(|threads| {
@@ -136,14 +142,14 @@ pub(super) fn build(
         for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
             match serde_json::from_slice(&line) {
                 Ok(Line::CompilerMessage { target, message, .. }) if of_model(&target) => {
-                    let is_first = message.level.starts_with("error") && built.first_of_model.is_empty();
-                    if is_first {
+                    let is_error = message.level.starts_with("error");
+                    if is_error && built.first_of_model.is_empty() {
                         built.first_of_model = message.message;
                     }
                 }
                 Ok(Line::CompilerMessage { message, manifest_path, .. }) => {
                     let manifest = true_path(&manifest_path);
-                    let is_own = manifest == own;
+                    let is_own = manifest.starts_with(&own);
                     let text = if is_own { message.below(&place) } else { message.rendered() };
                     if message.level.starts_with("error") {
                         errors.push(Error { manifest, is_own, files: message.files(), text });

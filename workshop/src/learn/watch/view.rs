@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anstyle::Style;
+use textwrap::{WordSeparator, WordSplitter};
 
 use crate::learn::check::Page;
 
@@ -66,7 +67,7 @@ pub(super) struct View {
 
 impl View {
     /// Shows another text from where it matters most.
-    pub(super) fn scroll_to_the_reason(&mut self) {
+    pub(super) fn show_the_reason(&mut self) {
         self.first = None;
     }
 
@@ -201,7 +202,10 @@ fn folded(line: &str, columns: usize) -> String {
     let rest = if indent == 0 || indent * 2 > columns { String::new() } else { " ".repeat(indent + 4) };
     // Where the indent leaves no room for words, it goes.
     let line = if indent > 0 && indent * 2 > columns { line.trim_start_matches(' ') } else { line };
-    textwrap::fill(line, textwrap::Options::new(columns).subsequent_indent(&rest))
+    // A path stays in one piece where that can be.
+    let options = textwrap::Options::new(columns).subsequent_indent(&rest);
+    let options = options.word_separator(WordSeparator::AsciiSpace).word_splitter(WordSplitter::NoHyphenation);
+    textwrap::fill(line, options)
 }
 
 #[cfg(test)]
