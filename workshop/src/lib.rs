@@ -79,6 +79,7 @@ pub mod make {
 pub mod conform {
     //! For whoever tests a layer: published layers, and those of this book, held against the conformance suite.
 
+    mod cells;
     pub mod measured;
     mod ours;
     mod page;

@@ -6,7 +6,7 @@ use conform::{Clause, Level, Outcome};
 use matrix::{Cell, Judged};
 
 use super::{
-    measured::{counts, findings, is_ours, keys},
+    cells::{counts, findings, is_ours, keys},
     verdicts::{self, Kind, Verdict},
 };
 use crate::{Refusal, checkout::Checkout};

@@ -3,7 +3,7 @@
 use matrix::Judged;
 use serde::Deserialize;
 
-use super::measured::{findings, is_ours, title};
+use super::cells::{findings, is_ours, title};
 use crate::{Refusal, checkout::Checkout};
 
 /// Where they are.
