@@ -140,10 +140,10 @@ fn surrounded(command: &mut Command) -> &mut Command {
 fn each_save_is_judged_on_a_clean_screen_until_the_ghost_is_laid_to_rest() {
     let learner = Learner::sits_down("hidden-flush", "80");
     learner.watches();
-    learner.sees("5 of 8 promises kept");
+    learner.sees("8 of 11 promises kept");
     learner.mends();
     let screen = learner.sees("Laid to rest");
-    assert!(!screen.contains("5 of 8") && !screen.contains("$ "), "{screen}");
+    assert!(!screen.contains("8 of 11") && !screen.contains("$ "), "{screen}");
     learner.types(&["q"]);
     learner.is_back_in_the_shell();
 }
