@@ -3,6 +3,7 @@
 // What is linked already is not linked again.
 #[cfg(all(unix, not(target_env = "musl")))]
 use lab_dylib as _;
+
 use {module}_spec::check;
 
 #[test]

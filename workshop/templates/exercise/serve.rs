@@ -4,6 +4,7 @@ use std::{env, error::Error, io, net::SocketAddr};
 
 use lab::Ghost;
 use tokio::net::TcpListener;
+
 use {module}_spec::Spec;
 
 #[tokio::main]

@@ -12,12 +12,18 @@ use ghosts::{
 };
 use serde_json::Value;
 
-use crate::learner::{Learner, err, out};
+use crate::{
+    forms::Forms,
+    learner::{Learner, err, out},
+};
 
 const LIB: &str = "exercises/hidden-flush/src/lib.rs";
 
+/// What `check --json` has printed, in a form that the book documents.
 fn judged(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", out(output), err(output)))
+    let judged = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", out(output), err(output)));
+    Forms::documented().hold("cargo ghosts check --json", &judged);
+    judged
 }
 
 fn broken(judged: &Value) -> Vec<&str> {
@@ -39,7 +45,8 @@ fn pasted(name: &str) -> String {
 
 #[test]
 fn exercises_are_judged() {
-    let copy = Learner::with_a_clone("exercises");
+    // A space, and a letter that is no ASCII: a clone may lie at any path.
+    let copy = Learner::with_a_clone("Übungen in here");
     every_exercise_begins_as_its_broken_twin(&copy);
     a_half_solved_exercise_is_judged_by_plain_cargo_too(&copy);
     fixes_are_told_from_near_misses(&copy);

@@ -8,7 +8,10 @@ use std::{
 
 use ghosts::train::kit;
 
-use crate::learner::{Learner, err};
+use crate::{
+    forms::Forms,
+    learner::{Learner, err},
+};
 
 fn git(copy: &Learner, arguments: &[&str]) {
     let nobody = ["-c", "user.name=nobody", "-c", "user.email=nobody@ghost.test"];
@@ -35,7 +38,9 @@ fn every_source_is_in_a_kit() {
     let refused = kit::run(copy.checkout(), &file, true).expect_err("the clone is changed").to_string();
     assert!(refused.contains("README.md has changes that are not in it"), "{refused}");
     git(&copy, &["checkout", "--quiet", "README.md"]);
-    kit::run(copy.checkout(), &file, true).expect("a kit");
+    let packed = copy.ghosts(&["kit", &file.to_string_lossy(), "--json"]);
+    let told = serde_json::from_slice(&packed.stdout).unwrap_or_else(|_| panic!("{}", err(&packed)));
+    Forms::documented().hold("cargo ghosts kit --json", &told);
 
     let tar = Command::new("tar").args(["xzf", "kit.tar.gz"]).current_dir(copy.root().join("target")).output();
     let tar = tar.expect("tar starts");

@@ -3,6 +3,9 @@
 
 #[path = "../copy/mod.rs"]
 mod copy;
+#[expect(dead_code, reason = "which commands are documented is asked by the other suite")]
+#[path = "../forms/mod.rs"]
+mod forms;
 #[path = "../learner/mod.rs"]
 mod learner;
 #[path = "../serving/mod.rs"]
