@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::learner::{Learner, err, out};
 
-/// Near misses that are laid to rest, "as far as the promises go". The reason: two threads have to meet for what is wrong in
+/// Near misses that may be laid to rest, "as far as the promises go". The reason: two threads have to meet for what is wrong in
 /// its core, which no promise brings about, and the core has functions that the model of the exercise does not know.
 const LAID_TO_REST: [(&str, &str); 1] = [("body-double-close", "last-owner")];
 
@@ -74,8 +74,10 @@ impl<'a> Exercise<'a> {
             let laid_to_rest = LAID_TO_REST.contains(&(slug, &told.name));
             // What breaks all that the broken twin breaks looks like the beginning.
             let named = !laid_to_rest && broken != known.broken;
-            let expected = Verdict { code: Some(if laid_to_rest { 0 } else { 1 }), broken, named };
-            assert_eq!(self.verdict(&file, &told.name), expected, "{file}");
+            let verdict = self.verdict(&file, &told.name);
+            // On real threads it may be found out, and need not.
+            let code = verdict.code.filter(|code| laid_to_rest && *code == 0).or(Some(1));
+            assert_eq!(verdict, Verdict { code, broken, named }, "{file}");
         }
     }
 
