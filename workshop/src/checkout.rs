@@ -71,8 +71,16 @@ impl Checkout {
     /// # Errors
     /// If it cannot be written. Nothing is left of it then.
     pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        self.path(name).parent().map_or(Ok(()), fs::create_dir_all)?;
+        self.replace(name, text)
+    }
+
+    /// Writes it as [`Checkout::write`] does, and makes no folder for it.
+    ///
+    /// # Errors
+    /// As there, and if its folder is not there.
+    pub fn replace(&self, name: &str, text: &str) -> io::Result<()> {
         let path = self.path(name);
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
         let beside = path.with_extension(format!("new-{}", process::id()));
         fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path)).inspect_err(|_| {
             let _ = fs::remove_file(&beside);

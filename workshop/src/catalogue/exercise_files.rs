@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     path::PathBuf,
 };
 
@@ -70,22 +71,30 @@ pub fn surroundings(checkout: &Checkout) -> Result<(), Refusal> {
         let target = Value::from("../target");
         config.insert("build".to_owned(), Value::from(Table::from_iter([("target-dir".to_owned(), target)])));
     }
-    let mut files = vec![
+    let files = [
         (CONFIG.to_owned(), config.to_string() + "\n" + &alias("..")),
         (".vscode/settings.json".to_owned(), EDITOR.to_owned()),
         (".dylib/Cargo.toml".to_owned(), dylib),
         (".dylib/lib.rs".to_owned(), DYLIB.to_owned()),
     ];
-    // Those that are there may be older than this.
-    for ghost in ghosts::ALL.iter() {
-        let there = |folder: &str| checkout.path(&format!("{EXERCISES}/{}/{folder}", ghost.slug)).is_dir();
-        let aliases = aliases().filter(|(folder, _)| there(folder));
-        files.extend(aliases.map(|(folder, text)| (format!("{}/{folder}{CONFIG}", ghost.slug), text)));
-    }
+    let stale = |name: &str, text: &String| checkout.text(name).ok().as_ref() != Some(text);
     for (name, text) in files {
         let name = format!("{EXERCISES}/{name}");
-        if checkout.text(&name).ok().as_ref() != Some(&text) {
+        if stale(&name, &text) {
             checkout.write(&name, &text).map_err(|error| unwritable(&name, &error))?;
+        }
+    }
+    // Those that are there may be older than this. Another command may be moving one away: its folder is not made again.
+    for ghost in ghosts::ALL.iter() {
+        for (folder, text) in aliases() {
+            let folder = format!("{EXERCISES}/{}/{folder}", ghost.slug);
+            let _ = fs::create_dir(checkout.path(&format!("{folder}.cargo")));
+            let name = format!("{folder}{CONFIG}");
+            if let Err(error) = if stale(&name, &text) { checkout.replace(&name, &text) } else { Ok(()) }
+                && !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            {
+                return Err(unwritable(&name, &error));
+            }
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Judges a learner's exercise: builds it, runs the tests that it has, and says what came of it.
 //!
-//! [`judge`] is the whole of it and returns plain data, [`Judged`]; [`render`] makes a page of that for a terminal.
+//! [`judge`] is the whole of it and returns plain data, [`Judged`].
 
 use std::{
     fs,
