@@ -430,7 +430,7 @@ impl Connection {
 
     /// The bytes that the client received so far.
     pub fn received(&self) -> Vec<u8> {
-        self.segments().into_iter().filter(|part| !part.from_client).flat_map(|part| part.bytes).collect()
+        self.segments().into_iter().filter(|part| !part.from_client).map(|part| part.bytes).collect::<Vec<_>>().concat()
     }
 
     /// What the server knows of this connection.
@@ -647,7 +647,7 @@ pub struct Received {
 impl Received {
     /// All data, decoded, as one.
     pub fn bytes(&self) -> Vec<u8> {
-        self.data.iter().flat_map(|(_, data)| data.iter().copied()).collect()
+        self.data.iter().map(|(_, data)| &data[..]).collect::<Vec<_>>().concat()
     }
 
     /// All data, decoded, as text.
