@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
 };
 
-use lab::{Asked, Lab, Limits, Specification, locked};
+use lab::{Asked, Broken, Lab, Limits, Specification, locked};
 
 use crate::{
     clauses::{Clause, clauses, is_about_readiness},
@@ -16,6 +16,10 @@ use crate::{
 };
 
 const CALLED_WHERE_READY: &str = "called-where-ready";
+const UNABLE: &str =
+    "an ordinary request does not come through; where the layer asks for something, Subject::asking supplies it";
+/// What the laboratory says of a layer that spins.
+const SPINS: &str = "the app did not yield: it spins, or it blocks its thread";
 
 /// Holds a subject against every clause, and reads what came of it by its contract. Blocks the caller, also one inside a
 /// runtime.
@@ -37,97 +41,140 @@ pub fn judge(subject: Subject, contract: &Contract, limits: Limits<'_>) -> Confo
     {
         faults.push(format!("only `{only}` is to be judged, and no clause is called that"));
     }
-    let [first, rest @ ..] = clauses() else { unreachable!("there are clauses") };
-    let mut tried = Trial::new(std::slice::from_ref(first), &subject, contract, limits);
-    let answered = tried.iter().all(|trial| trial.notes.answered.load(Ordering::SeqCst));
-    if answered {
-        tried.extend(Trial::new(rest, &subject, contract, limits));
-    } else {
-        let rest = rest.iter().filter(|clause| limits.only.is_none_or(|only| only == clause.key));
-        tried.extend(rest.map(|clause| Trial::unable(*clause)));
-    }
+    let tried = Trial::all(&subject, contract, limits);
     let mut judged: Vec<Judged> = tried.iter().map(|trial| trial.read(contract)).collect();
     let causes: Vec<Option<String>> = (0..tried.len()).map(|at| cause(at, &tried, &judged)).collect();
     judged.iter_mut().zip(causes).for_each(|(judged, cause)| judged.cause = cause);
     let seen: BTreeSet<String> = tried.iter().flat_map(|trial| locked(&trial.notes.touched).clone()).collect();
-    let whole = limits.only.is_none() && !judged.iter().any(|judged| judged.outcome == Outcome::NotJudged);
+    let unseen = |judged: &Judged| judged.outcome == Outcome::NotJudged || judged.observed.as_deref() == Some(SPINS);
+    let whole = limits.only.is_none() && !judged.iter().any(unseen);
     let untouched = contract.touches.iter().filter(|part| whole && faults.is_empty() && !seen.contains(*part));
     let untouched = untouched.cloned().collect();
     Conformance { schema: SCHEMA, clauses: judged, faults, untouched }
+}
+
+/// What a proof says beside its verdict. It goes with the verdict's text, between two marks, because where a layer spins the
+/// clauses that are left are judged in another process, of which only the texts come back.
+enum Aside {
+    /// An ordinary request does not come through.
+    Unable,
+    NotApplicable(String),
+    /// The clauses that explain a breach, nearest first.
+    Causes(Vec<&'static str>),
+}
+
+const MARK: char = '\u{1f}';
+
+impl Aside {
+    fn after(&self, observed: &str) -> Broken {
+        let aside = match self {
+            Self::Unable => "unable ".to_owned(),
+            Self::NotApplicable(why) => format!("not-applicable {why}"),
+            Self::Causes(causes) => format!("causes {}", causes.join(" ")),
+        };
+        Broken::because(format!("{observed}{MARK}{aside}{MARK}"))
+    }
+
+    /// Takes it out of the text.
+    fn out_of(observed: &str) -> (String, Option<Self>) {
+        let Some((before, (aside, after))) =
+            observed.split_once(MARK).and_then(|(before, rest)| Some((before, rest.split_once(MARK)?)))
+        else {
+            return (observed.to_owned(), None);
+        };
+        let aside = aside.split_once(' ').and_then(|(kind, text)| match kind {
+            "unable" => Some(Self::Unable),
+            "not-applicable" => Some(Self::NotApplicable(text.to_owned())),
+            _ => Some(Self::Causes(text.split_whitespace().filter_map(key_of).collect())),
+        });
+        (format!("{before}{after}"), aside)
+    }
+}
+
+fn key_of(text: &str) -> Option<&'static str> {
+    clauses().iter().map(|clause| clause.key).find(|key| *key == text)
 }
 
 /// A clause with what came of its proof.
 struct Trial {
     clause: Clause,
     judged: lab::Judged,
+    observed: Option<String>,
+    aside: Option<Aside>,
     notes: Arc<Notes>,
 }
 
 impl Trial {
-    fn new(clauses: &[Clause], subject: &Subject, contract: &Contract, limits: Limits<'_>) -> Vec<Self> {
+    fn all(subject: &Subject, contract: &Contract, limits: Limits<'_>) -> Vec<Self> {
         let touches: Arc<[String]> = contract.touches.clone().into();
         let changes: Arc<[String]> = contract.changes.iter().map(|(key, _)| key.clone()).collect();
-        let clauses = clauses.iter().filter(|clause| limits.only.is_none_or(|only| only == clause.key));
-        let clauses: Vec<(Clause, Arc<Notes>)> = clauses.map(|clause| (*clause, Arc::default())).collect();
+        let wanted = clauses().iter().filter(|clause| limits.only.is_none_or(|only| only == clause.key));
+        let wanted: Vec<(Clause, Arc<Notes>)> = wanted.map(|clause| (*clause, Arc::default())).collect();
+        // Set once the first clause was tried: whether anything comes through. Nobody has tried where only another is judged.
+        let comes_through = Arc::<OnceLock<Arc<Notes>>>::default();
         let mut specification = Specification::of("conformance", subject.clone());
-        for (clause, notes) in &clauses {
-            let (prove, notes, touches, changes) = (clause.prove, notes.clone(), touches.clone(), changes.clone());
+        for (clause, notes) in &wanted {
+            let is_first = clause.key == clauses()[0].key;
+            let (comes_through, prove, notes) = (comes_through.clone(), clause.prove, notes.clone());
+            let (touches, changes) = (touches.clone(), changes.clone());
             let proof = async move |lab: Lab, subject| {
+                if is_first {
+                    let _ = comes_through.set(notes.clone());
+                } else if comes_through.get().is_some_and(|first| !first.answered.load(Ordering::SeqCst)) {
+                    return Err(Aside::Unable.after(""));
+                }
                 let stand = Stand { lab, subject, touches, changes, notes: notes.clone() };
                 match prove(stand.clone()).await {
                     Ok(()) => Ok(()),
-                    Err(Fall::NotApplicable(why)) => {
-                        *locked(&notes.not_applicable) = Some(why);
-                        Ok(())
-                    }
+                    Err(Fall::NotApplicable(why)) => Err(Aside::NotApplicable(why).after("")),
                     Err(Fall::Broken { certain: Some(root), .. }) if stand.changes(root) => {
                         let why = format!("it follows from {root}, which the contract changes");
-                        *locked(&notes.not_applicable) = Some(why);
-                        Ok(())
+                        Err(Aside::NotApplicable(why).after(""))
                     }
                     Err(Fall::Broken { observed, causes, .. }) => {
-                        *locked(&notes.causes) = causes;
-                        Err(lab::Broken::because(observed))
+                        Err(Aside::Causes(notes.causes().into_iter().chain(causes).collect()).after(&observed))
                     }
                 }
             };
             specification = specification.promise(Asked::new(clause.key, clause.sentence), proof);
         }
         let report = specification.judge(limits);
-        let trials = clauses.into_iter().zip(report.promises);
-        trials.map(|((clause, notes), judged)| Self { clause, judged, notes }).collect()
+        wanted
+            .into_iter()
+            .zip(report.promises)
+            .map(|((clause, notes), judged)| Self::of(clause, judged, notes))
+            .collect()
     }
 
-    /// One that was not made, because nothing comes through.
-    fn unable(clause: Clause) -> Self {
-        let judged = lab::Judged {
-            key: clause.key.to_owned(),
-            promise: clause.sentence.to_owned(),
-            outcome: lab::Outcome::NotJudged,
-            observed: Some(
-                "an ordinary request does not come through; where the layer asks for something, Subject::asking \
-                 supplies it"
-                    .to_owned(),
-            ),
-            scenes: Vec::new(),
-        };
-        Self { clause, judged, notes: Arc::default() }
+    fn of(clause: Clause, judged: lab::Judged, notes: Arc<Notes>) -> Self {
+        // The scene stands under it, with its title.
+        let title = judged.scenes.last().map(|scene| format!("in {}: ", scene.title)).unwrap_or_default();
+        let (observed, aside) = judged.observed.as_deref().map(Aside::out_of).unzip();
+        let observed = observed.map(|seen| seen.strip_prefix(&title).unwrap_or(&seen).to_owned());
+        Self { clause, judged, observed, aside: aside.flatten(), notes }
+    }
+
+    /// The clauses that explain a breach, nearest first.
+    fn causes(&self) -> Vec<&'static str> {
+        match &self.aside {
+            Some(Aside::Causes(causes)) => causes.clone(),
+            _ => self.notes.causes(),
+        }
     }
 
     fn read(&self, contract: &Contract) -> Judged {
-        let Self { clause, judged, notes } = self;
+        let Self { clause, judged, .. } = self;
         let reason = contract.reason(clause.key);
-        let not_applicable = locked(&notes.not_applicable).clone();
-        // The scene stands under it, with its title.
-        let title = judged.scenes.last().map(|scene| format!("in {}: ", scene.title)).unwrap_or_default();
-        let seen = judged.observed.as_deref().map(|seen| seen.strip_prefix(&title).unwrap_or(seen).to_owned());
-        let (outcome, observed) = match (judged.outcome, not_applicable) {
+        let seen = self.observed.clone();
+        let nothing_else = seen.as_deref().is_none_or(str::is_empty);
+        let (outcome, observed) = match (judged.outcome, &self.aside) {
             (lab::Outcome::NotJudged, _) => (Outcome::NotJudged, seen),
+            (_, Some(Aside::Unable)) if nothing_else => (Outcome::NotJudged, Some(UNABLE.to_owned())),
+            (_, Some(Aside::NotApplicable(why))) if nothing_else => (Outcome::NotApplicable, Some(why.clone())),
             (lab::Outcome::Broken, _) if reason.is_some() => (Outcome::Changed, seen),
             (lab::Outcome::Broken, _) => (Outcome::Broken, seen),
-            (lab::Outcome::Kept, Some(why)) => (Outcome::NotApplicable, Some(why)),
-            (lab::Outcome::Kept, None) if reason.is_some() => (Outcome::Stale, None),
-            (lab::Outcome::Kept, None) => (Outcome::Kept, None),
+            (lab::Outcome::Kept, _) if reason.is_some() => (Outcome::Stale, None),
+            (lab::Outcome::Kept, _) => (Outcome::Kept, None),
         };
         let shown = outcome == Outcome::Broken || outcome == Outcome::Changed;
         Judged {
@@ -156,7 +203,7 @@ fn cause(at: usize, tried: &[Trial], judged: &[Judged]) -> Option<String> {
     while let Some(this) = next.filter(|_| root.is_none_or(|root: &str| root != judged[at].key)) {
         let key = judged[this].key.as_str();
         let explains = |cause: &&str| *cause != CALLED_WHERE_READY || is_about_readiness(key);
-        let causes = tried[this].notes.causes().into_iter().filter(explains).chain(same_panic(this, judged));
+        let causes = tried[this].causes().into_iter().filter(explains).chain(same_panic(this, judged));
         let cause = causes.into_iter().find(|cause| *cause != key && broken(cause));
         root = cause.or(root);
         next = cause.and_then(|cause| judged.iter().position(|judged| judged.key == cause));

@@ -90,8 +90,6 @@ pub(crate) fn needs(holds: bool, why_not: &'static str) -> Proof {
 /// What a proof leaves behind for the report.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    pub(crate) not_applicable: Mutex<Option<String>>,
-    pub(crate) causes: Mutex<Vec<&'static str>>,
     /// Of the last scene.
     pub(crate) evidence: Mutex<Arc<Evidence>>,
     /// The declared parts that were seen to be touched.
@@ -101,7 +99,7 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// The clauses that explain a breach, nearest first.
+    /// The clauses that explain a breach, by what the inner service has seen of it.
     pub(crate) fn causes(&self) -> Vec<&'static str> {
         let evidence = locked(&self.evidence).clone();
         let mut causes = Vec::new();
@@ -111,7 +109,6 @@ impl Notes {
         if evidence.called_unready.load(Ordering::SeqCst) {
             causes.push("called-where-ready");
         }
-        causes.extend(&*locked(&self.causes));
         causes
     }
 }

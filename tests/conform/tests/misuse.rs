@@ -142,6 +142,30 @@ fn a_layer_that_spins_is_told_and_the_rest_is_not_judged() {
     assert!(!report.keys(Outcome::NotJudged).is_empty());
 }
 
+#[test]
+fn a_layer_that_spins_in_a_child_is_told_and_what_is_left_is_judged_in_another() {
+    let report =
+        conform::in_child("a_layer_that_spins_in_a_child_is_told_and_what_is_left_is_judged_in_another", || {
+            let subject = Subject::layer(|| {
+                layer_fn(|inner| {
+                    tower::ServiceExt::map_request(inner, |request: Request| {
+                        while request.method() == "OPTIONS" {
+                            std::hint::spin_loop();
+                        }
+                        request
+                    })
+                })
+            });
+            let limits = Limits { unresponsive: Duration::from_secs(5), ..Limits::default() };
+            judge(subject, &Contract::transparent(), limits)
+        });
+    let report = report.expect("it does not end its process");
+    assert_eq!(report.findings(), ["methods-pass"]);
+    assert!(report.keys(Outcome::NotJudged).is_empty(), "{report}");
+    let whole = check(Subject::layer(Identity::new), &Contract::transparent());
+    assert_eq!(report.keys(Outcome::NotApplicable), whole.keys(Outcome::NotApplicable));
+}
+
 static OVER: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 fn is_over() -> bool {

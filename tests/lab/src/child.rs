@@ -274,9 +274,13 @@ pub(super) fn hear(panic: &dyn fmt::Display) {
     }
 }
 
-/// The key of the promise after which this process begins to judge, if it is there for the rest of a judgement only.
+/// The key of the promise after which this process begins to judge, if it is there for the rest of a judgement only: of the
+/// first that it makes. One within that judgement is made whole.
 pub(super) fn judges_after() -> Option<String> {
-    CHILD.get().and_then(|_| env::var(REST).ok())
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    CHILD.get()?;
+    let after = env::var(REST).ok()?;
+    (!ASKED.swap(true, Ordering::SeqCst)).then_some(after)
 }
 
 /// Hands over the rest of a judgement, for which alone this process is there, and ends it.
