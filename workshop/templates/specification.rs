@@ -18,9 +18,7 @@ pub fn check(app: impl Fn() -> Router + Send + Sync + 'static) -> Report {
 
 /// Like [`check`], with limits of the caller's.
 pub fn judge(app: App, limits: Limits<'_>) -> Report {
-    Specification::of(Spec::SLUG, app)
-        .promise(SAYS_BOO, says_boo)
-        .judge(limits)
+    Specification::of(Spec::SLUG, app).promise(SAYS_BOO, says_boo).judge(limits)
 }
 
 /// The ghost, for whoever does not know which it is.

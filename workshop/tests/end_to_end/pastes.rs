@@ -127,7 +127,11 @@ fn pasted(file: &str) -> (String, Option<String>) {
     let mut lib = source(file).expect("a fix");
     let (folder, name) = file.trim_end_matches(".rs").rsplit_once('/').expect("a file in a folder");
     let mut core = if name == "lib" { "shared.rs".to_owned() } else { format!("{name}/shared.rs") };
-    lib = lib.replace(&format!("#[path = \"{core}\"]\n"), "");
+    let is_elsewhere =
+        |line: &&str| line.starts_with("#[path = \"../../../../cases/") || line == &format!("#[path = \"{core}\"]");
+    if let Some(elsewhere) = lib.lines().find(is_elsewhere).map(|line| format!("{line}\n")) {
+        lib = lib.replace(&elsewhere, "");
+    }
     if let Some(shares) = lib.lines().find_map(|line| line.strip_prefix("use super::")) {
         let (module, _) = shares.split_once("::").expect("a module of several near misses");
         core = format!("{module}/shared.rs");
