@@ -1266,6 +1266,7 @@ fn routes() -> Router {
         sleep(4 * SLOW).await;
         LETTERS
     };
+    // What is large is made when it is asked for: a store of its own answers each request.
     Router::new()
         .route("/letters", get(LETTERS))
         .route("/shelf", get((StatusCode::NON_AUTHORITATIVE_INFORMATION, LABELS, LETTERS)))
@@ -1273,7 +1274,7 @@ fn routes() -> Router {
         .route("/growing", get(async move || in_chunks(StatusCode::OK, half())))
         .route("/slow", get(async move || in_chunks(StatusCode::OK, slow())))
         .route("/thoughtful", get(thoughtful))
-        .route("/large", get("x".repeat(512 * SMALL)))
+        .route("/large", get(async || "x".repeat(512 * SMALL)))
         .route("/large-chunks", get(async move || in_chunks(StatusCode::OK, stream::iter(vec![piece(4 * SMALL); 128]))))
         .route("/failing", get((error, "x".repeat(SMALL))))
         .route("/failing-late", get(async move || ([(CONTENT_LENGTH, SMALL)], in_chunks(error, late()))))
@@ -1281,7 +1282,7 @@ fn routes() -> Router {
         .route("/breaking-late", get(async move || in_chunks(error, late())))
         .route("/endless", get(async move || in_chunks(error, endless())))
         .route("/stalled", get(async move || in_chunks(error, half())))
-        .route("/large-failing", get((error, "x".repeat(LARGE))))
+        .route("/large-failing", get(async move || (error, "x".repeat(LARGE))))
         .route("/moved", get((StatusCode::FOUND, [(LOCATION, "/letters")])))
 }
 
