@@ -687,6 +687,11 @@ impl Listener {
         self.arrived.borrow().clone()
     }
 
+    /// When and how it has ended, if it has.
+    pub fn end(&self) -> Option<(u64, End)> {
+        self.arrived.borrow().end
+    }
+
     /// Waits for the end of the body.
     pub async fn ended(mut self) -> Received {
         let _waits = self.scene.waits(&self.client, format_args!("the end of the answer to {}", self.asked));

@@ -375,7 +375,7 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
         let body = answer.listen();
         stage.scene.settle().await;
         ANSWER_BEFORE_BODY
-            .require(body.so_far().end.is_some(), "the answer does not end while the body of the upload is awaited")?;
+            .require(body.end().is_some(), "the answer does not end while the body of the upload is awaited")?;
     }
     Ok(())
 }
@@ -1130,12 +1130,12 @@ impl Store {
             seen.connections.len()
         };
         self.scene.note("store", format!("accepts connection {number}"));
-        let store = self.clone();
+        let (store, routes) = (self.clone(), self.routes());
         let answer = service_fn(move |request: Request<Incoming>| {
             let path = request.uri().path().to_owned();
             store.scene.note("store", format!("is asked {} {path} on connection {number}", request.method()));
             store.seen().asked.push(path);
-            store.routes().oneshot(request.map(Body::new))
+            routes.clone().oneshot(request.map(Body::new))
         });
         let mut http1 = http1::Builder::new();
         http1.auto_date_header(false).max_buf_size(CONNECTION_BUFFER);
