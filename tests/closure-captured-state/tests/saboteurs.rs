@@ -20,6 +20,7 @@ use axum::{
     routing::get,
 };
 use closure_captured_state_spec::{Entry, check};
+use lab::abreast;
 use tokio::{sync::mpsc::UnboundedSender, time::timeout};
 use tower::ServiceExt;
 use tracing::info;
@@ -87,10 +88,11 @@ fn the_desk_is_right_until_it_is_spoilt() {
 
 #[test]
 fn each_spoilt_desk_is_rejected_for_its_own_reason() {
+    let reports = abreast(ALL, |fault| check(desk(fault)));
     let mut rejections = String::new();
-    for fault in ALL {
+    for (fault, report) in ALL.into_iter().zip(reports) {
         writeln!(rejections, "{fault:?}").expect("a string grows");
-        for judged in check(desk(fault)).promises {
+        for judged in report.promises {
             if let Some(observed) = judged.observed {
                 writeln!(rejections, "    {}: {observed}", judged.key).expect("a string grows");
             }

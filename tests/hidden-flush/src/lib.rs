@@ -977,9 +977,12 @@ trait Same {
 
 impl Same for Asked {
     fn same(self, came: &[u8], sent: &[u8]) -> Proof {
+        if came == sent {
+            return Ok(());
+        }
         let differs = came.iter().zip(sent).position(|(came, sent)| came != sent).unwrap_or(came.len().min(sent.len()));
         let seen =
             format!("{} bytes were sent and {} came; they differ from byte {differs} on", sent.len(), came.len());
-        self.require(came == sent, seen)
+        self.require(false, seen)
     }
 }

@@ -21,6 +21,7 @@ use futures_util::FutureExt;
 use hidden_flush_spec::check;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, StreamBody};
+use lab::abreast;
 use tokio::sync::mpsc;
 use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 
@@ -66,8 +67,7 @@ fn the_app_is_right_until_it_is_spoilt() {
 
 #[test]
 fn each_spoilt_app_is_rejected_for_its_own_reason() {
-    let mut rejections = String::new();
-    for (fault, promise) in [
+    let spoilt = [
         (Fault::MemberForEachEvent, "bytes-once-in-order"),
         (Fault::MemberAfterTheLast, "bytes-once-in-order"),
         (Fault::LengthOfWhatIsThere, "trailers-survive"),
@@ -82,8 +82,10 @@ fn each_spoilt_app_is_rejected_for_its_own_reason() {
         (Fault::AnsweredInATask, "leaves-the-rest-alone"),
         (Fault::FirstLineOnly, "bytes-once-in-order"),
         (Fault::AskedAfterItsEnd, "source-ends-once"),
-    ] {
-        let report = check(move |logs| app(logs, fault));
+    ];
+    let reports = abreast(spoilt, |(fault, _)| check(move |logs| app(logs, fault)));
+    let mut rejections = String::new();
+    for ((fault, promise), report) in spoilt.into_iter().zip(reports) {
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in report.promises {

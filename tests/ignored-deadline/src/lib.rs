@@ -492,7 +492,7 @@ async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
                 STATEMENT_ENDS_AT_DEADLINE
                     .require(in_time.came_at_ms(&format!("line at {moment}\n")).is_some(), observed)?;
             }
-            let Some((ended, how)) = listener.so_far().end else {
+            let Some((ended, how)) = listener.end() else {
                 let observed = format!("the deadline was at {deadline} ms, and 5 s later the statement was still open");
                 return Err(Broken::because(observed));
             };
@@ -519,15 +519,15 @@ async fn never_without_a_line(lab: &Lab, app: &App, protocol: Protocol) -> Proof
     shop.bank.will([Reply::Stream(100, Body::new(Endless(stop.clone())))]);
     let listener = shop.client.send(request(Method::GET, "/statements/7", None)).await?.listen();
     shop.advance_to(900).await;
-    let early = listener.so_far().end.is_some();
+    let early = listener.end().is_some();
     shop.advance_to(1050).await;
     // What was sent before the deadline is still on its way.
     for _ in 0..TURNS_TO_ARRIVE {
-        if listener.so_far().end.is_none() {
+        if listener.end().is_none() {
             rest().await;
         }
     }
-    let how = listener.so_far().end.map(|(_, how)| how);
+    let how = listener.end().map(|(_, how)| how);
     stop.store(true, SeqCst);
     STATEMENT_ENDS_AT_DEADLINE.require(!early, "the statement ended 100 ms before its deadline")?;
     STATEMENT_ENDS_AT_DEADLINE.require(

@@ -21,6 +21,7 @@ use futures_util::{StreamExt, stream};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use ignored_deadline_spec::{Seal, check};
+use lab::abreast;
 use tokio::{
     sync::{
         mpsc::{UnboundedSender, unbounded_channel},
@@ -66,8 +67,7 @@ fn the_checkout_is_right_until_it_is_spoilt() {
 
 #[test]
 fn each_spoilt_checkout_is_rejected_for_its_own_reason() {
-    let mut rejections = String::new();
-    for (fault, promise) in [
+    let spoilt = [
         (Fault::ClientMayAskForMore, "tighter-limit-wins"),
         (Fault::ClientIsNotHeard, "tighter-limit-wins"),
         (Fault::GivesUpHalfWay, "answer-by-deadline"),
@@ -89,8 +89,10 @@ fn each_spoilt_checkout_is_rejected_for_its_own_reason() {
         (Fault::HangUpStopsTheDeadline, "hang-up-stops-no-order"),
         (Fault::EachRefusalIsABadGateway, "orders-as-ever"),
         (Fault::BankBusyIsAskedOnce, "orders-as-ever"),
-    ] {
-        let report = check(checkout(fault));
+    ];
+    let reports = abreast(spoilt, |(fault, _)| check(checkout(fault)));
+    let mut rejections = String::new();
+    for ((fault, promise), report) in spoilt.into_iter().zip(reports) {
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in report.promises {

@@ -137,6 +137,7 @@
 //! is arranged elsewhere says so with [`arranged_panic`]. An app that sets the panic hook or changes something else that is
 //! the process's is judged [`alone`](Specification::alone): its hook and the laboratory's then both hear each panic, once.
 
+mod abreast;
 mod arrival;
 mod asked;
 mod attendance;
@@ -159,6 +160,7 @@ pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use abreast::abreast;
 pub use arrival::{Arrival, Course};
 pub use asked::Asked;
 pub use child::{

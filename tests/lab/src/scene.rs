@@ -194,6 +194,9 @@ impl Scene {
         if let Some(record) = &mut state.record {
             record.push(event);
         }
+        if state.deeds.is_empty() {
+            return;
+        }
         let (due, later) = mem::take(&mut state.deeds).into_iter().partition(|(at, _)| *at == step);
         state.deeds = later;
         drop(state);
@@ -391,7 +394,8 @@ struct State {
     record: Option<SceneRecord>,
     over: Vec<SceneRecord>,
     logs: Vec<LogLine>,
-    ids: Vec<String>,
+    /// The ids that have a name, each with its number.
+    ids: HashMap<String, usize>,
     /// The values of headers that have crossed the wire, and whether it was a client that sent them first.
     headers: HashMap<String, bool>,
     /// Who waits for what now, in the order in which they began.
@@ -428,7 +432,7 @@ impl Stage {
             record: None,
             over: Vec::new(),
             logs: Vec::new(),
-            ids: Vec::new(),
+            ids: HashMap::new(),
             headers: HashMap::new(),
             waits: Vec::new(),
             waits_begun: 0,
@@ -602,15 +606,17 @@ impl State {
     fn name_of_id(&mut self, raw: &str) -> String {
         match self.headers.get(raw) {
             Some(true) => raw.to_owned(),
-            _ => format!("id {}", self.place_of_id(raw) + 1),
+            _ => format!("id {}", self.number_of_id(raw)),
         }
     }
 
-    fn place_of_id(&mut self, raw: &str) -> usize {
-        self.ids.iter().position(|known| known == raw).unwrap_or_else(|| {
-            self.ids.push(raw.to_owned());
-            self.ids.len() - 1
-        })
+    fn number_of_id(&mut self, raw: &str) -> usize {
+        if let Some(known) = self.ids.get(raw) {
+            return *known;
+        }
+        let number = self.ids.len() + 1;
+        self.ids.insert(raw.to_owned(), number);
+        number
     }
 
     fn end_scene(&mut self) {

@@ -49,11 +49,10 @@ impl SceneRecord {
     }
 
     /// Puts `id 1` in the place of the first of `ids`, and so on, wherever it stands as a word of its own.
-    pub(super) fn rename(&mut self, ids: &[String]) {
-        let places: HashMap<&str, usize> = ids.iter().map(String::as_str).zip(1..).collect();
-        if !places.is_empty() {
+    pub(super) fn rename(&mut self, ids: &HashMap<String, usize>) {
+        if !ids.is_empty() {
             for event in &mut self.events {
-                event.what = renamed(&event.what, &places);
+                event.what = renamed(&event.what, ids);
             }
         }
     }
@@ -65,12 +64,12 @@ impl SceneRecord {
     }
 }
 
-fn renamed(text: &str, places: &HashMap<&str, usize>) -> String {
+fn renamed(text: &str, ids: &HashMap<String, usize>) -> String {
     // An id may contain hyphens, and a short number is no id but where a header says so.
     let in_a_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     let named = |word: &str, before: &str| {
         let certain = word.len() > SHORT_ID || before.ends_with("-id: ");
-        places.get(word).filter(|_| certain).map(|place| format!("id {place}"))
+        ids.get(word).filter(|_| certain).map(|number| format!("id {number}"))
     };
     let mut new = String::new();
     let mut rest = text;

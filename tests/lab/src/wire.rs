@@ -652,7 +652,7 @@ impl Received {
 
     /// All data, decoded, as text.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
+        String::from_utf8(self.bytes()).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
     /// When the data that has come first contained `text`, in milliseconds of the scene.
@@ -685,6 +685,11 @@ impl Listener {
     /// What has come so far.
     pub fn so_far(&self) -> Received {
         self.arrived.borrow().clone()
+    }
+
+    /// When and how it has ended, if it has.
+    pub fn end(&self) -> Option<(u64, End)> {
+        self.arrived.borrow().end
     }
 
     /// Waits for the end of the body.

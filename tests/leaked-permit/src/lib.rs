@@ -643,7 +643,7 @@ async fn what_happened_is_told(lab: Lab, app: App) -> Proof {
                 )?;
             }
         }
-        let stage = Stage::open(&lab, &app, protocol, 1, "an answer of 300 pages").await;
+        let stage = Stage::open(&lab, &app, protocol, 1, "an answer of 160 pages").await;
         stage.works().await?;
         let ada = stage.ask(ENDLESS, Step::None, Fate::Rows).await;
         let told = told(&stage.scene, ada.pending).await?;
@@ -1303,7 +1303,7 @@ const ENDLESS: &str = "ada-who-never-ends";
 const PAGE_KIB: usize = 8;
 
 fn pages_of(name: &str) -> usize {
-    if name == ENDLESS { 300 } else { PAGES }
+    if name == ENDLESS { 160 } else { PAGES }
 }
 
 fn row_of(name: &str, page: usize) -> String {

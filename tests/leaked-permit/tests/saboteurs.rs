@@ -16,6 +16,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt, stream};
+use lab::abreast;
 use leaked_permit_spec::{Connect, Dialled, check};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -68,8 +69,7 @@ fn a_pool_that_dials_in_a_task_of_its_own_is_right() {
 
 #[test]
 fn each_spoilt_service_is_rejected_for_its_own_reason() {
-    let mut rejections = String::new();
-    for (fault, promise) in [
+    let spoilt = [
         (Fault::DialsEachTime, "no-more-than-size"),
         (Fault::DialsBeforeItHasAPlace, "no-more-than-size"),
         (Fault::RefusesAtOnce, "wait-is-bounded"),
@@ -92,8 +92,10 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
         (Fault::PumpsTheRows, "rows-come-as-fetched"),
         (Fault::NamesNobody, "holders-are-named"),
         (Fault::NamesForEver, "holders-are-named"),
-    ] {
-        let report = check(service(fault));
+    ];
+    let reports = abreast(spoilt, |(fault, _)| check(service(fault)));
+    let mut rejections = String::new();
+    for ((fault, promise), report) in spoilt.into_iter().zip(reports) {
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in report.promises {

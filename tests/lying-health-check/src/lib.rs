@@ -825,7 +825,8 @@ async fn an_answer_waits_for_its_client(lab: &Lab, app: &App, protocol: Protocol
     let pool = Arc::new(Semaphore::new(CONNECTIONS));
     let server = scene.serve(app(streams(body), pool, Duration::from_millis(PERIOD)));
     sleep(Duration::from_millis(FIRST_PROBE)).await;
-    for _ in 0..4096 {
+    // Twice what may be taken.
+    for _ in 0..2048 {
         feed.data(vec![b'.'; 1024]);
     }
     let client = server.connect("client", protocol).await;

@@ -18,6 +18,7 @@ use axum::{
     routing::{any, get},
 };
 use http_body_util::{BodyExt, channel::Channel};
+use lab::abreast;
 use lying_health_check_spec::check;
 use tokio::{
     select,
@@ -62,8 +63,7 @@ fn the_service_is_right_until_it_is_spoilt() {
 
 #[test]
 fn each_spoilt_service_is_rejected_for_its_own_reason() {
-    let mut rejections = String::new();
-    for (fault, promise) in [
+    let spoilt = [
         (Fault::ShortOfPatience, "busy-is-not-sick"),
         (Fault::ThreeStrikes, "sick-within-two-periods"),
         (Fault::HangsUpWithoutThePermit, "check-gives-permit-back"),
@@ -86,8 +86,10 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
         (Fault::TakesEveryMethod, "orders-pass-as-they-are"),
         (Fault::ChecksForEver, "checks-end-with-the-service"),
         (Fault::CountsThoseWhoLeft, "well-within-two-periods"),
-    ] {
-        let report = check(service(fault));
+    ];
+    let reports = abreast(spoilt, |(fault, _)| check(service(fault)));
+    let mut rejections = String::new();
+    for ((fault, promise), report) in spoilt.into_iter().zip(reports) {
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in report.promises {

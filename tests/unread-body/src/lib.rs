@@ -375,7 +375,7 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
         let body = answer.listen();
         stage.scene.settle().await;
         ANSWER_BEFORE_BODY
-            .require(body.so_far().end.is_some(), "the answer does not end while the body of the upload is awaited")?;
+            .require(body.end().is_some(), "the answer does not end while the body of the upload is awaited")?;
     }
     Ok(())
 }
@@ -1130,12 +1130,12 @@ impl Store {
             seen.connections.len()
         };
         self.scene.note("store", format!("accepts connection {number}"));
-        let store = self.clone();
+        let (store, routes) = (self.clone(), self.routes());
         let answer = service_fn(move |request: Request<Incoming>| {
             let path = request.uri().path().to_owned();
             store.scene.note("store", format!("is asked {} {path} on connection {number}", request.method()));
             store.seen().asked.push(path);
-            store.routes().oneshot(request.map(Body::new))
+            routes.clone().oneshot(request.map(Body::new))
         });
         let mut http1 = http1::Builder::new();
         http1.auto_date_header(false).max_buf_size(CONNECTION_BUFFER);
@@ -1266,6 +1266,7 @@ fn routes() -> Router {
         sleep(4 * SLOW).await;
         LETTERS
     };
+    // What is large is made when it is asked for: a store of its own answers each request.
     Router::new()
         .route("/letters", get(LETTERS))
         .route("/shelf", get((StatusCode::NON_AUTHORITATIVE_INFORMATION, LABELS, LETTERS)))
@@ -1273,7 +1274,7 @@ fn routes() -> Router {
         .route("/growing", get(async move || in_chunks(StatusCode::OK, half())))
         .route("/slow", get(async move || in_chunks(StatusCode::OK, slow())))
         .route("/thoughtful", get(thoughtful))
-        .route("/large", get("x".repeat(512 * SMALL)))
+        .route("/large", get(async || "x".repeat(512 * SMALL)))
         .route("/large-chunks", get(async move || in_chunks(StatusCode::OK, stream::iter(vec![piece(4 * SMALL); 128]))))
         .route("/failing", get((error, "x".repeat(SMALL))))
         .route("/failing-late", get(async move || ([(CONTENT_LENGTH, SMALL)], in_chunks(error, late()))))
@@ -1281,7 +1282,7 @@ fn routes() -> Router {
         .route("/breaking-late", get(async move || in_chunks(error, late())))
         .route("/endless", get(async move || in_chunks(error, endless())))
         .route("/stalled", get(async move || in_chunks(error, half())))
-        .route("/large-failing", get((error, "x".repeat(LARGE))))
+        .route("/large-failing", get(async move || (error, "x".repeat(LARGE))))
         .route("/moved", get((StatusCode::FOUND, [(LOCATION, "/letters")])))
 }
 

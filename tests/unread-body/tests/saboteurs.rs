@@ -23,7 +23,7 @@ use futures_util::{FutureExt, StreamExt, future, stream};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use lab::Limits;
+use lab::{Limits, abreast};
 use tokio::{
     sync::mpsc::{self, UnboundedSender},
     task::AbortHandle,
@@ -81,8 +81,7 @@ fn a_gate_may_say_413_first_and_may_read_a_megabyte() {
 
 #[test]
 fn each_spoilt_gate_is_rejected_for_its_own_reason() {
-    let mut rejections = String::new();
-    for (fault, promise) in [
+    let spoilt = [
         (Fault::RefusesThePeerFromThenOn, "next-request-as-itself"),
         (Fault::ObeysWhatTheUploadSays, "next-request-as-itself"),
         (Fault::LooksIntoTheBodyFirst, "expect-gets-final-status"),
@@ -110,9 +109,13 @@ fn each_spoilt_gate_is_rejected_for_its_own_reason() {
         (Fault::AsksTwice, "good-answers-share-a-connection"),
         (Fault::TakesATornAnswerForWhole, "failures-are-told"),
         (Fault::PassesWhatIsMissingOn, "failures-are-told"),
-    ] {
+    ];
+    let reports = abreast(spoilt, |(fault, promise)| {
         let limits = Limits { only: Some(promise), ..Limits::default() };
-        let report = judge(Arc::new(gate(fault)), limits);
+        judge(Arc::new(gate(fault)), limits)
+    });
+    let mut rejections = String::new();
+    for ((fault, promise), report) in spoilt.into_iter().zip(reports) {
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in report.promises {

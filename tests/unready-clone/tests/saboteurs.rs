@@ -18,6 +18,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode},
     response::Response,
 };
+use lab::abreast;
 use tower::{BoxError, Layer, Service};
 use tracing::{Instrument, Span, info_span};
 use unready_clone_spec::{Inner, check};
@@ -59,8 +60,7 @@ fn the_layer_is_right_until_it_is_spoilt() {
 
 #[test]
 fn each_spoilt_layer_is_rejected_for_its_own_reason() {
-    let mut rejections = String::new();
-    for (fault, promise) in [
+    let spoilt = [
         (Fault::OneIdForAll, "id-of-its-own"),
         (Fault::IdsOfEachClone, "id-of-its-own"),
         (Fault::ClientsIdKept, "id-of-its-own"),
@@ -84,8 +84,10 @@ fn each_spoilt_layer_is_rejected_for_its_own_reason() {
         (Fault::SpanNotRoundTheDrop, "id-in-the-log"),
         (Fault::BodyMadeAnew, "leaves-the-rest-alone"),
         (Fault::MethodsRefused, "leaves-the-rest-alone"),
-    ] {
-        let report = check(move || Stamp(fault));
+    ];
+    let reports = abreast(spoilt, |(fault, _)| check(move || Stamp(fault)));
+    let mut rejections = String::new();
+    for ((fault, promise), report) in spoilt.into_iter().zip(reports) {
         assert!(report.broken().contains(&promise), "{fault:?}\n{report}");
         writeln!(rejections, "{fault:?}").expect("a string grows");
         for judged in report.promises {

@@ -1,9 +1,12 @@
 //! The ghosts: for each one the two twins, the near misses and the specification that tells them apart.
 
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    sync::{LazyLock, OnceLock},
+};
 
 use axum::Router;
-use lab::{Asked, Ghost as Specified, Limits, Report};
+use lab::{Asked, Ghost as Specified, Limits, Report, abreast};
 
 use crate::Refusal;
 
@@ -43,6 +46,18 @@ pub struct Ghost {
     broken: Judge,
     fixed: Judge,
     serve: Box<dyn Fn(bool) -> Router + Send + Sync>,
+    judgement: OnceLock<Judgement>,
+}
+
+/// What came of a ghost's twins and near misses, each held against every promise.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The report of the broken twin.
+    pub broken: Report,
+    /// The report of the fixed twin.
+    pub fixed: Report,
+    /// Those of the near misses, in their order, or none where they were not asked for.
+    pub near_misses: Vec<Report>,
 }
 
 /// A near miss, ready to be judged.
@@ -76,6 +91,7 @@ impl Ghost {
             broken: judge(broken),
             fixed: judge(fixed),
             serve: Box::new(move |is_fixed| S::serve(if is_fixed { fixed } else { broken }, stand_ins())),
+            judgement: OnceLock::new(),
         }
     }
 
@@ -87,6 +103,22 @@ impl Ghost {
     /// Judges the fixed twin.
     pub fn fixed(&self, limits: Limits<'_>) -> Report {
         (self.fixed)(limits)
+    }
+
+    /// Holds the twins against every promise, and the near misses too if they are asked for.
+    pub fn judge(&self, near_misses: bool) -> Judgement {
+        let near_misses: &[NearMiss] = if near_misses { &self.near_misses } else { &[] };
+        let judges =
+            [&self.broken, &self.fixed].into_iter().chain(near_misses.iter().map(|near_miss| &near_miss.judge));
+        let mut reports = abreast(judges, |judge| judge(Limits::default())).into_iter();
+        let mut next = || reports.next().expect("a report of each twin");
+        let (broken, fixed) = (next(), next());
+        Judgement { broken, fixed, near_misses: reports.collect() }
+    }
+
+    /// What comes of it with its near misses. A report is the same each time, so that it is judged once in a process.
+    pub fn judgement(&self) -> &Judgement {
+        self.judgement.get_or_init(|| self.judge(true))
     }
 
     /// A twin with believable surroundings: the fixed one if `is_fixed`, else the broken one. To be called inside a runtime.

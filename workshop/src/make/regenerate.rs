@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, fs};
 
-use lab::{Limits, Outcome, Report};
+use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::picture;
@@ -22,8 +22,9 @@ use crate::{
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
 
-#[derive(Serialize)]
-struct Written {
+/// What was done about the generated files.
+#[derive(Debug, Serialize)]
+pub struct Written {
     schema: u32,
     written: Vec<String>,
     removed: Vec<String>,
@@ -34,6 +35,25 @@ struct Written {
 /// # Errors
 /// If a source cannot be read or a file cannot be written.
 pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
+    let done = write(checkout)?;
+    if json {
+        print_json(&done)?;
+    } else {
+        let mut text: String = done.written.iter().map(|name| format!("wrote {name}\n")).collect();
+        text.extend(done.removed.iter().map(|name| format!("removed {name}\n")));
+        if text.is_empty() {
+            text.push_str("everything generated is as the generator makes it\n");
+        }
+        print(&text)?;
+    }
+    Ok(true)
+}
+
+/// Does it, and tells what was to be done.
+///
+/// # Errors
+/// As [`run`].
+pub fn write(checkout: &Checkout) -> Result<Written, Refusal> {
     let files = files(checkout)?;
     let mut done = Written { schema: 1, written: Vec::new(), removed: Vec::new() };
     for (name, text) in &files {
@@ -47,17 +67,7 @@ pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
             .map_err(|error| Refusal::new(format!("cannot remove {name}: {error}")))?;
         done.removed.push(name);
     }
-    if json {
-        print_json(&done)?;
-    } else {
-        let mut text: String = done.written.iter().map(|name| format!("wrote {name}\n")).collect();
-        text.extend(done.removed.iter().map(|name| format!("removed {name}\n")));
-        if text.is_empty() {
-            text.push_str("everything generated is as the generator makes it\n");
-        }
-        print(&text)?;
-    }
-    Ok(true)
+    Ok(done)
 }
 
 /// What differs between the committed files and what the generator makes now, a sentence each.
@@ -92,7 +102,8 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
 }
 
 fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
-    let (broken, fixed) = (ghost.broken(Limits::default()), ghost.fixed(Limits::default()));
+    let judged = ghost.judgement();
+    let (broken, fixed) = (&judged.broken, &judged.fixed);
     let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
     for judged in &broken.promises {
         let _ = writeln!(promises, "| `{}` | {} |", judged.key, judged.promise);
@@ -112,7 +123,7 @@ fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Stri
     }
     let mut files = vec![
         ("broken.txt".to_owned(), broken.to_string()),
-        ("fixed.txt".to_owned(), fixed.beside(&broken).to_string()),
+        ("fixed.txt".to_owned(), fixed.beside(broken).to_string()),
         ("difference.diff".to_owned(), difference::unified(checkout, ghost.slug)?),
         ("promises.md".to_owned(), promises),
         ("near-misses.md".to_owned(), near),
@@ -120,16 +131,15 @@ fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Stri
         ("seen.md".to_owned(), seen),
         ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
     ];
-    let mut verdicts = Verdicts { schema: 1, broken: keys(&broken), near_misses: Vec::new() };
-    for near_miss in &ghost.near_misses {
-        let report = near_miss.judge(Limits::default());
-        files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&report)));
-        verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(&report) });
+    let mut verdicts = Verdicts { schema: 1, broken: keys(broken), near_misses: Vec::new() };
+    for (near_miss, report) in ghost.near_misses.iter().zip(&judged.near_misses) {
+        files.push((format!("near-miss-{}.txt", near_miss.name), rejection(report)));
+        verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(report) });
     }
     let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
     files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
     files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
-    if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
+    if let Some(picture) = timelines(ghost.slug, case, broken, fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
     for interleaving in interleavings(checkout, ghost.slug)? {
@@ -212,6 +222,8 @@ fn orphans(checkout: &Checkout, files: &BTreeMap<String, String>) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use lab::Limits;
+
     use super::*;
 
     #[test]

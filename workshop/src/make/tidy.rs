@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use lab::Limits;
 use toml::{Table, Value};
 
 use crate::{
@@ -10,7 +9,7 @@ use crate::{
     catalogue::{
         case::{self, MODEL},
         difference,
-        ghosts::{self, Ghost},
+        ghosts::{self, Ghost, Judgement},
     },
     checkout::Checkout,
     read::book,
@@ -171,16 +170,13 @@ fn snapshots(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
 
 /// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the specification's tests.
 fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
-    let broken = ghost.broken(Limits::default());
-    let mut breakable: BTreeSet<String> = broken.broken().into_iter().map(str::to_owned).collect();
-    for near_miss in &ghost.near_misses {
-        breakable.extend(near_miss.judge(Limits::default()).broken().into_iter().map(str::to_owned));
-    }
+    let Judgement { broken, near_misses, .. } = ghost.judgement();
+    let breakable: BTreeSet<&str> = near_misses.iter().chain([broken]).flat_map(|report| report.broken()).collect();
     let folder = format!("tests/{}/tests/snapshots", ghost.slug);
     let files = checkout.names(&folder).into_iter().filter(|file| file.starts_with("saboteurs__"));
     let saboteurs: String = files.map(|file| checkout.text(&format!("{folder}/{file}")).unwrap_or_default()).collect();
     for judged in &broken.promises {
-        if !breakable.contains(&judged.key) && !saboteurs.contains(&format!("    {}: ", judged.key)) {
+        if !breakable.contains(judged.key.as_str()) && !saboteurs.contains(&format!("    {}: ", judged.key)) {
             faults.push(format!("nothing breaks the promise `{}` of {}", judged.key, ghost.slug));
         }
     }

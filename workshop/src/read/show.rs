@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
-use lab::{Limits, Report};
+use lab::Report;
 use serde::Serialize;
 use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 
@@ -40,13 +40,14 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, near_misses: bool, json: bool) ->
     let near: &[NearMiss] = if near_misses { &ghost.near_misses } else { &[] };
     let difference =
         |near_miss: &NearMiss| Ok((near_miss.name, difference::near_miss(checkout, ghost.slug, near_miss.name)?));
+    let judged = ghost.judge(near_misses);
     let story = Story {
         schema: 1,
         slug: ghost.slug,
         case: &case,
-        broken: ghost.broken(Limits::default()),
-        fixed: ghost.fixed(Limits::default()),
-        near_misses: near.iter().map(|near_miss| (near_miss.name, near_miss.judge(Limits::default()))).collect(),
+        broken: judged.broken,
+        fixed: judged.fixed,
+        near_misses: near.iter().map(|near_miss| near_miss.name).zip(judged.near_misses).collect(),
         near_miss_differences: near.iter().map(difference).collect::<Result<_, Refusal>>()?,
         interleavings: generated::interleavings(checkout, ghost.slug)?,
     };

@@ -3,15 +3,10 @@
 //! A near miss is held against the promise that it is known for, which is enough to reject it. What else it breaks is seen by the
 //! tests of its case, and told by `show --near-misses`. One that only the model rejects is held against every promise.
 
-use std::{
-    collections::VecDeque,
-    fmt::Write,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
-use lab::{Limits, Report};
+use lab::{Limits, Report, abreast};
 use serde::Serialize;
 
 use crate::{
@@ -98,7 +93,7 @@ type Job<'a> = Box<dyn FnOnce() -> Report + Send + 'a>;
 /// The reports of each ghost's broken twin, fixed twin and near misses, in this order, judged on every core.
 fn judge_all(ghosts: &[Ghost], cases: &[Case]) -> Vec<Report> {
     let scenes = Limits { beside: false, ..Limits::default() };
-    let mut jobs: VecDeque<(usize, Job<'_>)> = VecDeque::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
     for (ghost, case) in ghosts.iter().zip(cases) {
         let twins: [Job<'_>; 2] = [Box::new(move || ghost.broken(scenes)), Box::new(move || ghost.fixed(scenes))];
         let near_misses = ghost.near_misses.iter().map(|near_miss| -> Job<'_> {
@@ -106,26 +101,9 @@ fn judge_all(ghosts: &[Ghost], cases: &[Case]) -> Vec<Report> {
             let only = told.map(|told| &*told.breaks).filter(|breaks| *breaks != MODEL);
             Box::new(move || near_miss.judge(Limits { only, ..scenes }))
         });
-        for job in twins.into_iter().chain(near_misses) {
-            jobs.push_back((jobs.len(), job));
-        }
+        jobs.extend(twins.into_iter().chain(near_misses));
     }
-    let (jobs, reports) = (Mutex::new(jobs), Mutex::new(Vec::new()));
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((place, job)) = next() {
-                    let report = job();
-                    reports.lock().unwrap_or_else(PoisonError::into_inner).push((place, report));
-                }
-            });
-        }
-    });
-    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    reports.sort_by_key(|(place, _)| *place);
-    reports.into_iter().map(|(_, report)| report).collect()
+    abreast(jobs, |job| job())
 }
 
 fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {

@@ -12,12 +12,12 @@ use crate::{
     copy::of_the_workspace,
     ghosts,
     learner::{err, out},
-    run,
+    read, run,
 };
 
 #[test]
 fn the_tour_is_the_default_and_all_is_as_it_should_be() {
-    let tour = run(&[]);
+    let tour = read(&[]);
     assert_eq!(tour.status.code(), Some(0), "{}", out(&tour));
     insta::assert_snapshot!("tour", out(&tour));
 }
@@ -48,7 +48,7 @@ fn no_line_is_wider_than_80_columns() {
     for arguments in
         [&[] as &[&str], &["show", "hidden-flush"], &["show", "hidden-flush", "--near-misses"], &["--help"]]
     {
-        for line in out(&run(arguments)).lines() {
+        for line in out(&read(arguments)).lines() {
             // The tables of interleavings quote source lines and may be 100 wide.
             let most = if line.contains("shared.rs:") || line.contains("| ") { 100 } else { 80 };
             assert!(line.chars().count() <= most, "{arguments:?} prints {line:?}");
@@ -58,12 +58,12 @@ fn no_line_is_wider_than_80_columns() {
 
 #[test]
 fn a_near_miss_is_shown_by_how_it_differs_from_the_broken_twin() {
-    let shown = out(&run(&["show", "hidden-flush", "--near-misses"]));
+    let shown = out(&read(&["show", "hidden-flush", "--near-misses"]));
     let (_, shown) = shown.split_once("Near miss: smaller-buffer\n").expect("the near miss");
     let (difference, report) = shown.split_once("promises kept").expect("its report");
     assert!(difference.contains("  -const BLOCK: usize = 8 * 1024;\n  +const BLOCK: usize = 256;\n"), "{difference}");
     assert!(report.contains("small-event-when-quiet"), "{report}");
-    let json = out(&run(&["show", "hidden-flush", "--near-misses", "--json"]));
+    let json = out(&read(&["show", "hidden-flush", "--near-misses", "--json"]));
     let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let names = |list: &str| -> Vec<String> {
         let list = value[list].as_array().expect("a list").iter();
@@ -75,7 +75,7 @@ fn a_near_miss_is_shown_by_how_it_differs_from_the_broken_twin() {
 #[test]
 fn there_is_no_colour_but_on_a_terminal() {
     for arguments in [&[] as &[&str], &["show", "hidden-flush"], &["diff", "hidden-flush"]] {
-        assert!(!out(&run(arguments)).contains('\u{1b}'), "{arguments:?}");
+        assert!(!out(&read(arguments)).contains('\u{1b}'), "{arguments:?}");
     }
 }
 
@@ -98,7 +98,7 @@ fn a_slug_that_is_like_none_is_answered_with_where_to_look() {
 fn json_is_one_document_with_a_schema_number() {
     for arguments in [&["--json"] as &[&str], &["show", "hidden-flush", "--json"], &["diff", "hidden-flush", "--json"]]
     {
-        let output = run(arguments);
+        let output = read(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(value["schema"], 1, "{arguments:?}");

@@ -11,15 +11,16 @@ use clap::CommandFactory;
 use ghosts::{
     cli::Cli,
     learn::judged::{Cause, Interleavings, Judged, LooksLike, Outcome},
+    make::regenerate,
 };
 use lab::hammer::Hammered;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     forms::Forms,
     ghosts,
     learner::{Learner, err, out},
-    run,
+    read, run,
 };
 
 fn heading(command: &str) -> String {
@@ -57,14 +58,14 @@ fn every_command_that_reports_is_documented_and_no_other_takes_json() {
 #[test]
 fn whoever_reads_prints_the_documented_forms() {
     let forms = Forms::documented();
-    hold(&forms, "cargo run -- --json", &run(&["--json"]));
+    hold(&forms, "cargo run -- --json", &read(&["--json"]));
     // One with shared state, and one without.
     for arguments in
         [&["show", "body-double-close", "--near-misses", "--json"] as &[&str], &["show", "unread-body", "--json"]]
     {
-        hold(&forms, &heading("show"), &run(arguments));
+        hold(&forms, &heading("show"), &read(arguments));
     }
-    hold(&forms, &heading("diff"), &run(&["diff", "hidden-flush", "--json"]));
+    hold(&forms, &heading("diff"), &read(&["diff", "hidden-flush", "--json"]));
     // These break clauses, change some, and have some that do not apply.
     for part in ["BufferLayer", "CompressionLayer"] {
         hold(&forms, &heading("conform"), &run(&["conform", part, "--json"]));
@@ -105,8 +106,13 @@ fn what_a_learner_does_is_printed_and_kept_in_the_documented_forms() {
     }
     hold(&forms, &heading("list"), &copy.ghosts(&["list", "--json"]));
     // What it would have to make is not there to be read.
-    fs::remove_file(copy.root().join("book/src/generated/hidden-flush/verdicts.json")).expect("our own file");
-    hold(&forms, &heading("regenerate"), &copy.ghosts(&["regenerate", "--json"]));
+    let missing = "book/src/generated/hidden-flush/verdicts.json";
+    fs::remove_file(copy.root().join(missing)).expect("our own file");
+    // In this process, in which every ghost is judged once for all tests; the end-to-end suite runs the command.
+    let done = regenerate::write(copy.checkout()).expect("every source can be read");
+    let done = serde_json::to_value(&done).expect("JSON");
+    forms.hold(&heading("regenerate"), &done);
+    assert_eq!(done["written"], json!([missing]), "{done:#}");
 }
 
 #[test]

@@ -26,7 +26,11 @@ mod sockets;
 mod tidy;
 mod trainer;
 
-use std::process::{Command, Output};
+use std::{
+    collections::HashMap,
+    process::{Command, Output},
+    sync::{Arc, LazyLock, Mutex, OnceLock},
+};
 
 fn ghosts(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ghosts"));
@@ -36,4 +40,12 @@ fn ghosts(arguments: &[&str]) -> Command {
 
 fn run(arguments: &[&str]) -> Output {
     ghosts(arguments).output().expect("the runner starts")
+}
+
+/// What a command does that only reads. It does the same each time, and so runs once for all tests that ask for it: some
+/// judge for seconds.
+fn read(arguments: &[&str]) -> Output {
+    static READ: LazyLock<Mutex<HashMap<String, Arc<OnceLock<Output>>>>> = LazyLock::new(Mutex::default);
+    let once = lab::locked(&READ).entry(arguments.join(" ")).or_default().clone();
+    once.get_or_init(|| run(arguments)).clone()
 }
