@@ -848,6 +848,8 @@ async fn failures_are_told(lab: Lab, app: App) -> Proof {
             FAILURES_ARE_TOLD
                 .require(status == 502, format!("a fetch of {name} is answered with {status}, not with 502"))?;
             answer.read().await;
+            let asked = stage.store.asked().iter().filter(|path| path.strip_prefix('/') == Some(name)).count();
+            ONCE.require(asked == 1, format!("for one fetch of {name} the store is asked {asked} times"))?;
             letters(&stage.server.connect("other", protocol).await).await?;
         }
         let stage =

@@ -61,6 +61,7 @@ enum Fault {
     CollectsUploads,
     DialsForGoodQuestions,
     AsksTwice,
+    AsksAgainOnAnotherConnection,
     TakesATornAnswerForWhole,
     PassesWhatIsMissingOn,
 }
@@ -107,6 +108,7 @@ fn each_spoilt_gate_is_rejected_for_its_own_reason() {
         (Fault::CollectsUploads, "uploads-whole"),
         (Fault::DialsForGoodQuestions, "good-answers-share-a-connection"),
         (Fault::AsksTwice, "good-answers-share-a-connection"),
+        (Fault::AsksAgainOnAnotherConnection, "failures-are-told"),
         (Fault::TakesATornAnswerForWhole, "failures-are-told"),
         (Fault::PassesWhatIsMissingOn, "failures-are-told"),
     ];
@@ -268,7 +270,12 @@ impl Gate {
                 _ => self.send(question).await,
             }
         };
-        let Ok((answer, connection)) = sending.await else { return StatusCode::BAD_GATEWAY.into_response() };
+        let mut sent = sending.await;
+        if self.fault == Fault::AsksAgainOnAnotherConnection && sent.is_err() {
+            let again = Request::get(&asked).header(header::HOST, "store").body(Body::empty());
+            sent = self.send(again.expect("a path")).await;
+        }
+        let Ok((answer, connection)) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
         let passes = match answer.status() {
             status if status.is_success() => true,
             StatusCode::NOT_FOUND => self.fault == Fault::PassesWhatIsMissingOn,
