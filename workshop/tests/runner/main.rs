@@ -27,9 +27,9 @@ mod tidy;
 mod trainer;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     process::{Command, Output},
-    sync::{Arc, LazyLock, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 fn ghosts(arguments: &[&str]) -> Command {
@@ -45,7 +45,7 @@ fn run(arguments: &[&str]) -> Output {
 /// What a command does that only reads. It does the same each time, and so runs once for all tests that ask for it: some
 /// judge for seconds.
 fn read(arguments: &[&str]) -> Output {
-    static READ: LazyLock<Mutex<HashMap<String, Arc<OnceLock<Output>>>>> = LazyLock::new(Mutex::default);
+    static READ: Mutex<BTreeMap<String, Arc<OnceLock<Output>>>> = Mutex::new(BTreeMap::new());
     let once = lab::locked(&READ).entry(arguments.join(" ")).or_default().clone();
     once.get_or_init(|| run(arguments)).clone()
 }
