@@ -129,7 +129,8 @@ const BYTES_IN_HAND: Asked = Asked::new(
 );
 const READ_AHEAD: Asked = Asked::new(
     "read-ahead",
-    "While its handler does not read on, at most 64 KiB of an upload are taken from the client beyond what the handler has.",
+    "While a handler that has not answered does not read on, at most 64 KiB of an upload are taken from the client beyond what \
+             it has.",
 );
 const PASSES_THROUGH: Asked = Asked::new(
     "passes-through",

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write,
+    mem,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -45,6 +46,10 @@ enum Fault {
     ReadsAhead,
     /// The upload is read whole before its handler is called.
     CollectedFirst,
+    /// What nobody reads is read by a task.
+    Drained,
+    /// Likewise, once the handler has answered. That is right.
+    DrainedAfterTheAnswer,
 }
 
 #[test]
@@ -96,6 +101,18 @@ fn an_upload_is_not_read_without_bound() {
 #[test]
 fn an_upload_is_not_collected_first() {
     rejected(Fault::CollectedFirst, "nobody-waits", "dora, whose upload was refused at its first bytes");
+}
+
+#[test]
+fn what_nobody_reads_ends_with_its_request() {
+    rejected(Fault::Drained, "leaves-the-rest-alone", "the request body lives on");
+}
+
+/// The slot is free, the answer is out, and the body ends with its client. The broken twin reads as much and holds the answer.
+#[test]
+fn what_is_left_after_the_answer_may_be_read_for_nobody() {
+    let report = judged(Fault::DrainedAfterTheAnswer);
+    assert!(report.all_kept(), "{report}");
 }
 
 fn judged(fault: Fault) -> Report {
@@ -150,10 +167,18 @@ async fn hold_slot(
         },
         _ => inner,
     };
-    let body = UploadBody { fault, inner: Fuse::new(inner), held: Some(held), answered: answered.clone() };
+    let rest = Arc::<Mutex<Option<_>>>::default();
+    let inner = Fuse::new(inner);
+    let body = UploadBody { fault, inner, held: Some(held), answered: answered.clone(), rest: rest.clone() };
     let answer = next.run(Request::from_parts(parts, Body::new(body))).await;
     answered.store(true, SeqCst);
+    rest.lock().unwrap().take().into_iter().for_each(drain);
     answer
+}
+
+/// Reads it in a task, to its end.
+fn drain(mut rest: Fuse<Body>) {
+    tokio::spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
 }
 
 /// A slot, until it is dropped.
@@ -178,12 +203,29 @@ struct UploadBody {
     inner: Fuse<Body>,
     held: Option<Held>,
     answered: Arc<AtomicBool>,
+    /// What was left when the body was dropped.
+    rest: Arc<Mutex<Option<Fuse<Body>>>>,
 }
 
 impl UploadBody {
     fn close(&mut self, outcome: &'static str) {
         if let Some(mut held) = self.held.take() {
             held.outcome = outcome;
+        }
+    }
+}
+
+impl Drop for UploadBody {
+    fn drop(&mut self) {
+        if self.held.take().is_none() {
+            return;
+        }
+        let rest = mem::replace(&mut self.inner, Fuse::new(Body::empty()));
+        match self.fault {
+            Fault::Drained => drain(rest),
+            Fault::DrainedAfterTheAnswer if self.answered.load(SeqCst) => drain(rest),
+            Fault::DrainedAfterTheAnswer => *self.rest.lock().unwrap() = Some(rest),
+            _ => {}
         }
     }
 }

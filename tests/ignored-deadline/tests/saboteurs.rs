@@ -2,7 +2,11 @@
 
 use std::{
     fmt::Write,
-    pin::Pin,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     thread,
     time::Duration,
@@ -20,8 +24,8 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use ignored_deadline_spec::{Seal, check};
-use lab::abreast;
+use ignored_deadline_spec::{Seal, check, hammer};
+use lab::{abreast, hammer::Force};
 use tokio::{
     sync::{
         mpsc::{UnboundedSender, unbounded_channel},
@@ -57,6 +61,8 @@ enum Fault {
     HangUpStopsTheDeadline,
     EachRefusalIsABadGateway,
     BankBusyIsAskedOnce,
+    /// With two cells, a look at the other's and a mark in one's own: on one thread all is well.
+    LooksThenCharges,
 }
 
 #[test]
@@ -102,6 +108,15 @@ fn each_spoilt_checkout_is_rejected_for_its_own_reason() {
         }
     }
     insta::assert_snapshot!(rejections);
+}
+
+#[test]
+fn two_cells_of_the_apps_own_are_no_agreement() {
+    let report = check(checkout(Fault::LooksThenCharges));
+    assert!(report.all_kept(), "{report}");
+    let force = Force { time: Duration::from_secs(300), tries: u64::MAX };
+    let hammered = hammer(Arc::new(checkout(Fault::LooksThenCharges)), force);
+    assert!(hammered.is_rejected(), "{hammered}");
 }
 
 fn checkout(fault: Fault) -> impl Fn(Router, Seal, UnboundedSender<String>, Duration) -> Router {
@@ -170,7 +185,8 @@ async fn check_out(shop: Shop, headers: HeaderMap, order: String, uri: Uri, ends
         Fault::BankBusyIsAskedOnce => 1,
         _ => 2,
     };
-    let work = async {
+    let (expired, charged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let mut work = pin!(async {
         let mut status = StatusCode::SERVICE_UNAVAILABLE;
         for _ in 0..tries {
             if shop.fault == Fault::ChargesForEachTry {
@@ -200,6 +216,18 @@ async fn check_out(shop: Shop, headers: HeaderMap, order: String, uri: Uri, ends
                 });
                 return told.await.expect("a seal does not panic").into_response();
             }
+            Fault::LooksThenCharges => {
+                let (charging, expired, charged) = (shop.clone(), expired.clone(), charged.clone());
+                let sealed = spawn_blocking(move || {
+                    let receipt = seal(&text);
+                    if !expired.load(SeqCst) {
+                        charged.store(true, SeqCst);
+                        charging.charge(&text);
+                    }
+                    receipt
+                });
+                return sealed.await.expect("a seal does not panic").into_response();
+            }
             Fault::ClockBeforeCharge => {
                 let charging = shop.clone();
                 let sealed = spawn_blocking(move || {
@@ -217,12 +245,16 @@ async fn check_out(shop: Shop, headers: HeaderMap, order: String, uri: Uri, ends
             shop.charge(&order);
         }
         receipt.into_response()
-    };
-    match timeout_at(deadline, work).await {
+    });
+    match timeout_at(deadline, &mut work).await {
         Ok(answer) => answer,
         Err(_elapsed) => {
+            expired.store(true, SeqCst);
+            if charged.load(SeqCst) {
+                return work.await;
+            }
             if shop.fault == Fault::ChargesWhenShutDown {
-                let late = ChargeOnDrop(shop.ledger.clone(), order);
+                let late = ChargeOnDrop(shop.ledger.clone(), order.clone());
                 tokio::spawn(async move {
                     sleep(Duration::from_secs(3600)).await;
                     drop(late);

@@ -22,13 +22,13 @@
 
 use std::{
     fmt,
-    hint::spin_loop,
+    hint::{black_box, spin_loop},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, Sender, TryRecvError},
     },
     task::{Context, Poll, Wake, Waker},
     thread,
@@ -37,6 +37,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{self, Handle};
+use tracing::{Dispatch, dispatcher};
 
 use crate::{Proof, receive_within};
 
@@ -103,12 +104,25 @@ impl fmt::Display for Hammered {
 /// # Panics
 /// If the system gives no thread.
 pub fn strike(force: Force, attempt: impl FnMut(&mut Hammer) -> Proof + Send + 'static) -> Hammered {
+    strike_hearing(&Dispatch::none(), force, attempt)
+}
+
+/// Like [`strike`], and whatever is logged on a thread of the attempts' comes to `heard`.
+///
+/// # Panics
+/// If the system gives no thread.
+pub fn strike_hearing(
+    heard: &Dispatch,
+    force: Force,
+    attempt: impl FnMut(&mut Hammer) -> Proof + Send + 'static,
+) -> Hammered {
     let stop = Arc::new(AtomicBool::new(false));
     let tries = Arc::new(AtomicU64::new(0));
     let (tell, told) = mpsc::channel();
-    let (stopped, counted) = (stop.clone(), tries.clone());
+    let (stopped, counted, heard) = (stop.clone(), tries.clone(), heard.clone());
     let work = move || {
-        let verdict = catch_unwind(AssertUnwindSafe(|| try_all(force.tries, &stopped, &counted, attempt)));
+        let try_all = || dispatcher::with_default(&heard, || try_all(force.tries, &stopped, &counted, &heard, attempt));
+        let verdict = catch_unwind(AssertUnwindSafe(try_all));
         // Nobody listens once the time is over.
         let _ = tell.send(verdict.unwrap_or_else(|_| not_tried("the app panicked, see standard error")));
     };
@@ -129,9 +143,10 @@ fn try_all(
     most: u64,
     stop: &Arc<AtomicBool>,
     tries: &AtomicU64,
+    heard: &Dispatch,
     mut attempt: impl FnMut(&mut Hammer) -> Proof,
 ) -> Hammered {
-    let mut hammer = Hammer::new(stop.clone());
+    let mut hammer = Hammer::new(stop.clone(), most, heard);
     let runtime = hammer.runtime.handle().clone();
     let _entered = runtime.enter();
     while !stop.load(Ordering::SeqCst) && hammer.number < most {
@@ -146,13 +161,18 @@ fn try_all(
 
 /// How far one side of a pair is held back at most, in turns of an empty loop.
 const HELD_BACK: u64 = 512;
-/// How long a thread looks for the other before it lets others run.
+/// How long a thread looks for the next job before it sleeps.
 const LOOKS: u32 = 2000;
+/// How long a thread looks for the other before it lets others run. On a busy machine two that give way too soon run in turns, and
+/// never at once.
+const LONG_LOOKS: u32 = 20_000;
 
-/// What an attempt tries with: a runtime of two workers, and a second thread to meet.
+/// What an attempt tries with: a runtime of two workers, another whose clock stands still, and a second thread to meet.
 pub struct Hammer {
     runtime: runtime::Runtime,
+    still: runtime::Runtime,
     number: u64,
+    most: u64,
     meetings: u64,
     jobs: Sender<Job>,
     met: Arc<Met>,
@@ -161,13 +181,15 @@ pub struct Hammer {
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// The number of the meeting that each of the two threads is ready for.
 #[derive(Default)]
 struct Met {
-    /// The number of the meeting that the other thread is ready for, and has ended.
-    ready: AtomicU64,
-    go: AtomicU64,
-    done: AtomicU64,
+    here: AtomicU64,
+    there: AtomicU64,
 }
+
+/// Where a thread is that has panicked: nobody waits for it any more.
+const GONE: u64 = u64::MAX;
 
 impl fmt::Debug for Hammer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,18 +198,25 @@ impl fmt::Debug for Hammer {
 }
 
 impl Hammer {
-    fn new(stop: Arc<AtomicBool>) -> Self {
-        let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
+    fn new(stop: Arc<AtomicBool>, most: u64, heard: &Dispatch) -> Self {
+        let everywhere = heard.clone();
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            // It ends with its thread.
+            .on_thread_start(move || std::mem::forget(dispatcher::set_default(&everywhere)))
+            .build();
         let runtime = runtime.expect("a runtime for the hammer");
+        let still = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let still = still.expect("a runtime for the hammer");
         let (jobs, next) = mpsc::channel();
-        let met = Arc::<Met>::default();
-        let (there, entering, stopped) = (met.clone(), runtime.handle().clone(), stop.clone());
+        let (entering, heard) = (runtime.handle().clone(), heard.clone());
         let work = move || {
             let _entered = entering.enter();
-            meet(&next, &there, &stopped);
+            dispatcher::with_default(&heard, || work_off(&next));
         };
         thread::Builder::new().name("hammer, other".to_owned()).spawn(work).expect("a thread for the hammer");
-        Self { runtime, number: 0, meetings: 0, jobs, met, stop }
+        Self { runtime, still, number: 0, most, meetings: 0, jobs, met: Arc::default(), stop }
     }
 
     /// The number of this try, from 0: what an attempt varies may depend on it.
@@ -195,9 +224,25 @@ impl Hammer {
         self.number
     }
 
+    /// How many tries an attempt may make of itself that would like to make `wanted` in one go, this one included. It is
+    /// counted as so many.
+    pub fn tries_at_once(&mut self, wanted: usize) -> usize {
+        let left = usize::try_from(self.most - self.number).unwrap_or(usize::MAX);
+        let tries = wanted.clamp(1, left.max(1));
+        self.number += tries as u64 - 1;
+        tries
+    }
+
     /// Waits for something, on this thread.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+
+    /// Waits for something on this thread, and in a runtime of this thread only whose clock goes on by
+    /// [`advance`](tokio::time::advance), or when there is nothing else to do: a deadline that costs no time. Threads are
+    /// what they are.
+    pub fn block_on_a_still_clock<F: Future>(&self, future: F) -> F::Output {
+        self.still.block_on(future)
     }
 
     /// Does both at once, one here and one on another thread. They begin in the same instant, except that one or the other is
@@ -206,22 +251,54 @@ impl Hammer {
     where
         R: Send + 'static,
     {
-        self.meetings += 1;
-        let number = self.meetings;
-        let (before_here, before_there) = held_back(number);
+        let both = self.each_at_once(vec![(here, there)]).pop();
+        both.expect("of one pair, one comes back")
+    }
+
+    /// Does both of each pair at once, one pair after the other. It takes far longer for two threads to meet than for both to
+    /// go on from there: many pairs cost hardly more than one.
+    pub fn each_at_once<L, R>(
+        &mut self,
+        pairs: Vec<(impl FnOnce() -> L, impl FnOnce() -> R + Send + 'static)>,
+    ) -> Vec<(L, R)>
+    where
+        R: Send + 'static,
+    {
+        let first = self.meetings + 1;
+        self.meetings += pairs.len() as u64;
+        let (here, there): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let (tell, told) = mpsc::channel();
+        let (met, stop) = (self.met.clone(), self.stop.clone());
         let job: Job = Box::new(move || {
-            idle(before_there);
-            // The attempt may have panicked meanwhile.
-            let _ = tell.send(there());
+            let work = || {
+                let each = (first..).zip(there).map(|(number, there)| {
+                    meet(number, &met.there, &met.here, held_back(number).1, &stop);
+                    there()
+                });
+                each.collect::<Vec<R>>()
+            };
+            match catch_unwind(AssertUnwindSafe(work)) {
+                // The attempt may have panicked meanwhile.
+                Ok(all) => drop(tell.send(all)),
+                // That no result comes is told where it is waited for.
+                Err(_) => met.there.store(GONE, Ordering::SeqCst),
+            }
         });
         self.jobs.send(job).expect("the other thread lives as long as this one");
-        until(&self.stop, || self.met.ready.load(Ordering::SeqCst) == number);
-        self.met.go.store(number, Ordering::SeqCst);
-        idle(before_here);
-        let here = here();
-        until(&self.stop, || self.met.done.load(Ordering::SeqCst) == number);
-        (here, told.recv().expect("the other side panicked"))
+        let mut all = Vec::with_capacity(here.len());
+        for (number, here) in (first..).zip(here) {
+            meet(number, &self.met.here, &self.met.there, held_back(number).0, &self.stop);
+            all.push(here());
+        }
+        let there = loop {
+            match told.try_recv() {
+                Ok(there) => break there,
+                Err(TryRecvError::Disconnected) => panic!("the other side panicked"),
+                Err(TryRecvError::Empty) if self.stop.load(Ordering::SeqCst) => over(),
+                Err(TryRecvError::Empty) => thread::yield_now(),
+            }
+        };
+        all.into_iter().zip(there).collect()
     }
 
     /// Waits until the runtime has come to rest, and says whether it has: each worker sleeps, and nothing is queued, and it
@@ -265,19 +342,26 @@ fn idle(turns: u64) {
     (0..turns).for_each(|_| spin_loop());
 }
 
-/// Looks again and again whether something holds. When the time is over meanwhile, whoever looks unwinds.
-fn until(stop: &AtomicBool, holds: impl Fn() -> bool) {
+/// Says at `own` that this thread is there, and waits until `other` says so too.
+fn meet(number: u64, own: &AtomicU64, other: &AtomicU64, back: u64, stop: &AtomicBool) {
+    own.store(number, Ordering::SeqCst);
     let mut looks = 0_u32;
-    while !holds() {
+    while other.load(Ordering::SeqCst) < number {
         if stop.load(Ordering::SeqCst) {
-            resume_unwind(Box::new("the time is over"));
+            over();
         }
         looks = looks.wrapping_add(1);
-        if looks.is_multiple_of(LOOKS) { thread::yield_now() } else { spin_loop() }
+        if looks.is_multiple_of(LONG_LOOKS) { thread::yield_now() } else { spin_loop() }
     }
+    idle(back);
 }
 
-fn meet(jobs: &Receiver<Job>, met: &Met, stop: &AtomicBool) {
+/// The time is over: whoever still waits unwinds.
+fn over() -> ! {
+    resume_unwind(Box::new("the time is over"))
+}
+
+fn work_off(jobs: &Receiver<Job>) {
     let next = || {
         // A thread that sleeps is woken late; the next job seldom takes long.
         let soon = (0..LOOKS).find_map(|_| {
@@ -286,12 +370,48 @@ fn meet(jobs: &Receiver<Job>, met: &Met, stop: &AtomicBool) {
         });
         soon.or_else(|| jobs.recv().ok())
     };
-    for (number, job) in (1..).zip(std::iter::from_fn(next)) {
-        met.ready.store(number, Ordering::SeqCst);
-        until(stop, || met.go.load(Ordering::SeqCst) == number);
-        // Its result does not come, and that is told where it is waited for.
-        let _ = catch_unwind(AssertUnwindSafe(job));
-        met.done.store(number, Ordering::SeqCst);
+    std::iter::from_fn(next).for_each(|job| job());
+}
+
+/// For how long the side of a race that would be the first is held back so that either may be. Where it can be seen which was,
+/// each outcome moves it towards the instant at which they meet.
+#[derive(Debug)]
+pub struct Aim {
+    turns: u64,
+    step: u64,
+    last: bool,
+}
+
+/// How far an aim is moved once it is near, in turns of an empty loop, and how far away it may be: no thread waits for longer
+/// than a few milliseconds.
+const NEAR: u64 = 4;
+const FURTHEST: u64 = 1 << 13;
+
+impl Default for Aim {
+    fn default() -> Self {
+        Self { turns: 0, step: NEAR, last: true }
+    }
+}
+
+impl Aim {
+    /// For how many turns to [`wait`](Self::wait) this time.
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Waits a little, much more finely than by looking at a clock.
+    pub fn wait(turns: u64) {
+        (0..turns).for_each(|turn| {
+            black_box(turn);
+        });
+    }
+
+    /// Whether the side that was held back was the first nevertheless.
+    pub fn was_first(&mut self, first: bool) {
+        // Ever further, until it has been too far once: a thread that is late now and then moves it no more than any other.
+        self.step = if first && self.last { u64::min(self.step * 2, FURTHEST / 4) } else { NEAR };
+        self.last &= first;
+        self.turns = if first { self.turns + self.step } else { self.turns.saturating_sub(self.step) }.min(FURTHEST);
     }
 }
 

@@ -16,10 +16,13 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt, stream};
-use lab::abreast;
-use leaked_permit_spec::{Connect, Dialled, check};
+use lab::{
+    abreast,
+    hammer::{Force, Hammered},
+};
+use leaked_permit_spec::{Connect, Dialled, check, hammer};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::yield_now,
     time::{sleep, timeout},
 };
@@ -51,8 +54,13 @@ enum Fault {
     PumpsTheRows,
     NamesNobody,
     NamesForEver,
-    /// That is right.
+    /// These are right.
     DialsInATaskOfItsOwn,
+    NewestFirst,
+    /// With these all is well on one thread.
+    LooksBeforeItIsNotified,
+    ListOfHoldersCopied,
+    PlaceBeforeItsName,
 }
 
 #[test]
@@ -65,6 +73,43 @@ fn the_service_is_right_until_it_is_spoilt() {
 fn a_pool_that_dials_in_a_task_of_its_own_is_right() {
     let report = check(service(Fault::DialsInATaskOfItsOwn));
     assert!(report.all_kept(), "{report}");
+}
+
+#[test]
+fn the_newest_of_those_who_wait_may_be_served_first() {
+    let report = check(service(Fault::NewestFirst));
+    assert!(report.all_kept(), "{report}");
+    let hammered = hammer(Arc::new(service(Fault::NewestFirst)), Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+/// Every promise is kept on one thread, and two show what is wrong.
+fn falls_on_real_threads(fault: Fault) {
+    let report = check(service(fault));
+    assert!(report.all_kept(), "{report}");
+    let hammered = hammer(Arc::new(service(fault)), Force { time: Duration::from_secs(300), tries: u64::MAX });
+    assert!(hammered.is_rejected(), "{hammered}");
+}
+
+/// It falls in one of tens of thousands of tries, where two threads are really at work at once: so it is tried, and nothing that
+/// is not a rejection says more than that.
+#[test]
+fn a_place_that_comes_between_the_look_and_the_wait_is_seldom_missed() {
+    let fault = Fault::LooksBeforeItIsNotified;
+    let report = check(service(fault));
+    assert!(report.all_kept(), "{report}");
+    let hammered = hammer(Arc::new(service(fault)), Force::default());
+    assert!(!matches!(hammered, Hammered::NotTried { .. }), "{hammered}");
+}
+
+#[test]
+fn a_list_of_holders_that_is_written_from_a_copy_forgets_a_change() {
+    falls_on_real_threads(Fault::ListOfHoldersCopied);
+}
+
+#[test]
+fn a_name_that_is_removed_by_its_number_after_the_place_is_anothers() {
+    falls_on_real_threads(Fault::PlaceBeforeItsName);
 }
 
 #[test]
@@ -110,7 +155,8 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
 fn service(fault: Fault) -> impl Fn(usize, Duration, Connect) -> Router {
     move |size, wait, connect| {
         let places = Arc::new(Semaphore::new(size));
-        let desk = Desk { fault, places, idle: Arc::default(), holders: Arc::default(), size, wait, connect };
+        let (given_back, idle, holders) = (Arc::default(), Arc::default(), Arc::default());
+        let desk = Desk { fault, places, given_back, idle, waiting: Arc::default(), holders, size, wait, connect };
         Router::new().route("/stock/{item}", get(stock)).with_state(desk)
     }
 }
@@ -119,7 +165,11 @@ fn service(fault: Fault) -> impl Fn(usize, Duration, Connect) -> Router {
 struct Desk {
     fault: Fault,
     places: Arc<Semaphore>,
+    /// Told when a place was given back.
+    given_back: Arc<Notify>,
     idle: Arc<Mutex<Vec<Dialled>>>,
+    /// Who waits, where the newest is served first.
+    waiting: Arc<Mutex<Vec<Arc<Notify>>>>,
     /// Who has a connection.
     holders: Arc<Mutex<Vec<Arc<str>>>>,
     size: usize,
@@ -147,7 +197,7 @@ impl Desk {
             lease.connection = Some(self.dial().await?);
         }
         lease.place = Some(self.place().await?);
-        self.holders.lock().unwrap().push(lease.who.clone());
+        self.holders_become(|holders| holders.push(lease.who.clone()));
         let idle = self.idle.lock().unwrap().pop().filter(|_| self.fault != Fault::DialsEachTime);
         lease.connection = lease.connection.take().or(idle);
         if lease.connection.is_some() {
@@ -169,6 +219,8 @@ impl Desk {
             Fault::GivesUpHalfWay => timeout(self.wait / 2, self.acquired()).await.ok(),
             Fault::WaitsWithoutEnd => Some(self.acquired().await),
             Fault::LooksNowAndThen => timeout(self.wait, self.looked_for()).await.ok(),
+            Fault::NewestFirst => timeout(self.wait, self.newest_first()).await.ok(),
+            Fault::LooksBeforeItIsNotified => timeout(self.wait, self.notified()).await.ok(),
             _ => timeout(self.wait, self.acquired()).await.ok(),
         };
         let place = granted.ok_or_else(|| self.exhausted())?;
@@ -199,6 +251,48 @@ impl Desk {
         self.places.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
+    async fn newest_first(&self) -> OwnedSemaphorePermit {
+        let ours = Arc::new(Notify::new());
+        let _waiting = Waiting(self.clone(), ours.clone());
+        loop {
+            {
+                let mut waiting = self.waiting.lock().unwrap();
+                waiting.retain(|other| !Arc::ptr_eq(other, &ours));
+                if let Ok(place) = self.places.clone().try_acquire_owned() {
+                    return place;
+                }
+                waiting.push(ours.clone());
+            }
+            ours.notified().await;
+        }
+    }
+
+    async fn notified(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return place;
+            }
+            self.given_back.notified().await;
+        }
+    }
+
+    fn holders_become(&self, change: impl FnOnce(&mut Vec<Arc<str>>)) {
+        if self.fault == Fault::ListOfHoldersCopied {
+            let mut holders = self.holders.lock().unwrap().clone();
+            change(&mut holders);
+            *self.holders.lock().unwrap() = holders;
+        } else {
+            change(&mut self.holders.lock().unwrap());
+        }
+    }
+
+    /// Wakes the newest who waits.
+    fn wake(&self) {
+        if let Some(newest) = self.waiting.lock().unwrap().pop() {
+            newest.notify_one();
+        }
+    }
+
     async fn looked_for(&self) -> OwnedSemaphorePermit {
         loop {
             match self.places.clone().try_acquire_owned() {
@@ -210,6 +304,18 @@ impl Desk {
 
     async fn dial(&self) -> Result<Dialled, Response> {
         self.connect.clone().oneshot(()).await.map_err(unavailable)
+    }
+}
+
+/// Whoever stops waiting leaves the queue, and may have been woken for the next.
+struct Waiting(Desk, Arc<Notify>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.lock().unwrap().retain(|other| !Arc::ptr_eq(other, &self.1));
+        if self.0.places.available_permits() > 0 {
+            self.0.wake();
+        }
     }
 }
 
@@ -249,11 +355,27 @@ impl Drop for Lease {
             Fault::SparesWhatIsLeftBetweenPages => self.clean || !self.failed && !self.asking,
             _ => self.clean,
         };
-        if fault != Fault::NamesForEver {
-            self.desk.holders.lock().unwrap().retain(|holder| !Arc::ptr_eq(holder, &self.who));
+        if ![Fault::NamesForEver, Fault::PlaceBeforeItsName].contains(&fault) {
+            self.desk.holders_become(|holders| holders.retain(|holder| !Arc::ptr_eq(holder, &self.who)));
         }
         self.desk.idle.lock().unwrap().extend(self.connection.take().filter(|_| good));
         let Some(place) = self.place.take() else { return };
+        match fault {
+            Fault::NewestFirst | Fault::LooksBeforeItIsNotified => {
+                drop(place);
+                self.desk.given_back.notify_waiters();
+                self.desk.wake();
+                return;
+            }
+            Fault::PlaceBeforeItsName => {
+                let number = self.desk.holders.lock().unwrap().iter().position(|holder| Arc::ptr_eq(holder, &self.who));
+                drop(place);
+                let mut holders = self.desk.holders.lock().unwrap();
+                number.filter(|number| *number < holders.len()).map(|number| holders.remove(number));
+                return;
+            }
+            _ => {}
+        }
         if fault == Fault::NoPlaceForAPanic && thread::panicking() {
             place.forget();
         } else if fault == Fault::TwoPlacesForAnError && self.failed {

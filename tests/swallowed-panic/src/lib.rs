@@ -33,8 +33,15 @@ use tracing::Level;
 
 use lab::{
     Answer, Asked, Broken, Connection, End, Ghost, Lab, Limits, LogLine, Proof, Protocol, Received, Report, Scene,
-    Server, Shown, Specification, control, locked, wire::EndedBy,
+    Server, Shown, Specification, control,
+    hammer::{Force, Hammered},
+    locked,
+    wire::EndedBy,
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// Finds the tenant that the headers of a request stand for.
 pub type Tenant = Arc<dyn Fn(&HeaderMap) -> Option<String> + Send + Sync>;
@@ -235,6 +242,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Believable dependencies: a small ledger. Invoice 13 panics, a key without a dot panics in the look-up, and the export

@@ -24,8 +24,11 @@ use axum::{
 };
 use futures_util::{FutureExt, StreamExt, stream};
 use http_body::{Frame, SizeHint};
-use lab::locked;
-use swallowed_panic_spec::{Tenant, check};
+use lab::{
+    hammer::{Force, Hammered},
+    locked,
+};
+use swallowed_panic_spec::{Tenant, check, hammer};
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::timeout,
@@ -56,6 +59,10 @@ enum Fault {
     EndsWithItsAccessLog,
     GivesRoutesTenSeconds,
     PoisonClearedTooEarly,
+    /// On one thread all is well with these.
+    LooksThenCounts,
+    FirstRequestMakesTheCount,
+    BillsIfItCan,
 }
 
 const ALL: [Fault; 16] = [
@@ -95,6 +102,35 @@ fn each_spoilt_gateway_is_rejected_for_its_own_reason() {
         }
     }
     insta::assert_snapshot!(rejections);
+}
+
+/// Every promise is kept on one thread, and two show what is wrong.
+fn falls_on_real_threads(fault: Fault) {
+    let report = check(gateway(fault));
+    assert!(report.all_kept(), "{report}");
+    let hammered = hammer(Arc::new(gateway(fault)), Force { time: Duration::from_secs(300), tries: u64::MAX });
+    assert!(hammered.is_rejected(), "{hammered}");
+}
+
+#[test]
+fn a_count_that_is_looked_at_and_then_raised_loses_one_of_two() {
+    falls_on_real_threads(Fault::LooksThenCounts);
+}
+
+#[test]
+fn two_first_requests_both_begin_the_count() {
+    falls_on_real_threads(Fault::FirstRequestMakesTheCount);
+}
+
+#[test]
+fn who_finds_the_lock_taken_is_not_billed() {
+    falls_on_real_threads(Fault::BillsIfItCan);
+}
+
+#[test]
+fn nothing_is_seen_of_the_right_one_on_real_threads() {
+    let hammered = hammer(Arc::new(gateway(Fault::None)), Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
 }
 
 fn gateway(fault: Fault) -> impl Fn(Router, Tenant, Arc<AtomicI64>, AccessLog) -> Router {
@@ -167,6 +203,28 @@ impl Desk {
                 });
                 let tenant = (self.tenant)(headers)?;
                 bill(&mut served, &tenant);
+                tenant
+            }
+            Fault::LooksThenCounts => {
+                let tenant = (self.tenant)(headers)?;
+                let before = locked(&self.served).get(&tenant).copied().unwrap_or_default();
+                debug!(tenant, requests = before + 1, "tenant found");
+                locked(&self.served).insert(tenant.clone(), before + 1);
+                tenant
+            }
+            Fault::FirstRequestMakesTheCount => {
+                let tenant = (self.tenant)(headers)?;
+                if !locked(&self.served).contains_key(&tenant) {
+                    locked(&self.served).insert(tenant.clone(), 0);
+                }
+                bill(&mut locked(&self.served), &tenant);
+                tenant
+            }
+            Fault::BillsIfItCan => {
+                let tenant = (self.tenant)(headers)?;
+                if let Ok(mut served) = self.served.try_lock() {
+                    bill(&mut served, &tenant);
+                }
                 tenant
             }
             _ => {

@@ -543,6 +543,44 @@ fn gzip_is_decoded_across_frames_as_soon_as_it_can_be() {
 }
 
 #[test]
+fn of_gzip_everything_that_was_flushed_is_decoded_at_once_however_much_it_is() {
+    // One line again and again, of which little is left; a list of numbers; and bytes that gzip cannot make smaller.
+    let line = b"the same again\n".repeat(14_000);
+    let list: Vec<u8> = (0..40_000).flat_map(|number: u32| format!("{number}\n").into_bytes()).collect();
+    let mut last = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        last = last.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (last >> 24) as u8
+    });
+    let noise: Vec<u8> = noise.take(200_000).collect();
+    for sent in [line, list, noise] {
+        holds_in_both(async move |scene, protocol| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            let written = encoder.write_all(&sent).and_then(|()| encoder.flush());
+            control(written.is_ok(), "no gzip")?;
+            let flushed = std::mem::take(encoder.get_mut());
+            let (mut feed, body) = scene.feed("source");
+            let held = Arc::new(Mutex::new(Some(body)));
+            let answer = move || {
+                let body = held.lock().ok().and_then(|mut held| held.take()).unwrap_or_default();
+                std::future::ready(([("content-encoding", "gzip")], body))
+            };
+            let client = scene.serve(Router::new().route("/", on_get(answer))).connect("client", protocol).await;
+            let listener = client.send(get("/")).await?.listen();
+            feed.data(flushed.clone());
+            sleep(Duration::from_secs(1)).await;
+            let so_far = listener.so_far();
+            require(so_far.raw == flushed, format!("{} of {} bytes came", so_far.raw.len(), flushed.len()))?;
+            let decoded = so_far.bytes();
+            require(decoded == sent, format!("{} of {} bytes were decoded", decoded.len(), sent.len()))?;
+            feed.data(encoder.finish().unwrap_or_default());
+            feed.end();
+            require(listener.ended().await.bytes() == sent, "more or fewer came with the end")
+        });
+    }
+}
+
+#[test]
 fn a_source_that_fails_reaches_the_client_as_an_error_after_what_came_before() {
     holds_in_both(async |scene, protocol| {
         let (feed, body) = scene.feed("source");
