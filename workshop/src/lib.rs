@@ -70,9 +70,10 @@ pub mod train {
 pub mod make {
     //! For whoever makes a ghost: its skeleton, what is generated of it, and the order of the trees.
 
-    pub mod picture;
+    mod picture;
     pub mod regenerate;
     pub mod skeleton;
+    mod storyboard;
     pub mod tidy;
 }
 

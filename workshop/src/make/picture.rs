@@ -1,508 +1,569 @@
-//! A scene as a picture: lanes side by side, virtual time downward, an arrow for what crosses between them.
+//! A scene as a picture: the broken twin beside the fixed one, virtual time downward, and in the middle lane of each what is
+//! hidden.
 //!
-//! The picture stands inside a page of the book, so its colours are the variables of mdBook's themes, of which it takes those
-//! that mdBook also sets for print. It is drawn for a phone: 360 wide, and what is said there is said in letters of 12.
+//! Both are drawn with the same rows, so that they can be read across, and what is equal on both sides is grey. The failure is
+//! marked twice: where it happens, in the hidden lane, and where somebody notices. Colours are those of `book/css/pictures.css`,
+//! where each theme of mdBook has its own. It is drawn for half a page, and for a telephone.
 
 use std::fmt::Write;
 
 use lab::SceneRecord;
 
+use super::storyboard::{Line, Place, Shown, Side, Storyboard, Told, Tone, Words, aligned};
 use crate::html::escaped;
 
-const WIDTH: f32 = 360.0;
-/// A letter of the events: of fixed width, so that a text is as wide as reckoned.
-const LETTER: f32 = 7.25;
-/// A letter of names and sentences, which is narrower than this on average.
-const WORD_LETTER: f32 = 6.6;
-/// From one event to the next: a line of text, and the mark under it.
-const ROW: f32 = 29.0;
-/// Between two moments, where dots take the place of the lanes: time is not to scale.
-const GAP: f32 = 18.0;
-/// The most rows; a long middle is the same again and again.
-const ROWS: usize = 28;
-/// The most letters of quoted data that are shown.
-const QUOTED: usize = 32;
+const WIDTH: f32 = 390.0;
+/// Where the lanes of the client's side and of the supplied parts are.
+const LEFT: f32 = 48.0;
+const RIGHT: f32 = 384.0;
+/// A letter, on average and rather too wide.
+const LETTER: f32 = 6.3;
+const LINE: f32 = 15.0;
+/// From one event to the next: a line of text, and the arrow under it.
+const ROW: f32 = 30.0;
+/// Where the arrow of a row is.
+const ARROW: f32 = 20.0;
+/// From one line to the next of what a cell holds.
+const HELD: f32 = 13.0;
+const HEAD: f32 = 22.0;
+const CONTROL: f32 = 20.0;
+
+/// A picture, before it is drawn.
+pub(crate) struct Scenes<'a> {
+    pub(crate) slug: &'a str,
+    pub(crate) story: &'a Storyboard,
+    pub(crate) words: &'a Words,
+    pub(crate) broken: &'a SceneRecord,
+    pub(crate) fixed: &'a SceneRecord,
+    /// What was observed where the promise broke.
+    pub(crate) failure: &'a str,
+}
 
 /// Both twins in the same scene, as a block of HTML without an empty line, which Markdown takes as it stands.
-pub fn timelines(slug: &str, broken: &SceneRecord, failure: Option<&str>, fixed: &SceneRecord) -> String {
-    let figure =
-        |twin, picture| format!("<figure class=\"timeline\">\n<figcaption>{twin}</figcaption>\n{picture}</figure>\n");
-    let broken = figure("broken", timeline(slug, "broken", broken, failure));
-    let fixed = figure("fixed", timeline(slug, "fixed", fixed, None));
-    format!("<div class=\"timelines\">\n{broken}{fixed}</div>\n")
-}
-
-/// The scene of a twin, `broken` or `fixed`, as SVG. `failure` is what was observed where a promise broke: it stands at the
-/// end, joined to the last event.
-pub fn timeline(slug: &str, twin: &str, scene: &SceneRecord, failure: Option<&str>) -> String {
-    let lanes = Lanes::of(scene);
-    let page = Page::new(time_column(scene), &lanes);
-    let rows = shortened(joined(steps(scene, &lanes), &lanes, letters(page.left)));
-    // The app's log may tell of it afterwards; what it tells of is the failure.
-    let failing = rows.iter().rposition(|row| row.mark != Mark::Log).filter(|_| failure.is_some());
-    let mut drawn = Drawn { y: page.head, ..Drawn::default() };
-    let mut moment = None;
-    for (index, row) in rows.iter().enumerate() {
-        if row.mark != Mark::LeftOut && moment != Some(row.at_ms) {
-            drawn.begin(&page, row.at_ms, moment.is_some());
-            moment = Some(row.at_ms);
-        }
-        drawn.row(&page, row, failing == Some(index));
+///
+/// # Errors
+/// What the storyboard has not said, or what does not fit.
+pub(crate) fn timelines(scenes: &Scenes<'_>) -> Result<String, String> {
+    let Scenes { slug, story, words, .. } = scenes;
+    let broken = story.told(slug, words, Side::Broken, scenes.broken)?;
+    let fixed = story.told(slug, words, Side::Fixed, scenes.fixed)?;
+    let rows = aligned(&broken.lines, &fixed.lines);
+    let page = Page { rows: &rows, control: broken.control || fixed.control, band: story.band };
+    let mut html = format!(
+        "<div class=\"timelines\" data-words=\"{}\">\n",
+        ["previous", "next", "all", "step"]
+            .map(|word| words.get(slug, word).map(escaped))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?
+            .join("|")
+    );
+    for (side, told, beside) in [(Side::Broken, &broken, &fixed), (Side::Fixed, &fixed, &broken)] {
+        let caption = escaped(words.get(slug, side.name())?);
+        let picture = page.side(scenes, side, told, beside)?;
+        let _ = write!(html, "<figure class=\"timeline\">\n<figcaption>{caption}</figcaption>\n{picture}</figure>\n");
     }
-    drawn.lanes(&page, drawn.y + 6.0);
-    let end = match failure {
-        Some(words) => failed(&mut drawn, words),
-        None => drawn.y + 8.0,
-    };
-
-    let title = format!("{slug}, {twin}: {}", scene.title);
-    let id = |part: &str| format!("{slug}-{twin}-{part}");
-    let mut svg = String::new();
-    let _ = writeln!(
-        svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {end}\" role=\"img\" aria-labelledby=\"{} {}\" \
-         style=\"display:block;width:100%;max-width:480px;height:auto;fill:none;font:12px 'Open Sans',sans-serif\">",
-        id("title"),
-        id("desc"),
+    let _ = write!(
+        html,
+        "<p class=\"timeline-key\">{} {}</p>\n</div>\n",
+        escaped(words.get(slug, "key")?),
+        escaped(words.get(slug, "source")?)
     );
-    let _ = writeln!(svg, "<title id=\"{}\">{}</title>", id("title"), escaped(&title));
-    let _ = writeln!(svg, "<desc id=\"{}\">{}</desc>", id("desc"), escaped(&told(&rows, failure)));
-    let (lines, gaps) = (&drawn.lines, &drawn.gaps);
-    let _ = writeln!(svg, "<path d=\"{lines}\" style=\"stroke:var(--table-header-bg);stroke-width:1.5px\"/>");
-    let _ = writeln!(
-        svg,
-        "<path d=\"{gaps}\" style=\"stroke:var(--fg);stroke-width:2px;stroke-dasharray:0 4.5;stroke-linecap:round\"/>"
-    );
-    // The edge of a letter in the colour of the page keeps the lanes away from the words.
-    let _ = writeln!(
-        svg,
-        "<g style=\"fill:var(--fg);stroke:var(--bg);stroke-width:4px;paint-order:stroke;stroke-linejoin:round\">"
-    );
-    svg.push_str(&page.names(&lanes));
-    svg.push_str(&drawn.labels);
-    svg.push_str("</g>\n");
-    svg.push_str(&drawn.rows);
-    svg.push_str("</svg>\n");
-    svg
+    Ok(html)
 }
 
-/// Who is seen: the clients at the left, the app, and at its right the parts that the specification supplies.
-struct Lanes {
-    names: Vec<String>,
-    app: usize,
+/// What both sides have in common.
+struct Page<'a> {
+    rows: &'a [[Option<Line>; 2]],
+    control: bool,
+    band: f32,
 }
 
-impl Lanes {
-    fn of(scene: &SceneRecord) -> Self {
-        let all: Vec<&str> = scene.events.iter().map(|event| event.lane.as_str()).collect();
-        let (mut clients, mut parts) = (Vec::new(), Vec::new());
-        for event in &scene.events {
-            let owner = owner(&event.lane, &all).0;
-            let is_client = owner == "client"
-                || owner != event.lane
-                || scene.events.iter().any(|event| event.lane == owner && of_a_client(&event.what));
-            let side = if is_client { &mut clients } else { &mut parts };
-            if owner != "app" && !side.contains(&owner) {
-                side.push(owner);
+impl Page<'_> {
+    fn x(place: Place) -> f32 {
+        match place {
+            Place::Left => LEFT,
+            Place::Hidden => f32::midpoint(LEFT, RIGHT),
+            Place::Right => RIGHT,
+        }
+    }
+
+    /// From where to where words at this side of the hidden lane may reach.
+    fn gap(&self, place: Place) -> (f32, f32) {
+        let middle = Self::x(Place::Hidden);
+        match place {
+            Place::Left => (LEFT, middle - self.band / 2.0),
+            Place::Right => (middle + self.band / 2.0, RIGHT),
+            Place::Hidden => (middle - self.band / 2.0, middle + self.band / 2.0),
+        }
+    }
+
+    fn top(&self) -> f32 {
+        HEAD + if self.control { CONTROL } else { 0.0 }
+    }
+
+    fn bottom(&self) -> f32 {
+        self.edge(self.rows.len() + 1)
+    }
+
+    /// A side of the picture, as SVG.
+    fn side(&self, scenes: &Scenes<'_>, side: Side, told: &Told, beside: &Told) -> Result<String, String> {
+        let Scenes { slug, words, .. } = scenes;
+        let other = if side == Side::Broken { 1 } else { 0 };
+        let own = 1 - other;
+        let verdict = words.get(slug, if side == Side::Broken { "verdict-broken" } else { "verdict-fixed" })?;
+        let mut body = self.frame(slug, words)?;
+        let states = self.states(own, told);
+        let others = self.states(other, beside);
+        let mut moment = None;
+        for index in 0..=self.rows.len() {
+            let row = index.checked_sub(1).map(|index| &self.rows[index]);
+            let line = row.and_then(|row| row[own].as_ref());
+            let twin = row.and_then(|row| row[other].as_ref());
+            let _ = writeln!(body, "<g class=\"step\" data-row=\"{}\">", index.saturating_sub(1));
+            body.push_str(&self.state(&states, &others, index));
+            if let Some(line) = line.or(twin) {
+                let label = time(line.at_ms, self.last());
+                if moment.as_ref() != Some(&label) {
+                    let y = self.edge(index) - 6.0;
+                    let _ =
+                        writeln!(body, "<text class=\"time\" x=\"36\" y=\"{y}\" text-anchor=\"end\">{label}</text>");
+                    moment = Some(label);
+                }
+            }
+            if let Some(line) = line {
+                let equal = twin.is_some_and(|twin| {
+                    (&line.label, line.from, line.to, line.beside) == (&twin.label, twin.from, twin.to, twin.beside)
+                });
+                let class = if equal && !line.fault && !line.noticed { " same" } else { "" };
+                let y = self.edge(index);
+                let _ = write!(body, "<g class=\"event{class}\">\n{}</g>\n", self.event(slug, line, y)?);
+            }
+            body.push_str("</g>\n");
+        }
+        // The words of a state reach over several rows, and so stand over all of them.
+        for index in 0..=self.rows.len() {
+            let held = self.held(slug, &states, &others, index)?;
+            if !held.is_empty() {
+                let _ = write!(body, "<g class=\"step\" data-row=\"{}\">\n{held}</g>\n", index.saturating_sub(1));
             }
         }
-        let app = clients.len();
-        let names = clients.into_iter().chain(["app"]).chain(parts).map(str::to_owned).collect();
-        Self { names, app }
-    }
-
-    /// The lane with this name.
-    fn index(&self, name: &str) -> usize {
-        self.names.iter().position(|known| known == name).unwrap_or(self.app)
-    }
-}
-
-/// In whose lane something is drawn, and what it is called there: the log and the server are the app's, `ada's file` is ada's.
-fn owner<'a>(lane: &'a str, all: &[&str]) -> (&'a str, &'a str) {
-    match lane.split_once("'s ") {
-        _ if lane == "log" => ("app", ""),
-        _ if lane == "server" => ("app", "server"),
-        Some((owner, what)) if all.contains(&owner) => (owner, what),
-        _ => (lane, ""),
-    }
-}
-
-/// Whether only a client does this: `sends GET /`, `gets 200`. A part that is supplied sends and gets quoted data.
-fn of_a_client(what: &str) -> bool {
-    let sends = what.strip_prefix("sends ").map(|rest| rest.trim_start_matches('"'));
-    let method =
-        |rest: &str| rest.split_once(' ').is_some_and(|(word, _)| word.chars().all(|c| c.is_ascii_uppercase()));
-    let status = what.strip_prefix("gets ").map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
-    sends.is_some_and(method)
-        || status == Some(3)
-        || what.starts_with("sends an ")
-        || what.starts_with("gets no answer")
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Mark {
-    ToApp,
-    FromApp,
-    /// It crosses to nobody.
-    Here,
-    /// A line of the app's log.
-    Log,
-    /// It stands for what is not drawn.
-    LeftOut,
-}
-
-/// One row of the picture.
-struct Row {
-    at_ms: u64,
-    lane: usize,
-    mark: Mark,
-    text: String,
-    /// The whole event, and the same without its headers.
-    full: String,
-    plain: String,
-    /// How many equal events it stands for.
-    times: usize,
-}
-
-impl Row {
-    fn left_out(at_ms: u64, times: usize) -> Self {
-        let text = format!("... {times} more");
-        Self { at_ms, lane: 0, mark: Mark::LeftOut, full: text.clone(), plain: text.clone(), text, times }
-    }
-
-    fn times(&self, text: &str) -> String {
-        if self.times > 1 && self.mark != Mark::LeftOut { format!("{text} × {}", self.times) } else { text.to_owned() }
-    }
-}
-
-fn steps(scene: &SceneRecord, lanes: &Lanes) -> Vec<Row> {
-    let all: Vec<&str> = scene.events.iter().map(|event| event.lane.as_str()).collect();
-    let letters = letters(time_column(scene));
-    let mut rows: Vec<Row> = Vec::new();
-    for (index, event) in scene.events.iter().enumerate() {
-        if scene.left_out > 0 && index == scene.events.len() / 2 {
-            rows.push(Row::left_out(event.at_ms, scene.left_out));
-        }
-        let (owner, possession) = owner(&event.lane, &all);
-        let lane = lanes.index(owner);
-        let what = without_headers(&event.what, lane < lanes.app);
-        let (mark, text) = match event.lane.as_str() {
-            "log" => (Mark::Log, without_spans(what)),
-            _ => {
-                let (mark, text) = crossing(what, lane, lanes.app);
-                (mark, text.to_owned())
+        for (index, [broken, _]) in self.rows.iter().enumerate() {
+            if let Some(line) = broken.as_ref().filter(|line| side == Side::Broken && (line.fault || line.noticed)) {
+                let marks = self.marks(line, &states[index], self.edge(index + 1));
+                let _ = write!(body, "<g class=\"step\" data-row=\"{index}\">\n{marks}</g>\n");
             }
-        };
-        let text = match possession {
-            "" => text,
-            thing => format!("{thing}: {text}"),
-        };
-        let text = with_short_quotes(&text, letters);
-        let full = format!("{} {}", event.lane, event.what);
-        let plain = format!("{} {what}", event.lane);
-        match rows.last_mut().filter(|last| last.at_ms == event.at_ms && last.full == full) {
-            Some(last) => last.times += 1,
-            None => rows.push(Row { at_ms: event.at_ms, lane, mark, text, full, plain, times: 1 }),
         }
-    }
-    rows
-}
+        let (box_, end) = boxed(side, verdict, self.bottom() + 12.0, self.rows.len().saturating_sub(1));
+        body.push_str(&box_);
 
-/// What a client sends or gets without the headers that the wire's lines have in parentheses.
-fn without_headers(what: &str, of_client: bool) -> &str {
-    match what.split_once(" (") {
-        Some((before, _)) if of_client && !before.contains('"') => before,
-        _ => what,
-    }
-}
-
-/// Which way it goes, and what is left to say beside an arrow.
-fn crossing(what: &str, lane: usize, app: usize) -> (Mark, &str) {
-    if lane == app {
-        return (Mark::Here, what);
-    }
-    let after = |verbs: &[&str]| verbs.iter().find_map(|verb| what.strip_prefix(verb));
-    if let Some(rest) = after(&["sends "]) {
-        return (Mark::ToApp, rest);
-    }
-    if let Some(rest) = after(&["gets ", "is asked for ", "is asked "]) {
-        return (Mark::FromApp, rest);
-    }
-    match after(&["answers "]) {
-        Some(rest) => (Mark::ToApp, rest),
-        None if what == "ends" || what.starts_with("fails: ") => (Mark::ToApp, what),
-        None => (Mark::Here, what),
-    }
-}
-
-/// A line of the log with its level and without the spans around it.
-fn without_spans(line: &str) -> String {
-    let in_spans = |(_, rest): &(&str, &str)| rest.split(' ').next().is_some_and(|word| word.contains('{'));
-    let spans = line.split_once(' ').filter(in_spans);
-    let message = spans.and_then(|(level, rest)| Some((level, rest.rsplit_once("}: ")?.1)));
-    message.map_or(line.to_owned(), |(level, message)| format!("{level} {message}"))
-}
-
-/// The text with its first quoted data cut short, so that all of it is not longer than so many letters, and without what it
-/// was coded as.
-fn with_short_quotes(text: &str, letters: usize) -> String {
-    let mut before = '"';
-    let is_quote = |c: char| {
-        let found = c == '"' && before != '\\';
-        before = if before == '\\' { ' ' } else { c };
-        found
-    };
-    let quotes: Vec<usize> = text.match_indices(is_quote).map(|(at, _)| at).take(2).collect();
-    let [open, close] = quotes[..] else { return text.to_owned() };
-    let (head, quoted, tail) = (&text[..open], &text[open + 1..close], &text[close + 1..]);
-    let tail = tail.strip_prefix("...").unwrap_or(tail);
-    let tail = tail.split_once(", as ").map_or(tail, |(size, _)| size);
-    let room = letters.saturating_sub(head.chars().count() + tail.chars().count() + 2);
-    format!("{head}\"{}\"{tail}", cut(quoted, room.min(QUOTED)))
-}
-
-/// The text, or as much of it as so many letters hold.
-fn cut(text: &str, letters: usize) -> String {
-    if text.chars().count() <= letters {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(letters.saturating_sub(1)).collect();
-    // Half a number would be another number.
-    let words = kept.rfind(' ').filter(|&at| at > kept.len() / 2).map_or(kept.as_str(), |at| &kept[..at]);
-    format!("{words}…")
-}
-
-/// What a client gets of one answer at one moment is one arrow, where the words fit.
-fn joined(rows: Vec<Row>, lanes: &Lanes, letters: usize) -> Vec<Row> {
-    let mut joined: Vec<Row> = Vec::new();
-    for row in rows {
-        let text = row.times(&row.text);
-        let more = if text == "the end" { "end" } else { text.as_str() };
-        let one = joined.last_mut().filter(|last| {
-            (last.at_ms, last.lane, last.mark) == (row.at_ms, row.lane, Mark::FromApp)
-                && row.mark == Mark::FromApp
-                && row.lane < lanes.app
-                // What begins with a status is another answer.
-                && !of_a_client(&format!("gets {}", row.text))
-                && last.text.chars().count() + 2 + more.chars().count() <= letters
-        });
-        match one {
-            Some(last) => {
-                last.text = format!("{}, {more}", last.text);
-                last.full = format!("{}; {}", last.full, row.times(&row.full));
-                last.plain = format!("{}; {}", last.plain, row.times(&row.plain));
-            }
-            None => joined.push(Row {
-                text,
-                full: row.times(&row.full),
-                plain: row.times(&row.plain),
-                times: if row.mark == Mark::LeftOut { row.times } else { 1 },
-                ..row
-            }),
-        }
-    }
-    joined
-}
-
-/// As many rows as a picture holds: the beginning, which says what was asked, and the end, which says what came of it.
-fn shortened(mut rows: Vec<Row>) -> Vec<Row> {
-    if rows.len() > ROWS {
-        let end = rows.split_off(rows.len() - ROWS / 2);
-        let middle = rows.split_off(ROWS / 2 - 1);
-        let left_out = middle.iter().map(|row| row.times).sum();
-        rows.push(Row::left_out(middle[0].at_ms, left_out));
-        rows.extend(end);
-    }
-    rows
-}
-
-/// The events in sentences, a moment each.
-fn told(rows: &[Row], failure: Option<&str>) -> String {
-    let mut told = String::new();
-    for moment in rows.chunk_by(|a, b| a.at_ms == b.at_ms) {
-        let events: Vec<&str> = moment.iter().map(|row| row.plain.as_str()).collect();
-        let _ = write!(told, "At {} ms: {}. ", moment[0].at_ms, events.join("; "));
-    }
-    if let Some(failure) = failure {
-        let _ = write!(told, "Here a promise is broken: {failure}.");
-    }
-    told.trim_end().to_owned()
-}
-
-/// How wide the labels of the moments are.
-fn time_column(scene: &SceneRecord) -> f32 {
-    let digits = scene.events.iter().map(|event| event.at_ms.to_string().len()).max().unwrap_or(0).max(3);
-    digits as f32 * LETTER + 11.0
-}
-
-/// How many letters of an event fit beside the labels.
-fn letters(time_column: f32) -> usize {
-    ((WIDTH - time_column) / LETTER) as usize
-}
-
-/// Where the lanes are.
-struct Page {
-    left: f32,
-    xs: Vec<f32>,
-    app: usize,
-    /// Whether the names are too wide to stand beside each other, and so take turns on two lines.
-    in_turns: bool,
-    head: f32,
-}
-
-impl Page {
-    fn new(left: f32, lanes: &Lanes) -> Self {
-        let lane = (WIDTH - left) / lanes.names.len() as f32;
-        let xs = (0..lanes.names.len()).map(|index| (left + (index as f32 + 0.5) * lane).round()).collect();
-        let widest = lanes.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        let in_turns = widest as f32 * WORD_LETTER + 6.0 > lane;
-        Self { left, xs, app: lanes.app, in_turns, head: if in_turns { 36.0 } else { 20.0 } }
-    }
-
-    /// The names of the lanes, and over the labels what they count.
-    fn names(&self, lanes: &Lanes) -> String {
-        let y = self.head - 7.0;
-        let mut names = format!(
-            "<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">ms</text>\n<g font-weight=\"bold\" text-anchor=\"middle\">\n",
-            self.left - 11.0
+        let scene = if side == Side::Broken { scenes.broken } else { scenes.fixed };
+        let id = |part: &str| format!("{slug}-{}-{part}", side.name());
+        let title = format!("{}, {}: {}", words.get(slug, "title")?, words.get(slug, side.name())?, scene.title);
+        let desc = self.in_sentences(scenes, side, told)?;
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {end}\" role=\"img\" aria-labelledby=\"{} {}\">\n",
+            id("title"),
+            id("desc")
         );
-        let lines = if self.in_turns { 2 } else { 1 };
-        let room = lines as f32 * (WIDTH - self.left) / self.xs.len() as f32;
-        for (index, (name, x)) in lanes.names.iter().zip(&self.xs).enumerate() {
-            let name = cut(name, (room / WORD_LETTER) as usize);
-            let half = name.chars().count() as f32 * WORD_LETTER / 2.0;
-            let x = x.clamp(half, WIDTH - half);
-            let y = if self.in_turns && index % 2 == 0 { y - 16.0 } else { y };
-            let _ = writeln!(names, "<text x=\"{x}\" y=\"{y}\">{}</text>", escaped(&name));
-        }
-        names.push_str("</g>\n");
-        names
+        let _ = writeln!(svg, "<title id=\"{}\">{}</title>", id("title"), escaped(&title));
+        let _ = writeln!(svg, "<desc id=\"{}\">{}</desc>", id("desc"), escaped(&desc));
+        svg.push_str(&body);
+        svg.push_str("</svg>\n");
+        Ok(svg)
     }
-}
 
-/// What has been drawn, down to `y`.
-#[derive(Default)]
-struct Drawn {
-    y: f32,
-    /// Where the moment begins.
-    moment: f32,
-    lines: String,
-    gaps: String,
-    labels: String,
-    rows: String,
-    /// Where the event ended with which it failed.
-    failing: Option<(f32, f32)>,
-}
+    /// The last moment that is drawn.
+    fn last(&self) -> u64 {
+        self.rows.iter().flatten().flatten().map(|line| line.at_ms).max().unwrap_or(0)
+    }
 
-impl Drawn {
-    /// Begins a moment.
-    fn begin(&mut self, page: &Page, at_ms: u64, after_another: bool) {
-        if after_another {
-            self.lanes(page, self.y);
-            self.y += GAP;
-            for x in &page.xs {
-                let _ = write!(self.gaps, "M{x} {}v9.1", self.y - GAP + 4.5);
-            }
+    /// The most that a cell holds on any side.
+    fn most(&self) -> u64 {
+        self.rows
+            .iter()
+            .flatten()
+            .flatten()
+            .flat_map(|line| &line.state)
+            .filter_map(|shown| shown.amount)
+            .max()
+            .unwrap_or(1)
+    }
+
+    /// What the cells of a side show from the beginning, and from each row on.
+    fn states(&self, side: usize, told: &Told) -> Vec<Vec<Shown>> {
+        let mut states = vec![told.first.clone()];
+        for row in self.rows {
+            let state = row[side].as_ref().map_or_else(|| states[states.len() - 1].clone(), |line| line.state.clone());
+            states.push(state);
         }
-        self.moment = self.y;
-        let (x, y) = (page.left - 11.0, self.y + 12.0);
+        states
+    }
+
+    /// Where the state begins that holds after so many rows.
+    fn edge(&self, rows: usize) -> f32 {
+        if rows == 0 { self.top() } else { self.top() + (rows - 1) as f32 * ROW + ARROW }
+    }
+
+    /// The part of the cells that is between a row and the next.
+    fn state(&self, states: &[Vec<Shown>], others: &[Vec<Shown>], index: usize) -> String {
+        let (top, bottom) = (self.edge(index), self.edge(index + 1));
+        let mut drawn = String::new();
+        for (number, shown) in states[index].iter().enumerate().filter(|(_, shown)| !shown.text.is_empty()) {
+            let stay = Stay::of(states, others, number, index);
+            let (x, width) = self.cell(states[index].len(), number);
+            let share = shown.amount.map_or(1.0, |amount| amount as f32 / self.most() as f32);
+            let (from, to) = (x - width * share / 2.0, x + width * share / 2.0);
+            let (begins, ends) = (stay.first == index, stay.end == index + 1);
+            // A hair's breadth over the next part, or a seam would show.
+            let (top, bottom) = (if begins { top + 1.0 } else { top }, if ends { bottom - 1.0 } else { bottom + 0.5 });
+            let mut edge = format!("M{from} {top}V{bottom}M{to} {top}V{bottom}");
+            for y in [begins.then_some(top), ends.then_some(bottom)].into_iter().flatten() {
+                let _ = write!(edge, "M{from} {y}H{to}");
+            }
+            let _ = write!(
+                drawn,
+                "<g class=\"state {}\">\n\
+                 <rect x=\"{from}\" y=\"{top}\" width=\"{}\" height=\"{}\"/>\n<path d=\"{edge}\"/>\n</g>\n",
+                stay.class(shown),
+                to - from,
+                bottom - top
+            );
+        }
+        drawn
+    }
+
+    /// The words of the states that begin after so many rows.
+    fn held(&self, slug: &str, states: &[Vec<Shown>], others: &[Vec<Shown>], index: usize) -> Result<String, String> {
+        let mut held = String::new();
+        for (number, shown) in states[index].iter().enumerate().filter(|(_, shown)| !shown.text.is_empty()) {
+            let stay = Stay::of(states, others, number, index);
+            if stay.first < index {
+                continue;
+            }
+            let (x, width) = self.cell(states[index].len(), number);
+            let (top, bottom) = (self.edge(index), self.edge(stay.end));
+            let letters = (width / LETTER) as usize;
+            let lines = textwrap::wrap(&shown.text, letters);
+            if lines.len() as f32 * HELD + 2.0 > bottom - top || lines.iter().any(|line| line.chars().count() > letters)
+            {
+                let rows = stay.end - index;
+                return Err(format!("{slug}: \"{}\" does not fit into {letters} letters and {rows} rows", shown.text));
+            }
+            let first = top + if lines.len() == 1 && bottom - top > 26.0 { 19.0 } else { 13.0 };
+            let _ = writeln!(held, "<g class=\"held {}\">", stay.class(shown));
+            for (number, line) in lines.iter().enumerate() {
+                let y = first + number as f32 * HELD;
+                let _ = writeln!(held, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", escaped(line));
+            }
+            held.push_str("</g>\n");
+        }
+        Ok(held)
+    }
+
+    /// Where the middle of a cell is, of so many, and how wide it is.
+    fn cell(&self, cells: usize, number: usize) -> (f32, f32) {
+        let (left, right) = self.gap(Place::Hidden);
+        let width = (right - left) / cells as f32;
+        (left + (number as f32 + 0.5) * width, width - 6.0)
+    }
+
+    /// The lanes, their names, and that the control went well.
+    fn frame(&self, slug: &str, words: &Words) -> Result<String, String> {
+        let (top, bottom, band) = (self.top(), self.bottom(), self.band);
+        let mut frame = String::new();
+        for (name, place, anchor, x) in [
+            ("lane-left", Place::Left, "start", 12.0),
+            ("lane-hidden", Place::Hidden, "middle", Self::x(Place::Hidden)),
+            ("lane-right", Place::Right, "end", WIDTH - 2.0),
+        ] {
+            let name = words.get(slug, name)?;
+            let room = if place == Place::Hidden { band + 40.0 } else { (WIDTH - band) / 2.0 - 24.0 };
+            fits(slug, name, room)?;
+            let _ = writeln!(
+                frame,
+                "<text class=\"name\" x=\"{x}\" y=\"14\" text-anchor=\"{anchor}\">{}</text>",
+                escaped(name)
+            );
+        }
+        if self.control {
+            let words = words.get(slug, "control")?;
+            let x = WIDTH / 2.0;
+            let y = HEAD + 12.0;
+            let _ = writeln!(
+                frame,
+                "<text class=\"same\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>",
+                escaped(words)
+            );
+        }
+        let middle = self.gap(Place::Hidden).0;
+        let _ = writeln!(frame, "<path class=\"lane\" d=\"M{LEFT} {top}V{bottom}M{RIGHT} {top}V{bottom}\"/>");
         let _ = writeln!(
-            self.labels,
-            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" style=\"font-family:var(--mono-font)\">{at_ms}</text>"
+            frame,
+            "<rect class=\"band\" x=\"{middle}\" y=\"{top}\" width=\"{band}\" height=\"{}\" rx=\"3\"/>",
+            bottom - top
         );
+        Ok(frame)
     }
 
-    /// Ends the lines of the lanes in this moment.
-    fn lanes(&mut self, page: &Page, to: f32) {
-        for x in &page.xs {
-            let _ = write!(self.lines, "M{x} {}V{to}", self.moment);
-        }
-    }
-
-    fn row(&mut self, page: &Page, row: &Row, fails: bool) {
-        let text = cut(&row.text, letters(page.left));
-        let half = text.chars().count() as f32 * LETTER / 2.0;
-        let (own, app) = (page.xs[row.lane], page.xs[page.app]);
-        let (from, to) = match row.mark {
-            Mark::ToApp => (own, app),
-            Mark::FromApp => (app, own),
-            Mark::Here | Mark::Log => (own, own),
-            Mark::LeftOut => ((page.left + WIDTH) / 2.0, (page.left + WIDTH) / 2.0),
+    /// What happens in a row: an arrow, or a dot, with what is said of it.
+    fn event(&self, slug: &str, line: &Line, y: f32) -> Result<String, String> {
+        let edge = |place: Place, other: Place| match place {
+            Place::Hidden => {
+                let (left, right) = self.gap(Place::Hidden);
+                if other == Place::Left { left } else { right }
+            }
+            place => Self::x(place),
         };
-        let (x, baseline, y) =
-            (f32::midpoint(from, to).clamp(page.left + half, WIDTH - half), self.y + 12.0, self.y + 21.0);
-        let _ = writeln!(self.rows, "<g>\n<title>{}</title>", escaped(&format!("{} ms: {}", row.at_ms, row.full)));
-        let mark = match row.mark {
-            Mark::ToApp | Mark::FromApp => {
+        let side = match (line.from, line.to) {
+            (Some(from), Some(to)) if from != to => match (from, to) {
+                (Place::Hidden, side) | (side, Place::Hidden) => side,
+                _ => return Err(format!("{slug}: the arrow of `{}` crosses the hidden lane", line.step)),
+            },
+            _ => line
+                .beside
+                .ok_or_else(|| format!("{slug}: `{}` says neither from where to where nor beside what", line.step))?,
+        };
+        let (left, right) = self.gap(side);
+        if side != Place::Hidden {
+            fits(slug, &line.label, right - left - 6.0)?;
+        }
+        let x = f32::midpoint(left, right);
+        let mut event = String::new();
+        match (line.from, line.to) {
+            (Some(from), Some(to)) => {
+                let (from, to) = (edge(from, to), edge(to, from));
                 let back = if to > from { -6.0 } else { 6.0 };
-                format!("M{from} {y}H{to}m{back} -4L{to} {y}l{back} 4")
+                let _ = writeln!(event, "<path class=\"arrow\" d=\"M{from} {y}H{to}m{back} -4L{to} {y}l{back} 4\"/>");
             }
-            Mark::Here => format!("M{} {y}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0", own - 3.0),
-            Mark::Log => format!("M{} {}h6v6h-6z", own - 3.0, y - 3.0),
-            Mark::LeftOut => String::new(),
-        };
-        if !mark.is_empty() {
-            let paint = match row.mark {
-                Mark::ToApp | Mark::FromApp => "stroke:var(--blockquote-note-color);stroke-width:1.5px",
-                _ => "fill:var(--fg)",
+            _ if side != Place::Hidden => {
+                let at = Self::x(side);
+                let _ = writeln!(event, "<path class=\"dot\" d=\"M{} {y}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0\"/>", at - 3.0);
+            }
+            _ => {}
+        }
+        // What is told in the hidden lane stands in its cells.
+        if side != Place::Hidden {
+            let y = y - 6.0;
+            let _ = writeln!(
+                event,
+                "<text class=\"label\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>",
+                escaped(&line.label)
+            );
+        }
+        Ok(event)
+    }
+
+    /// The marks of the failure: 1 in the hidden lane, where it happens; 2 where it is noticed.
+    fn marks(&self, line: &Line, before: &[Shown], y: f32) -> String {
+        let mut marks = String::new();
+        if line.fault {
+            let mut changed = line
+                .state
+                .iter()
+                .zip(before)
+                .enumerate()
+                .filter(|(_, (now, before))| now != before)
+                .collect::<Vec<_>>();
+            changed.sort_by_key(|(_, (now, _))| now.tone != Tone::Bad);
+            let changed = changed.first().map_or(0, |(cell, _)| *cell);
+            let (x, width) = self.cell(line.state.len(), changed);
+            marks.push_str(&mark("1", x + width / 2.0 + 3.0, y + 8.0));
+        }
+        if line.noticed {
+            let side = match (line.from, line.to) {
+                (_, Some(to)) if to != Place::Hidden => to,
+                (Some(from), _) if from != Place::Hidden => from,
+                _ => line.beside.unwrap_or(Place::Left),
             };
-            let _ = writeln!(self.rows, "<path d=\"{mark}\" style=\"{paint}\"/>");
+            let x = if side == Place::Right { RIGHT - 4.0 } else { Self::x(side) };
+            marks.push_str(&mark("2", x, y + 12.0));
         }
-        if fails {
-            let _ = writeln!(self.rows, "{}", cross(to, y));
-            self.failing = Some((to, y));
+        marks
+    }
+
+    /// The picture for whoever does not see it.
+    fn in_sentences(&self, scenes: &Scenes<'_>, side: Side, told: &Told) -> Result<String, String> {
+        let Scenes { slug, words, .. } = scenes;
+        let lane = |place: Place| {
+            words.get(
+                slug,
+                match place {
+                    Place::Left => "lane-left",
+                    Place::Hidden => "lane-hidden",
+                    Place::Right => "lane-right",
+                },
+            )
+        };
+        let mut text = String::new();
+        if told.control {
+            let _ = write!(text, "{}. ", words.get(slug, "control")?);
         }
-        let _ = writeln!(
-            self.rows,
-            "<text x=\"{x}\" y=\"{baseline}\" text-anchor=\"middle\" style=\"font-family:var(--mono-font);fill:var(--fg);\
-             stroke:var(--bg);stroke-width:4px;paint-order:stroke\">{}</text>\n</g>",
-            escaped(&text)
-        );
-        self.y += ROW;
+        let mut state: &[Shown] = &told.first;
+        for line in &told.lines {
+            let _ = write!(text, "{}: ", time(line.at_ms, self.last()).replace('\u{a0}', " "));
+            match (line.from, line.to) {
+                (Some(from), Some(to)) => {
+                    let _ = write!(text, "{} → {}: ", lane(from)?, lane(to)?);
+                }
+                _ => {
+                    let _ = write!(text, "{}: ", lane(line.beside.unwrap_or(Place::Hidden))?);
+                }
+            }
+            text.push_str(&line.label);
+            if line.state != state {
+                let held: Vec<&str> =
+                    line.state.iter().map(|shown| if shown.text.is_empty() { "–" } else { &shown.text }).collect();
+                let _ = write!(text, " [{}: {}]", lane(Place::Hidden)?, held.join(" | "));
+                state = &line.state;
+            }
+            for (mark, is) in [(" (1)", line.fault), (" (2)", line.noticed)] {
+                text.push_str(if is { mark } else { "" });
+            }
+            text.push_str(". ");
+        }
+        let verdict = words.get(slug, if side == Side::Broken { "verdict-broken" } else { "verdict-fixed" })?;
+        text.push_str(verdict);
+        if side == Side::Broken {
+            let _ = write!(text, " ({})", scenes.failure.trim_end_matches('.'));
+        }
+        Ok(text)
     }
 }
 
-fn cross(x: f32, y: f32) -> String {
-    let (left, top) = (x - 6.0, y - 6.0);
+/// How long a state stays in its cell.
+struct Stay {
+    /// From after so many rows, and to so many.
+    first: usize,
+    end: usize,
+    /// Whether the other side shows the same all the time.
+    same: bool,
+}
+
+impl Stay {
+    fn of(states: &[Vec<Shown>], others: &[Vec<Shown>], cell: usize, index: usize) -> Self {
+        let is = |at: &usize| states[*at][cell] == states[index][cell];
+        let first = (0..index).rev().take_while(is).last().unwrap_or(index);
+        let end = (index + 1..states.len()).take_while(is).last().unwrap_or(index) + 1;
+        let same = |at: usize| others[at].len() == states[at].len() && others[at][cell] == states[at][cell];
+        Self { first, end, same: (first..end).all(same) }
+    }
+
+    fn class(&self, shown: &Shown) -> &'static str {
+        match shown.tone {
+            _ if self.same => "same",
+            Tone::Empty => "empty",
+            Tone::Plain => "plain",
+            Tone::Good => "good",
+            Tone::Bad => "bad",
+        }
+    }
+}
+
+/// A moment: in milliseconds where the scene is short, and in seconds, to a hundredth, where it is long.
+fn time(at_ms: u64, last: u64) -> String {
+    if last < 1000 {
+        return format!("{at_ms}\u{a0}ms");
+    }
+    let hundredths = (at_ms + 5) / 10;
+    let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    format!("{}\u{a0}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Words that would cross a lane are refused.
+fn fits(slug: &str, words: &str, room: f32) -> Result<(), String> {
+    let wide = words.chars().count() as f32 * LETTER;
+    if wide <= room {
+        return Ok(());
+    }
+    Err(format!("{slug}: \"{words}\" is wider than its place: {wide} of {room}"))
+}
+
+/// A mark of the failure, with its middle here.
+fn mark(number: &str, x: f32, y: f32) -> String {
     format!(
-        "<path d=\"M{left} {top}l12 12m0 -12l-12 12\" style=\"stroke:var(--blockquote-caution-color);stroke-width:3px\"/>"
+        "<g class=\"mark\" data-mark=\"{number}\">\n<rect x=\"{}\" y=\"{}\" width=\"16\" height=\"16\" rx=\"8\"/>\n\
+         <text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{number}</text>\n</g>\n",
+        x - 8.0,
+        y - 8.0,
+        y + 4.5
     )
 }
 
-/// Writes what failed in a box that hangs on the event with which it did, and returns where the picture ends.
-fn failed(drawn: &mut Drawn, words: &str) -> f32 {
-    const LINE: f32 = 17.0;
-    // A number and its unit stay together.
-    let words = words.replace(" ms", "\u{a0}ms");
-    let lines = textwrap::wrap(&words, ((WIDTH - 38.0) / WORD_LETTER) as usize);
-    let (top, width, height) = (drawn.y + 10.0, WIDTH - 2.0, lines.len() as f32 * LINE + 12.0);
-    let colour = "stroke:var(--blockquote-caution-color);stroke-width:2px";
-    if let Some((x, y)) = drawn.failing {
-        // Under the words of the events between.
-        drawn.rows.insert_str(0, &format!("<path d=\"M{x} {y}V{top}\" style=\"{colour}\"/>\n"));
-    }
-    let _ = writeln!(
-        drawn.rows,
-        "<rect x=\"1\" y=\"{top}\" width=\"{width}\" height=\"{height}\" rx=\"4\" style=\"fill:var(--bg);{colour}\"/>"
+/// The verdict in a box of its own, and where it ends. A number in brackets, as in `[1]`, is the mark of that number.
+fn boxed(side: Side, verdict: &str, top: f32, row: usize) -> (String, f32) {
+    let class = if side == Side::Broken { "bad" } else { "good" };
+    let sign = if side == Side::Broken { "✗" } else { "✓" };
+    let verdict = verdict.replace(" [1]", "\u{a0}❶").replace(" [2]", "\u{a0}❷");
+    let lines = textwrap::wrap(&verdict, ((WIDTH - 44.0) / LETTER) as usize);
+    let height = lines.len() as f32 * LINE + 12.0;
+    let mut text = format!(
+        "<g class=\"step verdict {class}\" data-row=\"{row}\">\n\
+         <rect x=\"1.5\" y=\"{top}\" width=\"{}\" height=\"{height}\" rx=\"4\"/>\n",
+        WIDTH - 3.0
     );
-    let mut baseline = top + 19.0;
-    let _ = writeln!(drawn.rows, "{}\n<g style=\"fill:var(--fg)\">", cross(15.0, baseline - 4.0));
+    let mut y = top + 17.0;
+    let _ = writeln!(text, "<text x=\"12\" y=\"{y}\">{sign}</text>");
     for line in &lines {
-        let _ = writeln!(drawn.rows, "<text x=\"30\" y=\"{baseline}\">{}</text>", escaped(line));
-        baseline += LINE;
+        let _ = writeln!(text, "<text x=\"28\" y=\"{y}\">{}</text>", escaped(line));
+        y += LINE;
     }
-    drawn.rows.push_str("</g>\n");
-    top + height + 2.0
+    text.push_str("</g>\n");
+    (text, top + height + 2.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use lab::Event;
     use roxmltree::{Document, Node};
 
     use super::*;
+    use crate::{catalogue::ghosts, checkout::Checkout};
+
+    /// A shop that remembers one name, and one that remembers a name for each who asks.
+    const STORY: &str = r#"
+        begins = "{} asks"
+        cells = { broken = ["name"], fixed = ["ada", "bob"] }
+        fault = "asks#2"
+        noticed = "gets"
+        left_out = ["log {}"]
+        [[step]]
+        name = "asks"
+        event = "{who} asks"
+        from = "left"
+        to = "hidden"
+        broken = { name = "is" }
+        fixed = { "{who}" = "is" }
+        [[step]]
+        name = "gets"
+        event = "{who} gets {what}"
+        from = "hidden"
+        to = "left"
+    "#;
+
+    const WORDS: &str = r#"
+        [all]
+        broken = "broken"
+        fixed = "fixed"
+        control = "as it should be"
+        key = "1, 2."
+        previous = "<"
+        next = ">"
+        all = "all"
+        step = "step"
+        [shop]
+        title = "The shop"
+        lane-left = "clients"
+        lane-hidden = "name"
+        lane-right = "store"
+        asks = "{who} asks"
+        gets = "{who}: {what}"
+        is = "{who}"
+        verdict-broken = "The name is overwritten [1], and ada gets what is bob's [2]."
+        verdict-fixed = "Each has a name."
+        source = "A model."
+    "#;
 
     fn scene(events: &[(u64, &str, &str)]) -> SceneRecord {
         let event =
@@ -510,177 +571,216 @@ mod tests {
         SceneRecord { title: "HTTP/1.1".to_owned(), events: events.iter().map(event).collect(), left_out: 0 }
     }
 
-    fn example() -> SceneRecord {
-        scene(&[
-            (0, "client", "sends GET /orders (authorization: Bearer ada)"),
-            (0, "log", "INFO request{id=1 route=/{name}}: asking user=ada"),
-            (0, "bank", "is asked POST /orders (no budget)"),
-            (0, "client's file", "sends \"letters\""),
-            (70, "bank", "answers 200"),
-            (70, "audit", "gets \"ada\", 200"),
-            (900, "client", "gets 200 (content-length: 3, x-user: bob)"),
-            (900, "client", "gets \"boo\""),
-            (900, "client", "gets the end"),
-            (901, "client", "leaves"),
-            (901, "server", "closes the connection of client"),
-        ])
+    fn drawn(story: &str, words: &str, broken: &SceneRecord, fixed: &SceneRecord) -> Result<String, String> {
+        let (story, words) = (toml::from_str(story).unwrap(), toml::from_str(words).unwrap());
+        timelines(&Scenes { slug: "shop", story: &story, words: &words, broken, fixed, failure: "got <b> & \n\n]]>." })
     }
 
-    fn texts<'a>(node: Node<'a, 'a>) -> Vec<&'a str> {
-        node.descendants().filter(|node| node.has_tag_name("text")).filter_map(|node| node.text()).collect()
+    fn shop() -> String {
+        let broken = scene(&[(0, "eve", "begins"), (0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets bob")]);
+        let fixed = scene(&[(0, "eve", "begins"), (0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets ada")]);
+        drawn(STORY, WORDS, &broken, &fixed).unwrap()
     }
 
-    /// The names of the lanes with where they are.
-    fn lanes<'a>(picture: &'a Document<'a>) -> Vec<(&'a str, &'a str)> {
-        let names = picture.descendants().find(|node| node.attribute("font-weight") == Some("bold")).expect("names");
-        let names = names.children().filter(Node::is_element);
-        names.map(|name| (name.attribute("x").expect("a place"), name.text().expect("a name"))).collect()
+    fn number(node: Node, name: &str) -> f32 {
+        node.attribute(name).and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} of {node:?}"))
     }
 
-    /// What each event says, where its arrow begins and, for an arrow, where it ends.
-    fn rows<'a>(picture: &'a Document<'a>) -> Vec<(&'a str, &'a str, &'a str)> {
-        let lane = |x: &str| lanes(picture).into_iter().find(|(at, _)| *at == x).map_or("", |(_, name)| name);
-        let events = picture.descendants().filter(|node| {
-            node.has_tag_name("g") && node.first_element_child().is_some_and(|child| child.has_tag_name("title"))
-        });
-        let row = |event: Node<'a, 'a>| {
-            let path = event.children().find(|child| child.has_tag_name("path")).and_then(|path| path.attribute("d"));
-            let arrow = path.and_then(|path| path.strip_prefix('M')?.split_once('m')).map(|(line, _)| line);
-            let ends = arrow.and_then(|line| Some((line.split(' ').next()?, line.split_once('H')?.1)));
-            let (from, to) = ends.unwrap_or_default();
-            (texts(event)[0], lane(from), lane(to))
+    fn of_class<'a>(node: Node<'a, 'a>, class: &'a str) -> impl Iterator<Item = Node<'a, 'a>> {
+        node.descendants()
+            .filter(move |node| node.attribute("class").is_some_and(|all| all.split(' ').any(|one| one == class)))
+    }
+
+    fn texts<'a>(node: Node<'a, 'a>, class: &'a str) -> Vec<&'a str> {
+        of_class(node, class).filter_map(|node| node.text()).collect()
+    }
+
+    /// What is wrong with a picture, whatever it shows.
+    fn faults(html: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        let parsed = match Document::parse(html) {
+            Ok(parsed) => parsed,
+            Err(error) => return vec![error.to_string()],
         };
-        events.map(row).collect()
-    }
-
-    #[test]
-    fn whatever_was_said_the_picture_is_one_well_formed_block() {
-        let mut odd = example();
-        odd.title = "a < b & \"c\"".to_owned();
-        odd.left_out = 7;
-        for what in ["sends GET /<&>", "a\n\n\u{7}b\u{ffff}", "{{#include x}}", "", "\"", "sends \"\\\"\"", "\u{301}→"]
-        {
-            odd.events.push(Event { at_ms: 5, lane: "<&>'s".to_owned(), what: what.to_owned() });
+        if html.lines().any(|line| line.trim().is_empty()) || html.contains("{{") {
+            faults.push("Markdown or mdBook would take a part of it for its own".to_owned());
         }
-        let html = timelines("a-ghost", &odd, Some("expected <a> & \n\n got ]]>"), &odd);
-        let parsed = Document::parse(&html).expect("well-formed");
-        assert!(html.lines().all(|line| !line.trim().is_empty()), "{html}");
-        assert!(!html.contains("{{"), "{html}");
-
         let ids: Vec<&str> = parsed.descendants().filter_map(|node| node.attribute("id")).collect();
-        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
-        assert!(ids.iter().all(|id| id.starts_with("a-ghost-")), "{ids:?}");
-        let named = parsed.descendants().filter_map(|node| node.attribute("aria-labelledby"));
-        assert_eq!(named.flat_map(|names| names.split(' ')).collect::<Vec<_>>(), ids);
-    }
-
-    #[test]
-    fn a_scene_without_events_is_drawn() {
-        let svg = timeline("a-ghost", "broken", &scene(&[]), Some("the app did not yield"));
-        assert_eq!(texts(Document::parse(&svg).unwrap().root()), ["ms", "app", "the app did not yield"]);
-    }
-
-    #[test]
-    fn clients_are_left_of_the_app_and_parts_right() {
-        let svg = timeline("a-ghost", "broken", &example(), None);
-        let parsed = Document::parse(&svg).unwrap();
-        let names: Vec<&str> = lanes(&parsed).into_iter().map(|(_, name)| name).collect();
-        assert_eq!(names, ["client", "app", "bank", "audit"]);
-    }
-
-    #[test]
-    fn an_arrow_goes_where_the_event_crosses() {
-        let svg = timeline("a-ghost", "broken", &example(), None);
-        let expected = [
-            ("GET /orders", "client", "app"),
-            ("INFO asking user=ada", "", ""),
-            ("POST /orders (no budget)", "app", "bank"),
-            ("file: \"letters\"", "client", "app"),
-            ("200", "bank", "app"),
-            ("\"ada\", 200", "app", "audit"),
-            ("200, \"boo\", end", "app", "client"),
-            ("leaves", "", ""),
-            ("server: closes the connection of client", "", ""),
-        ];
-        assert_eq!(rows(&Document::parse(&svg).unwrap()), expected);
-    }
-
-    #[test]
-    fn each_moment_is_labelled_once() {
-        let svg = timeline("a-ghost", "broken", &example(), None);
-        let parsed = Document::parse(&svg).unwrap();
-        let labels = parsed.descendants().filter(|node| node.attribute("text-anchor") == Some("end"));
-        assert_eq!(labels.filter_map(|node| node.text()).collect::<Vec<_>>(), ["ms", "0", "70", "900", "901"]);
-    }
-
-    #[test]
-    fn what_is_not_drawn_can_be_read_in_a_title() {
-        let svg = timeline("a-ghost", "broken", &example(), None);
-        assert!(svg.contains("<title>0 ms: client sends GET /orders (authorization: Bearer ada)</title>"), "{svg}");
-    }
-
-    #[test]
-    fn the_failure_is_crossed_out_and_told_and_the_fixed_twin_has_none() {
-        let words = "expected 500 for the request that panicked, got 200 with an empty body after 1000 ms";
-        let html = timelines("a-ghost", &example(), Some(words), &example());
-        let parsed = Document::parse(&html).unwrap();
-        let figures: Vec<Node> = parsed.descendants().filter(|node| node.has_tag_name("figure")).collect();
-        let crosses = |figure: &Node| figure.descendants().filter(|node| is_cross(*node)).count();
-        assert_eq!(figures.iter().map(crosses).collect::<Vec<_>>(), [2, 0]);
-        assert!(texts(figures[0]).join(" ").replace('\u{a0}', " ").ends_with(words), "{html}");
-        let told =
-            figures[0].descendants().find(|node| node.has_tag_name("desc")).and_then(|node| node.text()).unwrap();
-        assert!(told.starts_with("At 0 ms: client sends GET /orders; log INFO"), "{told}");
-        assert!(told.ends_with(&format!("Here a promise is broken: {words}.")), "{told}");
-    }
-
-    fn is_cross(node: Node) -> bool {
-        node.attribute("d").is_some_and(|path| path.ends_with("l12 12m0 -12l-12 12"))
-    }
-
-    #[test]
-    fn a_line_of_the_log_is_not_the_failure() {
-        let scene = scene(&[(0, "ledger", "charges 7"), (0, "log", "INFO charged"), (0, "log", "INFO done")]);
-        let svg = timeline("a-ghost", "broken", &scene, Some("it was charged"));
-        let parsed = Document::parse(&svg).unwrap();
-        let cross = parsed.descendants().find(|node| is_cross(*node)).unwrap();
-        assert_eq!(texts(cross.parent().unwrap()), ["charges 7"]);
-    }
-
-    #[test]
-    fn equal_events_of_a_moment_are_one() {
-        let again = (0, "audit", "gets slot 0");
-        let svg = timeline("a-ghost", "broken", &scene(&[again, again, again, (1, "audit", "gets slot 0")]), None);
-        let parsed = Document::parse(&svg).unwrap();
-        assert_eq!(rows(&parsed).iter().map(|row| row.0).collect::<Vec<_>>(), ["slot 0 × 3", "slot 0"]);
-    }
-
-    #[test]
-    fn a_long_scene_keeps_its_beginning_and_its_end() {
-        let events: Vec<(u64, String)> = (0..500).map(|at| (at, format!("sends GET /{at}"))).collect();
-        let events: Vec<_> = events.iter().map(|(at, what)| (*at, "client", what.as_str())).collect();
-        let mut long = scene(&events);
-        long.left_out = 1000;
-        let svg = timeline("a-ghost", "broken", &long, None);
-        let parsed = Document::parse(&svg).unwrap();
-        let rows = rows(&parsed);
-        assert_eq!((rows.len(), rows[0].0, rows[ROWS - 1].0), (ROWS, "GET /0", "GET /499"));
-        assert_eq!(rows[ROWS / 2 - 1].0, format!("... {} more", 1500 - (ROWS - 1)));
-    }
-
-    #[test]
-    fn nothing_is_wider_than_the_page() {
-        let long = "sends GET /".to_owned() + &"long/".repeat(40);
-        let quoted = format!("gets \"{}\"... (634 bytes), as 12 bytes of gzip", "event ".repeat(8));
-        let name = "a part with quite a long name";
-        let scene = scene(&[(3_600_000, "client", &long), (3_600_000, name, &quoted), (3_600_001, "last", "leaves")]);
-        let svg = timeline("a-ghost", "broken", &scene, None);
-        let parsed = Document::parse(&svg).unwrap();
-        for text in parsed.descendants().filter(|node| node.attribute("text-anchor") == Some("middle")) {
-            let Some(x) = text.attribute("x").and_then(|x| x.parse::<f32>().ok()) else { continue };
-            let half = text.text().unwrap().chars().count() as f32 * WORD_LETTER / 2.0;
-            assert!(x - half >= 0.0 && x + half <= WIDTH, "{text:?}");
+        if ids.iter().collect::<HashSet<_>>().len() != ids.len() {
+            faults.push("an id stands twice".to_owned());
         }
-        assert!(svg.contains("(634 bytes)</text>"), "{svg}");
+        let sides: Vec<Node> = parsed.descendants().filter(|node| node.has_tag_name("svg")).collect();
+        let [broken, fixed] = sides[..] else { return vec!["it has not two sides".to_owned()] };
+        let rows = |side| of_class(side, "step").filter_map(|node| node.attribute("data-row")).collect::<HashSet<_>>();
+        let (left, right) = (rows(broken), rows(fixed));
+        if left != right || texts(broken, "time") != texts(fixed, "time") {
+            faults.push("the sides have not the same rows".to_owned());
+        }
+        for side in [broken, fixed] {
+            let band = of_class(side, "band").next().expect("a hidden lane");
+            let (from, to) = (number(band, "x"), number(band, "x") + number(band, "width"));
+            for text in of_class(side, "label")
+                .chain(of_class(side, "held").flat_map(|held| held.children().filter(|node| node.has_tag_name("text"))))
+            {
+                let (x, words) = (number(text, "x"), text.text().unwrap_or_default());
+                let half = words.chars().count() as f32 * LETTER / 2.0;
+                if [LEFT, from, to, RIGHT].iter().any(|lane| x - half < *lane && *lane < x + half) {
+                    faults.push(format!("\"{words}\" crosses a lane"));
+                }
+                if words.contains('\\') {
+                    faults.push(format!("\"{words}\" is raw"));
+                }
+            }
+            let height =
+                side.attribute("viewBox").and_then(|view| view.rsplit(' ').next()?.parse::<f32>().ok()).unwrap();
+            // It is drawn at most 460 pixels wide.
+            if height * 460.0 / WIDTH > 640.0 {
+                faults.push(format!("it is {height} high"));
+            }
+            let marks: HashMap<_, _> = of_class(side, "mark")
+                .map(|mark| {
+                    (
+                        mark.attribute("data-mark").unwrap_or_default(),
+                        number(mark.last_element_child().expect("its number"), "x"),
+                    )
+                })
+                .collect();
+            match (side == broken, marks.get("1"), marks.get("2")) {
+                (true, Some(one), Some(two)) if (from..=to).contains(one) && !(from..=to).contains(two) => {}
+                (false, None, None) => {}
+                _ => faults.push(format!("the marks are at {marks:?}")),
+            }
+            if of_class(side, "verdict").count() != 1 {
+                faults.push("there is not one verdict".to_owned());
+            }
+        }
+        faults
+    }
+
+    #[test]
+    fn every_picture_is_as_a_picture_must_be() {
+        let here = Checkout::here();
+        for ghost in ghosts::ALL.iter() {
+            let html = here.text(&format!("book/src/generated/{}/timeline.html", ghost.slug)).expect("a picture");
+            assert_eq!(faults(&html), [""; 0], "{}", ghost.slug);
+        }
+    }
+
+    #[test]
+    fn the_example_is_as_a_picture_must_be() {
+        assert_eq!(faults(&shop()), [""; 0]);
+    }
+
+    #[test]
+    fn both_sides_have_the_same_rows_and_what_is_equal_is_grey() {
+        let html = shop();
+        let parsed = Document::parse(&html).unwrap();
+        let sides: Vec<Node> = parsed.descendants().filter(|node| node.has_tag_name("svg")).collect();
+        assert_eq!(texts(sides[0], "label"), ["ada asks", "bob asks", "ada: bob"]);
+        assert_eq!(texts(sides[1], "label"), ["ada asks", "bob asks", "ada: ada"]);
+        let grey = |side| {
+            of_class(side, "event").map(|event| event.attribute("class") == Some("event same")).collect::<Vec<_>>()
+        };
+        // Where the failure happens is not grey, whatever is the same.
+        assert_eq!((grey(sides[0]), grey(sides[1])), (vec![true, false, false], vec![true, true, false]));
+    }
+
+    #[test]
+    fn an_earlier_row_is_above_a_later_one() {
+        let broken = scene(&[(0, "ada", "asks"), (0, "bob", "asks"), (5, "ada", "gets bob")]);
+        let fixed = scene(&[(0, "ada", "asks"), (0, "bob", "asks"), (3, "ada", "gets ada"), (9, "bob", "gets bob")]);
+        let html = drawn(STORY, WORDS, &broken, &fixed).unwrap();
+        assert_eq!(faults(&html), [""; 0]);
+        let parsed = Document::parse(&html).unwrap();
+        let side = parsed.descendants().find(|node| node.has_tag_name("svg")).unwrap();
+        assert_eq!(texts(side, "time"), ["0\u{a0}ms", "3\u{a0}ms", "5\u{a0}ms", "9\u{a0}ms"]);
+    }
+
+    #[test]
+    fn a_long_scene_is_told_in_seconds() {
+        assert_eq!(
+            [1, 140, 15001, 2013].map(|at| time(at, 15001)),
+            ["0\u{a0}s", "0.14\u{a0}s", "15\u{a0}s", "2.01\u{a0}s"]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let broken = scene(&[(0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets bob")]);
+        let long =
+            scene(&[(0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets a word that is too long for its place")]);
+        let said = drawn(STORY, WORDS, &broken, &long).unwrap_err();
+        assert!(said.contains("is wider than its place"), "{said}");
+        let words = WORDS.replace("is = \"{who}\"", "is = \"a state that needs more room than its cell can have\"");
+        let said = drawn(STORY, &words, &broken, &broken).unwrap_err();
+        assert!(said.contains("does not fit into"), "{said}");
+    }
+
+    #[test]
+    fn the_skeleton_of_a_new_ghost_can_be_drawn() {
+        let words =
+            include_str!("../../templates/picture-words.toml").replace("{slug}", "shop").replace("{words}", "shop");
+        let words = format!("{}{words}", WORDS.split_once("[shop]").unwrap().0);
+        let says = |what: &str| scene(&[(0, "client", "sends GET /"), (0, "client", "gets 200"), (0, "client", what)]);
+        let story = include_str!("../../templates/picture.toml");
+        let html = drawn(story, &words, &says("gets \"hello\""), &says("gets \"boo\"")).unwrap();
+        assert_eq!(faults(&html), [""; 0]);
+    }
+
+    #[test]
+    fn who_does_not_see_it_is_told() {
+        let html = shop();
+        let parsed = Document::parse(&html).unwrap();
+        let told = parsed.descendants().find(|node| node.has_tag_name("desc")).and_then(|node| node.text()).unwrap();
+        assert!(told.starts_with("as it should be. 0 ms: clients → name: ada asks [name: ada]. 1 ms: "), "{told}");
+        assert!(told.contains("bob asks [name: bob] (1). 2 ms: name → clients: ada: bob (2). The name is"), "{told}");
+        assert!(told.ends_with("(got <b> & \\n\\n]]>)"), "{told}");
+    }
+
+    /// The colours of `book/css/pictures.css` on the paper of each theme of mdBook.
+    #[test]
+    fn the_colours_stand_out_in_every_theme() {
+        let css = Checkout::here().text("book/css/pictures.css").unwrap();
+        let (_, light) = css.split_once("\n.timelines {").unwrap();
+        let (_, dark) = css.split_once(":is(.ayu, .coal, .navy) .timelines {").unwrap();
+        for (theme, paper, colours) in [
+            ("light", "#ffffff", light),
+            ("rust", "#e1e1db", light),
+            ("ayu", "#0f1419", dark),
+            ("coal", "#141617", dark),
+            ("navy", "#161923", dark),
+        ] {
+            let colour = |name: &str| {
+                let (_, rest) = colours.split_once(&format!("--picture-{name}: ")).expect(name);
+                &rest[..7]
+            };
+            for (what, on, least) in [
+                ("ink", paper, 4.5),
+                ("dim", paper, 4.5),
+                ("bad", paper, 4.5),
+                ("good", paper, 4.5),
+                ("line", paper, 3.0),
+                ("flow", paper, 3.0),
+                ("hold-edge", paper, 3.0),
+                ("ink", colour("hold"), 4.5),
+                ("ink", colour("bad-fill"), 4.5),
+                ("ink", colour("good-fill"), 4.5),
+                ("on-bad", colour("bad"), 4.5),
+            ] {
+                let is = contrast(colour(what), on);
+                assert!(is >= least, "{theme}: {what} on {on} has a contrast of {is}");
+            }
+        }
+    }
+
+    /// By the formula of WCAG.
+    fn contrast(one: &str, other: &str) -> f32 {
+        let light = |colour: &str| {
+            let part = |at: usize| f32::from(u8::from_str_radix(&colour[at..at + 2], 16).expect(colour)) / 255.0;
+            let linear = |part: f32| if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) };
+            0.2126 * linear(part(1)) + 0.7152 * linear(part(3)) + 0.0722 * linear(part(5))
+        };
+        let (one, other) = (light(one), light(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
     }
 }

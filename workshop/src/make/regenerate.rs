@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write, fs};
 use lab::{Outcome, Report};
 use serde::Serialize;
 
-use super::picture;
+use super::{
+    picture,
+    storyboard::{Storyboard, Words},
+};
 use crate::{
     Refusal,
     catalogue::{
@@ -139,7 +142,7 @@ fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Stri
     let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
     files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
     files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
-    if let Some(picture) = timelines(ghost.slug, case, broken, fixed)? {
+    if let Some(picture) = timelines(checkout, ghost.slug, case, broken, fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
     for interleaving in interleavings(checkout, ghost.slug)? {
@@ -177,8 +180,15 @@ fn verified_with(checkout: &Checkout) -> Result<String, Refusal> {
     Ok(format!("{}\n", all.collect::<Vec<_>>().join(", ")))
 }
 
-/// The twins in the scene in which the broken one fails; none where it breaks no promise.
-fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result<Option<String>, Refusal> {
+/// The twins in the scene in which the broken one fails; none where it breaks no promise, or nobody has said what to draw.
+fn timelines(
+    checkout: &Checkout,
+    slug: &str,
+    case: &Case,
+    broken: &Report,
+    fixed: &Report,
+) -> Result<Option<String>, Refusal> {
+    let Some(story) = Storyboard::read(checkout, slug)? else { return Ok(None) };
     let Some(key) = case.picture.as_deref().or(broken.broken().first().copied()) else { return Ok(None) };
     let cannot = |why: &str| {
         Refusal::new(format!(
@@ -192,7 +202,10 @@ fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result
     let scenes = judged(fixed).map(|judged| judged.scenes).unwrap_or_default();
     let same = scenes.iter().find(|other| other.title == scene.title);
     let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
-    Ok(Some(picture::timelines(slug, scene, failing.observed.as_deref(), same)))
+    let failure = failing.observed.as_deref().unwrap_or_default();
+    let words = Words::read(checkout)?;
+    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure };
+    picture::timelines(&scenes).map(Some).map_err(|why| cannot(&why))
 }
 
 fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
@@ -228,17 +241,14 @@ mod tests {
 
     #[test]
     fn a_picture_of_a_promise_that_is_not_broken_is_refused() {
-        let ghost = &ghosts::ALL[0];
+        let (ghost, here) = (&ghosts::ALL[0], Checkout::here());
         let (broken, fixed) = (ghost.broken(Limits::default()), ghost.fixed(Limits::default()));
-        let mut case = case::read(&Checkout::here(), ghost.slug).unwrap();
-        for key in broken.broken() {
-            case.picture = Some(key.to_owned());
-            assert!(timelines(ghost.slug, &case, &broken, &fixed).unwrap().is_some(), "{key}");
-        }
+        let mut case = case::read(&here, ghost.slug).unwrap();
+        assert!(timelines(&here, ghost.slug, &case, &broken, &fixed).unwrap().is_some());
         case.picture = Some("no-such-promise".to_owned());
-        let said = timelines(ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
+        let said = timelines(&here, ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
         assert!(said.contains("`no-such-promise`") && said.contains("none that the broken twin breaks"), "{said}");
         case.picture = None;
-        assert_eq!(timelines(ghost.slug, &case, &fixed, &fixed).unwrap(), None);
+        assert_eq!(timelines(&here, ghost.slug, &case, &fixed, &fixed).unwrap(), None);
     }
 }

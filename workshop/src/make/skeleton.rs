@@ -10,8 +10,9 @@ use crate::{
 };
 
 /// Where each template goes; `{slug}` and `{module}` stand for the two forms of the name.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     ("book/src/{slug}.md", include_str!("../../templates/chapter.md")),
+    ("book/pictures/{slug}.toml", include_str!("../../templates/picture.toml")),
     ("cases/{slug}/Cargo.toml", include_str!("../../templates/case.Cargo.toml")),
     ("cases/{slug}/case.toml", include_str!("../../templates/case.toml")),
     ("cases/{slug}/src/lib.rs", include_str!("../../templates/broken.rs")),
@@ -33,6 +34,10 @@ const FAMILY: &str = "# State\n\n";
 /// The runner's manifest, and where its lines for the ghosts begin.
 const MANIFEST: &str = "workshop/Cargo.toml";
 const TWINS: &str = "# The twins and the specification: three lines for each ghost.\n";
+
+/// The words of the pictures, and where those of the ghosts begin.
+const WORDS: &str = "book/pictures/words.toml";
+const OF_GHOSTS: &str = "# Of each ghost:\n\n";
 
 #[derive(Serialize)]
 struct Skeleton {
@@ -66,7 +71,11 @@ pub fn run(checkout: &Checkout, slug: &str, json: bool) -> Result<bool, Refusal>
         "{slug} = {{ path = \"../cases/{slug}\" }}\n{slug}-fixed = {{ path = \"../fixed/{slug}\" }}\n\
          {slug}-spec = {{ path = \"../tests/{slug}\" }}\n"
     );
-    let added = [added(checkout, SUMMARY, FAMILY, &chapter)?, added(checkout, MANIFEST, TWINS, &dependencies)?];
+    let added = [
+        added(checkout, SUMMARY, FAMILY, &chapter)?,
+        added(checkout, MANIFEST, TWINS, &dependencies)?,
+        added(checkout, WORDS, OF_GHOSTS, &filled(include_str!("../../templates/picture-words.toml")))?,
+    ];
     for (name, text) in &files {
         // Both twins share one manifest, but for the name.
         let fixed = name.starts_with("fixed/") && name.ends_with("Cargo.toml");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
+use super::storyboard;
 use crate::{
     Refusal,
     catalogue::{
@@ -73,6 +74,10 @@ fn same_slugs(checkout: &Checkout, faults: &mut Vec<String>) {
                 format!("there is no specification tests/{slug}/src/lib.rs"),
             ),
             (checkout.has(&format!("cases/{slug}/case.toml")), format!("there is no cases/{slug}/case.toml")),
+            (
+                checkout.has(&format!("{}/{slug}.toml", storyboard::FOLDER)),
+                format!("there is no {}/{slug}.toml, which says what the picture shows", storyboard::FOLDER),
+            ),
         ];
         faults.extend(needed.into_iter().filter(|(there, _)| !there).map(|(_, fault)| fault));
     }

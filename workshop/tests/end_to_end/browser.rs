@@ -136,6 +136,24 @@ fn every_picture_draws() {
 }
 
 #[test]
+fn a_picture_is_stepped_through() {
+    const RIGHT: &str = "\u{e014}";
+    const TO_COME: &str = "return document.querySelectorAll('.timelines .to-come').length";
+    let (book, browser) = (Book::serve(), Browser::start());
+    browser.open(&book.address("hidden-flush.html"));
+    let to_come = || browser.run(TO_COME).as_u64().expect("a number");
+    assert_eq!(to_come(), 0, "at first the whole picture is there");
+    browser.run("const [, next] = document.querySelectorAll('.timeline-steps button'); next.focus(); next.click()");
+    let after_a_click = to_come();
+    browser.press(RIGHT);
+    let after_a_key = to_come();
+    assert!(0 < after_a_key && after_a_key < after_a_click, "{after_a_click}, then {after_a_key}");
+    assert_eq!(browser.run("return location.pathname").as_str(), Some("/hidden-flush.html"), "the key turned the page");
+    browser.run("document.querySelectorAll('.timeline-steps button')[2].click()");
+    assert_eq!(to_come(), 0);
+}
+
+#[test]
 fn on_a_telephone_nothing_scrolls_sideways_but_code() {
     let (book, browser) = (Book::serve(), Browser::start());
     browser.width(360);
