@@ -72,6 +72,7 @@ pub mod make {
 
     pub mod picture;
     pub mod regenerate;
+    pub mod see;
     pub mod skeleton;
     pub mod tidy;
 }

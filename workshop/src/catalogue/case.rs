@@ -80,6 +80,9 @@ pub struct Try {
     pub curl: String,
     /// What it shows with the broken twin, and what with the fixed one.
     pub shows: String,
+    /// Whether the chapter shows what it prints: for so many seconds the terminals are watched after the command has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<u32>,
 }
 
 /// A tempting wrong fix.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, fs};
 use lab::{Limits, Outcome, Report};
 use serde::Serialize;
 
-use super::picture;
+use super::{picture, see};
 use crate::{
     Refusal,
     catalogue::{
@@ -91,7 +91,7 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
     Ok(files)
 }
 
-fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
+fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
     let (broken, fixed) = (ghost.broken(Limits::default()), ghost.fixed(Limits::default()));
     let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
     for judged in &broken.promises {
@@ -129,6 +129,9 @@ fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Stri
     let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
     files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
     files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
+    if case.tries.iter().any(|told| told.watched.is_some()) {
+        files.push(("see.html".to_owned(), see::page(ghost, case)?));
+    }
     if let Some(picture) = timelines(ghost.slug, case, &broken, &fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
