@@ -95,6 +95,9 @@ pub struct NearMiss {
     pub tempts: String,
     /// The key of the promise that it breaks, or `model`.
     pub breaks: String,
+    /// Which lines of its difference from the broken twin the chapter shows; see [`difference::told`](super::difference::told).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shows: Vec<String>,
 }
 
 /// Why a piece of the difference of the twins is as it is.

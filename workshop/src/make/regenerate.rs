@@ -9,13 +9,14 @@ use super::{picture, see};
 use crate::{
     Refusal,
     catalogue::{
-        case::{self, Case},
+        case::{self, Case, NearMiss},
         difference,
         generated::{COMMAND, FOLDER, Rejected, VERDICTS, Verdicts, interleavings},
         ghosts::{self, Ghost},
     },
     checkout::Checkout,
     conform::measured,
+    html::escaped,
     terminal::{print, print_json, wrapped},
 };
 
@@ -124,6 +125,11 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
     for near_miss in &ghost.near_misses {
         let report = near_miss.judge(Limits::default());
         files.push((format!("near-miss-{}.txt", near_miss.name), rejection(&report)));
+        if let Some(told) = case.near_misses.iter().find(|told| told.name == near_miss.name && !told.shows.is_empty()) {
+            let lines = difference::told(checkout, ghost.slug, near_miss.name, &told.shows)?;
+            let text = format!("```diff\n{lines}```\n\n{}", rejected(told, &report));
+            files.push((format!("near-miss-{}.md", near_miss.name), text));
+        }
         verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(&report) });
     }
     let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
@@ -154,6 +160,38 @@ fn rejection(report: &Report) -> String {
     });
     let told = told.collect::<Vec<_>>().join("\n");
     if told.is_empty() { "every promise is kept: only the model rejects it\n".to_owned() } else { told }
+}
+
+/// What rejects a near miss: the promise that it is known to break, and what was seen.
+fn rejected(told: &NearMiss, report: &Report) -> String {
+    let mut text = "<div class=\"rejected\">\n".to_owned();
+    // Writing to a String cannot fail.
+    let _ = match report.promises.iter().find(|judged| judged.key == told.breaks) {
+        Some(judged) => {
+            let observed = judged.observed.as_deref().unwrap_or_default();
+            writeln!(
+                text,
+                "<p><strong>Breaks</strong> <code>{}</code>: {}</p>\n<p><strong>Seen</strong> {}</p>",
+                judged.key,
+                with_code(&judged.promise),
+                with_code(observed)
+            )
+        }
+        None => writeln!(text, "<p><strong>Keeps every promise</strong>: only the model rejects it.</p>"),
+    };
+    let others: Vec<_> = report.broken().into_iter().filter(|key| *key != told.breaks).collect();
+    if !others.is_empty() {
+        let _ = writeln!(text, "<p>It also breaks <code>{}</code>.</p>", others.join("</code>, <code>"));
+    }
+    text + "</div>\n"
+}
+
+/// The text as HTML, with what stands between backticks as code.
+fn with_code(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
+        .collect()
 }
 
 /// The libraries that the reports were made with, from the lock file.

@@ -3,10 +3,11 @@
 //! The wire is the laboratory's, and curl is played: end to end, the same commands in a shell with the real curl print the
 //! same.
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, io, sync::Arc};
 
 use lab::{Asked, Event, Lab, Limits, Scene, Specification};
 use tokio::time::{Duration, sleep};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::{
     Refusal,
@@ -15,6 +16,7 @@ use crate::{
         ghosts::Ghost,
     },
     html::escaped,
+    read::serve,
 };
 
 mod curl;
@@ -22,10 +24,10 @@ mod shell;
 
 /// The lane in which the commands stand.
 const TYPES: &str = "types";
-/// The lanes of the server's terminal: what the stand-ins say, the app's log, and panics.
-const SERVER: [&str; 3] = ["says", "log", "app"];
-/// What the server's terminal leaves out, as `ghosts serve` does.
-const TOO_FINE: [&str; 2] = ["DEBUG", "TRACE"];
+/// The lane of the app's log, as `ghosts serve` prints it.
+const LOGS: &str = "logs";
+/// The lanes of the server's terminal: what the stand-ins say, the log, and panics.
+const SERVER: [&str; 3] = ["says", LOGS, "app"];
 
 /// What one command and its server show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub fn play(ghost: &'static Ghost, case: &Case, fixed: bool) -> Result<Vec<Shown
     }
     let proof = async move |lab: Lab, (): ()| {
         let scene = lab.scene(String::new());
+        let _log = logged_to(&scene).set_default();
         let server = Arc::new(scene.serve(ghost.serve(fixed)));
         for (command, steps, watched) in lines {
             scene.note(TYPES, command);
@@ -86,6 +89,26 @@ pub fn play(ghost: &'static Ghost, case: &Case, fixed: bool) -> Result<Vec<Shown
         return Err(cannot(&last.command, why));
     }
     Ok(all)
+}
+
+/// The subscriber of `ghosts serve`, which writes into the scene.
+fn logged_to(scene: &Scene) -> impl SubscriberInitExt + use<> {
+    let scene = scene.clone();
+    serve::log(move || Noting(scene.clone()))
+}
+
+/// Takes each line of a log down in a scene.
+struct Noting(Scene);
+
+impl io::Write for Noting {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.note(LOGS, String::from_utf8_lossy(line).trim());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn run(scene: &Scene, server: &Arc<lab::Server>, steps: &[shell::Step]) -> Result<(), String> {
@@ -146,8 +169,13 @@ fn told(events: &[Event]) -> Vec<Shown> {
                 }
                 whole_line = text.ends_with('\n');
             }
-        } else if SERVER.contains(&event.lane.as_str()) && !TOO_FINE.iter().any(|level| event.what.starts_with(level)) {
-            let text = if event.lane == "app" { format!("({})", event.what) } else { event.what.clone() };
+        } else if SERVER.contains(&event.lane.as_str()) {
+            // What std prints of a panic has more lines, and a place that is another on each machine.
+            let text = match event.what.strip_prefix("panics at ") {
+                Some(place) if event.lane == "app" => format!("(std) a thread panicked at {place}"),
+                _ if event.lane == "app" => "(std) a thread panicked, in the stand-in".to_owned(),
+                _ => event.what.clone(),
+            };
             now.server.push(Line { at_ms, text });
         }
     }

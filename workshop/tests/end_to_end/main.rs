@@ -17,6 +17,7 @@ mod exercises;
 mod kit;
 mod pastes;
 mod proxies;
+mod see;
 mod skeleton;
 mod sqlite;
 mod watch;
