@@ -20,6 +20,8 @@ use crate::{
     terminal::{print, print_json, wrapped},
 };
 
+/// The folder of what is generated for the first page.
+const COVER: &str = "cover";
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
 
@@ -86,6 +88,8 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
         }
         cases.push((ghost.slug, case));
     }
+    files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
+    files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
     files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
     files.extend(measured::files(checkout)?);
@@ -224,6 +228,23 @@ fn timelines(slug: &str, case: &Case, broken: &Report, fixed: &Report) -> Result
     let same = scenes.iter().find(|other| other.title == scene.title);
     let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
     Ok(Some(picture::timelines(slug, scene, failing.observed.as_deref(), same)))
+}
+
+/// The table of the first page: every ghost in the order of the book, the easiest of a family first.
+fn cover(cases: &[(&str, Case)]) -> String {
+    let mut cases: Vec<_> = cases.iter().collect();
+    cases.sort_by_key(|(_, case)| (case.family, case.difficulty));
+    let mut table =
+        "| ghost | what production sees | family | difficulty | minutes |\n|---|---|---|---|---|\n".to_owned();
+    for (slug, case) in cases {
+        let (title, symptom, family) = (&case.title, &case.symptom, case.family.name());
+        let _ = writeln!(
+            table,
+            "| [{title}]({slug}.md) | {symptom} | {family} | {} of 3 | {} |",
+            case.difficulty, case.minutes
+        );
+    }
+    table
 }
 
 fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {

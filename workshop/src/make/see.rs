@@ -233,7 +233,7 @@ fn terminal(html: &mut String, class: &str, lines: &[Line], timed: bool) {
             before = Some(now);
             let _ = write!(html, "<b>{stamp}</b>");
         }
-        let _ = write!(html, "<code>{}</code></span>", escaped(&line.text));
+        let _ = write!(html, "<span>{}</span></span>", escaped(&line.text));
     }
     html.push_str("</pre>\n");
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use ghosts::{
-    catalogue::{case, ghosts},
+    catalogue::{case, ghosts::ALL},
     checkout::Checkout,
     make::see,
 };
@@ -12,7 +12,7 @@ use crate::serving::Serving;
 
 #[test]
 fn a_shell_with_curl_prints_what_the_chapters_show() {
-    for ghost in ghosts::ALL.iter() {
+    for ghost in ALL.iter() {
         let case = case::read(&Checkout::here(), ghost.slug).expect("a case");
         for fixed in [false, true] {
             let played = see::play(ghost, &case, fixed).expect("it can be played");
@@ -52,6 +52,8 @@ fn likened<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     };
     let mut all: Vec<String> = lines
         .filter(|line| !line.starts_with("date: "))
+        // On a socket, a millisecond of the budget may be gone when the bank is told.
+        .map(|line| line.replace("x-budget-ms: 1999", "x-budget-ms: 2000"))
         .map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
             let without = words
