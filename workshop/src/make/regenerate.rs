@@ -24,6 +24,10 @@ use crate::{
 const COVER: &str = "cover";
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
+const SEEN_BEGIN: &str = "<!-- seen: made by `cargo ghosts regenerate` -->";
+const SEEN_END: &str = "<!-- end of seen -->";
+/// The ghost with which the README begins.
+const SEEN: &str = "hidden-flush";
 
 #[derive(Serialize)]
 struct Written {
@@ -91,7 +95,8 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
     files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
     files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
-    files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
+    let readme = with_terminals(&with_table(&readme, &cases)?, &cases)?;
+    files.insert("README.md".to_owned(), readme);
     files.extend(measured::files(checkout)?);
     Ok(files)
 }
@@ -248,14 +253,27 @@ fn cover(cases: &[(&str, Case)]) -> String {
 }
 
 fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
-    let marks = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{BEGIN}` and `{END}`")))?;
     let mut table = "| ghost | what production sees |\n|---|---|\n".to_owned();
     for (slug, case) in cases {
         let _ = writeln!(table, "| [`{slug}`](book/src/{slug}.md) | {} |", case.symptom);
     }
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+    between(readme, BEGIN, END, &table)
+}
+
+/// The README with a ghost as two terminals show it.
+fn with_terminals(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
+    let ghost = ghosts::find(SEEN)?;
+    let case = cases.iter().find(|(slug, _)| *slug == SEEN).map(|(_, case)| case);
+    let case = case.ok_or_else(|| Refusal::new(format!("there is no case {SEEN}")))?;
+    between(readme, SEEN_BEGIN, SEEN_END, &format!("```text\n{}```\n", see::text(ghost, case)?))
+}
+
+/// The README with `text` between two of its marks.
+fn between(readme: &str, begin: &str, end: &str, text: &str) -> Result<String, Refusal> {
+    let marks = readme.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) =
+        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{begin}` and `{end}`")))?;
+    Ok(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
 /// The files below the folder of generated files that no generator makes.

@@ -208,6 +208,40 @@ pub(super) fn page(ghost: &'static Ghost, case: &Case) -> Result<String, Refusal
     Ok(html)
 }
 
+/// What the first command shows, as plain text: the broken twin at the left, the fixed one at the right.
+///
+/// # Errors
+/// If a command is not understood.
+pub(super) fn text(ghost: &'static Ghost, case: &Case) -> Result<String, Refusal> {
+    let (broken, fixed) = (play(ghost, case, false)?, play(ghost, case, true)?);
+    let mut text = String::new();
+    for (broken, fixed) in broken.iter().zip(&fixed).take(1) {
+        let columns = [("broken", &broken.client), ("fixed", &fixed.client)].map(|(twin, lines)| {
+            let stamps = stamps(lines);
+            let lines = stamps.into_iter().zip(lines).map(|(stamp, line)| format!("{stamp:7}{}", line.text));
+            [twin.to_owned()].into_iter().chain(lines).collect::<Vec<_>>()
+        });
+        let [left, right] = columns;
+        let width = left.iter().map(|line| line.chars().count()).max().unwrap_or(0) + 8;
+        let _ = writeln!(text, "$ {}\n", broken.command.replace("{base}", "http://127.0.0.1:3000"));
+        for row in 0..left.len().max(right.len()) {
+            let cell = |column: &[String]| column.get(row).cloned().unwrap_or_default();
+            let _ = writeln!(text, "{}", format!("{:width$}{}", cell(&left), cell(&right)).trim_end());
+        }
+    }
+    Ok(text)
+}
+
+/// The time of each line, where it is another than that of the line before.
+fn stamps(lines: &[Line]) -> Vec<String> {
+    let tenths: Vec<u64> = lines.iter().map(|line| (line.at_ms + 50) / 100).collect();
+    let changes = |(place, now): (usize, &u64)| match place.checked_sub(1).and_then(|before| tenths.get(before)) {
+        Some(before) if before == now => String::new(),
+        _ => format!("{}.{} s", now / 10, now % 10),
+    };
+    tenths.iter().enumerate().map(changes).collect()
+}
+
 fn terminals(html: &mut String, class: &str, title: &str, shown: &Shown, timed: bool) {
     let _ = writeln!(html, "<figure class=\"{class}\">\n<figcaption>{title}</figcaption>");
     terminal(html, "client", &shown.client, timed);
@@ -223,14 +257,9 @@ fn terminal(html: &mut String, class: &str, lines: &[Line], timed: bool) {
     if lines.is_empty() {
         html.push_str("<span><i>(nothing)</i></span>");
     }
-    let mut before = None;
-    for line in lines {
+    for (stamp, line) in stamps(lines).iter().zip(lines) {
         html.push_str("<span>");
         if timed {
-            // A time stands where it changes.
-            let now = (line.at_ms + 50) / 100;
-            let stamp = if before == Some(now) { String::new() } else { format!("{}.{} s", now / 10, now % 10) };
-            before = Some(now);
             let _ = write!(html, "<b>{stamp}</b>");
         }
         let _ = write!(html, "<span>{}</span></span>", escaped(&line.text));
