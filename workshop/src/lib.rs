@@ -72,6 +72,7 @@ pub mod make {
 
     mod picture;
     pub mod regenerate;
+    pub mod see;
     pub mod skeleton;
     mod storyboard;
     pub mod tidy;

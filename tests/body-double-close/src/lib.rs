@@ -247,7 +247,7 @@ impl Ghost for Spec {
         let (audit, mut lines) = unbounded_channel::<Line>();
         tokio::spawn(async move {
             while let Some((slot, bytes, outcome)) = lines.recv().await {
-                eprintln!("audit: slot {slot}, {bytes} bytes, {outcome}");
+                lab::say(format_args!("audit: slot {slot}, {bytes} bytes, {outcome}"));
             }
         });
         let uploads =

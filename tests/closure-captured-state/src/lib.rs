@@ -174,7 +174,7 @@ impl Ghost for Spec {
         let (access_log, mut entries) = unbounded_channel::<Entry>();
         tokio::spawn(async move {
             while let Some((user, log_id, status)) = entries.recv().await {
-                eprintln!("access log: {user} {log_id} {}", status.as_u16());
+                lab::say(format_args!("access log: {user} {log_id} {}", status.as_u16()));
             }
         });
         (Router::new().fallback(get(list)), access_log)

@@ -82,10 +82,10 @@ impl Aside {
         else {
             return (observed.to_owned(), None);
         };
-        let aside = aside.split_once(' ').and_then(|(kind, text)| match kind {
-            "unable" => Some(Self::Unable),
-            "not-applicable" => Some(Self::NotApplicable(text.to_owned())),
-            _ => Some(Self::Causes(text.split_whitespace().filter_map(key_of).collect())),
+        let aside = aside.split_once(' ').map(|(kind, text)| match kind {
+            "unable" => Self::Unable,
+            "not-applicable" => Self::NotApplicable(text.to_owned()),
+            _ => Self::Causes(text.split_whitespace().filter_map(key_of).collect()),
         });
         (format!("{before}{after}"), aside)
     }

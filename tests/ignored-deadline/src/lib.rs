@@ -192,7 +192,7 @@ impl Ghost for Spec {
         let bank = async move |request: Request| {
             let budget = request.headers().get(BUDGET).and_then(|value| value.to_str().ok());
             let told = budget.map_or("no budget".to_owned(), |budget| format!("{BUDGET}: {budget}"));
-            eprintln!("bank: {} {} ({told})", request.method(), request.uri().path());
+            lab::say(format_args!("bank: {} {} ({told})", request.method(), request.uri().path()));
             if request.method() == Method::GET {
                 let lines = futures_util::stream::unfold(1, |line| async move {
                     sleep(Duration::from_millis(500)).await;
@@ -208,9 +208,9 @@ impl Ghost for Spec {
             format!("sealed {order}\n")
         };
         let (ledger, mut entries) = mpsc::unbounded_channel();
-        thread::spawn(move || {
-            while let Some(order) = entries.blocking_recv() {
-                eprintln!("ledger: charged {order}");
+        tokio::spawn(async move {
+            while let Some(order) = entries.recv().await {
+                lab::say(format_args!("ledger: charged {order}"));
             }
         });
         (Router::new().fallback(bank), Arc::new(seal), ledger, Duration::from_secs(2))

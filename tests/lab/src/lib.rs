@@ -158,7 +158,10 @@ mod stillness;
 mod transcript;
 pub mod wire;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 pub use abreast::abreast;
 pub use arrival::{Arrival, Course};
@@ -186,4 +189,13 @@ pub use wire::{
 /// What a mutex holds, also after a panic of the app while it was locked: such a panic is noted elsewhere.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A line for whoever watches the server: what a stand-in does or sees. It goes to standard error; in the laboratory, to the
+/// transcript, in the lane `says`.
+pub fn say(line: impl fmt::Display) {
+    match attendance::stage_of_this_thread() {
+        Some(stage) => stage.said(line.to_string()),
+        None => eprintln!("{line}"),
+    }
 }

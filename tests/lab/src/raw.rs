@@ -96,6 +96,13 @@ impl RawConnection {
         received.is_ok_and(|received| heard(&received.0))
     }
 
+    /// Waits until more than `length` bytes have been received; `false` if the connection is closed before.
+    pub async fn hears_beyond(&mut self, length: usize) -> bool {
+        let _waits = self.scene.waits(&self.client, "more bytes");
+        let received = self.received.wait_for(|(bytes, closed)| *closed || bytes.len() > length).await;
+        received.is_ok_and(|received| received.0.len() > length)
+    }
+
     /// The client is gone, at once and without a word.
     pub fn leave(self) {
         self.scene.note(&self.client, "leaves");

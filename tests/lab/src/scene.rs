@@ -33,6 +33,9 @@ use super::{
 /// How long a scene may wait, in virtual time, unless it says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The lane of what the stand-ins say.
+const SAYS: &str = "says";
+
 /// How many steps of a scene are kept apart.
 const MOST_STEPS: usize = 500;
 
@@ -524,6 +527,15 @@ impl Stage {
         };
         if state.is_of_this_scene() {
             state.write(now, "app", what);
+        }
+    }
+
+    /// Takes down what a stand-in says.
+    pub(super) fn said(&self, line: String) {
+        let now = self.now();
+        let mut state = self.state();
+        if state.is_of_this_scene() && !state.closed() {
+            state.write(now, SAYS, line);
         }
     }
 

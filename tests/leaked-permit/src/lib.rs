@@ -145,10 +145,10 @@ impl Ghost for Spec {
                 *dialled += 1;
                 *dialled
             };
-            eprintln!("database: connection {number} is dialled");
+            lab::say(format_args!("database: connection {number} is dialled"));
             let mut pages = 0;
             let connection = service_fn(move |query: String| {
-                eprintln!("database: connection {number} is asked: {query}");
+                lab::say(format_args!("database: connection {number} is asked: {query}"));
                 pages = if query == "more" { pages + 1 } else { 1 };
                 let page = pages;
                 async move {

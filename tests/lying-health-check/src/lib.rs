@@ -226,7 +226,7 @@ impl Ghost for Spec {
                 (outcome, end) if now < end => outcome,
                 _ => Outcome::Serves,
             };
-            eprintln!("database: {} {} {outcome}", request.method(), request.uri());
+            lab::say(format_args!("database: {} {} {outcome}", request.method(), request.uri()));
             let then = match request.uri().query() {
                 Some("then=fail") => Some(Outcome::Fails),
                 Some("then=hang") => Some(Outcome::Hangs),

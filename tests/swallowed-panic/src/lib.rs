@@ -254,7 +254,7 @@ impl Ghost for Spec {
         let (log, mut access_log) = unbounded_channel::<(String, StatusCode)>();
         tokio::spawn(async move {
             while let Some((route, status)) = access_log.recv().await {
-                eprintln!("access log: {} {route}", status.as_u16());
+                lab::say(format_args!("access log: {} {route}", status.as_u16()));
             }
         });
         let invoice = |Path(id): Path<u64>| async move {

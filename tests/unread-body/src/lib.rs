@@ -215,14 +215,14 @@ impl Ghost for Spec {
         BoxCloneSyncService::new(service_fn(move |()| {
             let (near, far) = tokio::io::duplex(CONNECTION_BUFFER);
             let open = open.clone();
-            eprintln!("store: connections open: {}", open.fetch_add(1, Ordering::SeqCst) + 1);
+            lab::say(format_args!("store: connections open: {}", open.fetch_add(1, Ordering::SeqCst) + 1));
             let taken = async |body: Bytes| (StatusCode::CREATED, format!("{} bytes\n", body.len()));
             let routes = routes().route("/upload", post(taken));
             let serving = http1::Builder::new().serve_connection(TokioIo::new(far), TowerToHyperService::new(routes));
             tokio::spawn(async move {
                 // A connection that breaks off is one that is closed.
                 let _ = serving.await;
-                eprintln!("store: connections open: {}", open.fetch_sub(1, Ordering::SeqCst) - 1);
+                lab::say(format_args!("store: connections open: {}", open.fetch_sub(1, Ordering::SeqCst) - 1));
             });
             future::ready(Ok(near))
         }))

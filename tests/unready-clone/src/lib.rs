@@ -254,7 +254,7 @@ impl PrintShop {
             Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static,
     {
         let report = |Path(pages): Path<u64>| async move {
-            eprintln!("printer: begins a report of {pages} pages");
+            lab::say(format_args!("printer: begins a report of {pages} pages"));
             sleep(Duration::from_secs(pages)).await;
             format!("a report of {pages} pages\n")
         };

@@ -44,7 +44,7 @@ pub struct Case {
 }
 
 /// The families of the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// What a layer remembers.
@@ -80,6 +80,9 @@ pub struct Try {
     pub curl: String,
     /// What it shows with the broken twin, and what with the fixed one.
     pub shows: String,
+    /// Whether the chapter shows what it prints: for so many seconds the terminals are watched after the command has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<u32>,
 }
 
 /// A tempting wrong fix.
@@ -92,6 +95,9 @@ pub struct NearMiss {
     pub tempts: String,
     /// The key of the promise that it breaks, or `model`.
     pub breaks: String,
+    /// Which lines of its difference from the broken twin the chapter shows; see [`difference::told`](super::difference::told).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shows: Vec<String>,
 }
 
 /// Why a piece of the difference of the twins is as it is.

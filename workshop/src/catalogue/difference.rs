@@ -47,6 +47,74 @@ pub fn near_miss(checkout: &Checkout, slug: &str, name: &str) -> Result<String, 
     Ok(lines.map(|line| format!("{line}\n")).collect())
 }
 
+/// The most lines of a near miss that its chapter shows.
+const TOLD: usize = 12;
+/// What stands between the first and the last line of a piece.
+const TO: &str = " .. ";
+
+/// Those lines of the difference of a near miss that its chapter shows, as `case.toml` chooses them: the piece with a line that
+/// contains the text, or, where the text is `first .. last`, the lines from one to the other; `x .. x` is one line. Each choice
+/// begins after the one before.
+///
+/// # Errors
+/// If a source cannot be read, a text is not found, or there are more lines than a reader takes in.
+pub fn told(checkout: &Checkout, slug: &str, name: &str, shows: &[String]) -> Result<String, Refusal> {
+    let wrong = |why: String| Refusal::new(format!("cases/{slug}/case.toml: near miss `{name}`: {why}"));
+    let all = near_miss(checkout, slug, name)?;
+    let lines: Vec<&str> = all.lines().collect();
+    let own = |line: &str| line.replace(&format!("cases/{slug}/src/"), "");
+    let is_mark = |line: &str| line == "@@" || line.starts_with("--- ");
+    let (mut told, mut count, mut next, mut file) = (String::new(), 0, 0, None);
+    for text in shows {
+        let (first, last) = text.split_once(TO).unwrap_or((text, text));
+        let lost = |part: &str| wrong(format!("`shows` has `{part}`, which is in no line of the difference there"));
+        let find = |from: usize, part: &str| {
+            lines.iter().skip(from).position(|line| line.contains(part)).map(|at| from + at).ok_or_else(|| lost(part))
+        };
+        let at = find(next, first)?;
+        let (begin, end) = if text.contains(TO) {
+            (at, if first == last { at } else { find(at + 1, last)? } + 1)
+        } else {
+            let begin = lines[..at].iter().rposition(|line| is_mark(line)).map_or(0, |mark| mark + 1);
+            let end = lines.iter().skip(at).position(|line| is_mark(line)).map_or(lines.len(), |mark| at + mark);
+            (begin, end)
+        };
+        let piece = &lines[begin..end];
+        if let Some(mark) = piece.iter().find(|line| is_mark(line)) {
+            return Err(wrong(format!("`{text}` goes on over `{mark}`")));
+        }
+        let header = lines[..begin].iter().rposition(|line| line.starts_with("--- "));
+        if header != file
+            && let Some(header) = header
+        {
+            told.push_str(&format!("{}\n{}\n", own(lines[header]), own(lines[header + 1])));
+            file = header.into();
+        }
+        told.push_str("@@\n");
+        told.push_str(&dedented(piece));
+        count += piece.len();
+        next = end;
+    }
+    if count > TOLD {
+        return Err(wrong(format!("`shows` chooses {count} lines, and may choose {TOLD}")));
+    }
+    Ok(told)
+}
+
+/// The lines of a difference without the blanks that all of them begin with, and without blank lines at either end.
+fn dedented(lines: &[&str]) -> String {
+    let blank = |line: &&str| line.get(1..).unwrap_or_default().trim().is_empty();
+    let first = lines.iter().position(|line| !blank(line)).unwrap_or(0);
+    let last = lines.iter().rposition(|line| !blank(line)).map_or(0, |last| last + 1);
+    let indent = |line: &&str| line.len() - 1 - line[1..].trim_start().len();
+    let common = lines.iter().filter(|line| !blank(line)).map(|line| indent(line)).min().unwrap_or(0);
+    let cut = |line: &&str| match line.get(1 + common..) {
+        Some(rest) => format!("{}{rest}\n", &line[..1]),
+        None => "\n".to_owned(),
+    };
+    lines[first..last].iter().map(cut).collect()
+}
+
 /// The folder of the near misses of `slug`.
 pub(crate) fn near_misses(slug: &str) -> String {
     format!("cases/{slug}/src/near_misses")

@@ -6,24 +6,31 @@ use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::{
-    picture,
+    picture, see,
     storyboard::{Storyboard, Words},
 };
 use crate::{
     Refusal,
     catalogue::{
-        case::{self, Case},
+        case::{self, Case, NearMiss},
         difference,
         generated::{COMMAND, FOLDER, Rejected, VERDICTS, Verdicts, interleavings},
         ghosts::{self, Ghost},
     },
     checkout::Checkout,
     conform::measured,
+    html::escaped,
     terminal::{print, print_json, wrapped},
 };
 
+/// The folder of what is generated for the first page.
+const COVER: &str = "cover";
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
+const SEEN_BEGIN: &str = "<!-- seen: made by `cargo ghosts regenerate` -->";
+const SEEN_END: &str = "<!-- end of seen -->";
+/// The ghost with which the README begins.
+const SEEN: &str = "hidden-flush";
 
 /// What was done about the generated files.
 #[derive(Debug, Serialize)]
@@ -98,13 +105,16 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
         }
         cases.push((ghost.slug, case));
     }
+    files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
+    files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
-    files.insert("README.md".to_owned(), with_table(&readme, &cases)?);
+    let readme = with_terminals(&with_table(&readme, &cases)?, &cases)?;
+    files.insert("README.md".to_owned(), readme);
     files.extend(measured::files(checkout)?);
     Ok(files)
 }
 
-fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
+fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<Vec<(String, String)>, Refusal> {
     let judged = ghost.judgement();
     let (broken, fixed) = (&judged.broken, &judged.fixed);
     let mut promises = "| promise | what it says |\n|---|---|\n".to_owned();
@@ -137,11 +147,19 @@ fn of_ghost(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Stri
     let mut verdicts = Verdicts { schema: 1, broken: keys(broken), near_misses: Vec::new() };
     for (near_miss, report) in ghost.near_misses.iter().zip(&judged.near_misses) {
         files.push((format!("near-miss-{}.txt", near_miss.name), rejection(report)));
+        if let Some(told) = case.near_misses.iter().find(|told| told.name == near_miss.name && !told.shows.is_empty()) {
+            let lines = difference::told(checkout, ghost.slug, near_miss.name, &told.shows)?;
+            let text = format!("```diff\n{lines}```\n\n{}", rejected(told, report));
+            files.push((format!("near-miss-{}.md", near_miss.name), text));
+        }
         verdicts.near_misses.push(Rejected { name: near_miss.name.to_owned(), broken: keys(report) });
     }
     let verdicts = serde_json::to_string_pretty(&verdicts).map_err(|error| Refusal::new(error.to_string()))?;
     files.push((VERDICTS.to_owned(), format!("{verdicts}\n")));
     files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
+    if case.tries.iter().any(|told| told.watched.is_some()) {
+        files.push(("see.html".to_owned(), see::page(ghost, case)?));
+    }
     if let Some(picture) = timelines(checkout, ghost.slug, case, broken, fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
@@ -164,6 +182,38 @@ fn rejection(report: &Report) -> String {
     });
     let told = told.collect::<Vec<_>>().join("\n");
     if told.is_empty() { "every promise is kept: only the model rejects it\n".to_owned() } else { told }
+}
+
+/// What rejects a near miss: the promise that it is known to break, and what was seen.
+fn rejected(told: &NearMiss, report: &Report) -> String {
+    let mut text = "<div class=\"rejected\">\n".to_owned();
+    // Writing to a String cannot fail.
+    let _ = match report.promises.iter().find(|judged| judged.key == told.breaks) {
+        Some(judged) => {
+            let observed = judged.observed.as_deref().unwrap_or_default();
+            writeln!(
+                text,
+                "<p><strong>Breaks</strong> <code>{}</code>: {}</p>\n<p><strong>Seen</strong> {}</p>",
+                judged.key,
+                with_code(&judged.promise),
+                with_code(observed)
+            )
+        }
+        None => writeln!(text, "<p><strong>Keeps every promise</strong>: only the model rejects it.</p>"),
+    };
+    let others: Vec<_> = report.broken().into_iter().filter(|key| *key != told.breaks).collect();
+    if !others.is_empty() {
+        let _ = writeln!(text, "<p>It also breaks <code>{}</code>.</p>", others.join("</code>, <code>"));
+    }
+    text + "</div>\n"
+}
+
+/// The text as HTML, with what stands between backticks as code.
+fn with_code(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
+        .collect()
 }
 
 /// The libraries that the reports were made with, from the lock file.
@@ -208,15 +258,45 @@ fn timelines(
     picture::timelines(&scenes).map(Some).map_err(|why| cannot(&why))
 }
 
+/// The table of the first page: every ghost in the order of the book, the easiest of a family first.
+fn cover(cases: &[(&str, Case)]) -> String {
+    let mut cases: Vec<_> = cases.iter().collect();
+    cases.sort_by_key(|(_, case)| (case.family, case.difficulty));
+    let mut table =
+        "| ghost | what production sees | family | difficulty | minutes |\n|---|---|---|---|---|\n".to_owned();
+    for (slug, case) in cases {
+        let (title, symptom, family) = (&case.title, &case.symptom, case.family.name());
+        let _ = writeln!(
+            table,
+            "| [{title}]({slug}.md) | {symptom} | {family} | {} of 3 | {} |",
+            case.difficulty, case.minutes
+        );
+    }
+    table
+}
+
 fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
-    let marks = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{BEGIN}` and `{END}`")))?;
     let mut table = "| ghost | what production sees |\n|---|---|\n".to_owned();
     for (slug, case) in cases {
         let _ = writeln!(table, "| [`{slug}`](book/src/{slug}.md) | {} |", case.symptom);
     }
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+    between(readme, BEGIN, END, &table)
+}
+
+/// The README with a ghost as two terminals show it.
+fn with_terminals(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
+    let ghost = ghosts::find(SEEN)?;
+    let case = cases.iter().find(|(slug, _)| *slug == SEEN).map(|(_, case)| case);
+    let case = case.ok_or_else(|| Refusal::new(format!("there is no case {SEEN}")))?;
+    between(readme, SEEN_BEGIN, SEEN_END, &format!("```text\n{}```\n", see::text(ghost, case)?))
+}
+
+/// The README with `text` between two of its marks.
+fn between(readme: &str, begin: &str, end: &str, text: &str) -> Result<String, Refusal> {
+    let marks = readme.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) =
+        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{begin}` and `{end}`")))?;
+    Ok(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
 /// The files below the folder of generated files that no generator makes.

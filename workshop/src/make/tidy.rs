@@ -17,6 +17,21 @@ use crate::{
 };
 
 const HEADINGS: [&str; 5] = ["# Symptom", "# Trigger", "# Cause", "# Cost", "# Start here"];
+/// The sections of a chapter: a verdict names a promise only after the promises have been told.
+const SECTIONS: [&str; 12] = [
+    "The page at 3 a.m.",
+    "See it",
+    "The code that passed review",
+    "What it must keep",
+    "What happens",
+    "Three fixes that fail",
+    "The fix",
+    "Why it holds",
+    "In the wild",
+    "How to notice it in your own service",
+    "Check yourself",
+    "For the trainer",
+];
 const LIB_LINES: usize = 200;
 const SHARED_LINES: usize = 120;
 const CHANGED_LINES: usize = 50;
@@ -33,6 +48,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         twins(checkout, ghost.slug, &mut faults)?;
         near_misses(checkout, ghost, &case, &mut faults);
         snapshots(checkout, ghost.slug, &mut faults);
+        sections(checkout, ghost.slug, &mut faults);
         every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
     manifests(checkout, &mut faults);
@@ -170,6 +186,26 @@ fn snapshots(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
                 faults.push(format!("{folder}/{file} is named by no test in {tree}/{slug}/tests/{test}.rs"));
             }
         }
+    }
+}
+
+/// Every chapter has the same sections in the same order, and shows what two terminals show.
+fn sections(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
+    let name = format!("book/src/{slug}.md");
+    let chapter = checkout.text(&name).unwrap_or_default();
+    let there: Vec<&str> = chapter.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    for section in SECTIONS.iter().filter(|section| !there.contains(section)) {
+        faults.push(format!("{name} lacks the heading `## {section}`"));
+    }
+    let known = there.iter().filter(|section| SECTIONS.contains(section));
+    if let Some((wrong, right)) =
+        known.zip(SECTIONS.iter().filter(|section| there.contains(section))).find(|(one, other)| one != other)
+    {
+        faults.push(format!("{name} has `## {wrong}` where `## {right}` belongs"));
+    }
+    let see = format!("{{{{#include generated/{slug}/see.html}}}}");
+    if !chapter.contains(&see) {
+        faults.push(format!("{name} does not show what two terminals show: `{see}`"));
     }
 }
 

@@ -5,6 +5,7 @@ use std::{future::poll_fn, io, net::SocketAddr, task::Poll, time::Duration};
 use axum::Router;
 use serde::Serialize;
 use tokio::{net::TcpListener, runtime, signal, sync::oneshot};
+use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::{
     Refusal,
@@ -34,7 +35,7 @@ struct Serving<'a> {
 pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Result<bool, Refusal> {
     let case = case::read(checkout, ghost.slug)?;
     // The app's log goes to standard error, where the supplied parts tell what they do as well.
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
+    log(io::stderr).init();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -60,6 +61,14 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: boo
         print("\nthe ghost is gone\n")?;
     }
     Ok(true)
+}
+
+/// How the app's log is told: a line an event, without times, which differ each time, and without targets.
+pub(crate) fn log<W>(writer: W) -> impl SubscriberInitExt
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt().with_writer(writer).with_ansi(false).without_time().with_target(false).finish()
 }
 
 /// Serves `app` until `stop` ends; what is in flight then may go on for a second.

@@ -18,6 +18,7 @@ mod kit;
 mod pastes;
 mod proxies;
 mod regenerate;
+mod see;
 mod skeleton;
 mod sqlite;
 mod watch;
