@@ -29,6 +29,8 @@ impl Ghost for Spec {
     const SLUG: &'static str = "{slug}";
     type App = fn() -> Router;
     type StandIns = ();
+    /// What is demanded beside the promises' sentences: nothing, as yet.
+    const ASKED: &'static [Asked] = &[];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)

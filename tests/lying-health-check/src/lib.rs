@@ -141,7 +141,8 @@ const HALF_A_PERIOD: Asked = Asked::new(
 );
 const PANIC_ENDS_A_PROBE: Asked = Asked::new(
     "panic-ends-a-probe",
-    "While the driver of the database panics, a probe of `/readyz` may also get no answer; only a 200 is wrong then.",
+    "While the driver of the database panics, a probe of `/readyz` may also get no answer, and the instance may stay out \
+     until it is restarted; only a 200 is wrong then.",
 );
 const CONNECTIONS_COME_BACK: Asked = Asked::new(
     "connections-come-back",
@@ -823,7 +824,7 @@ async fn an_answer_waits_for_its_client(lab: &Lab, app: &App, protocol: Protocol
     let (feed, source) = scene.feed_that_ends_once("database");
     *locked(&body) = Some(source);
     let pool = Arc::new(Semaphore::new(CONNECTIONS));
-    let server = scene.serve(app(streams(body), pool, Duration::from_millis(PERIOD)));
+    let server = scene.serve(app(streams(body), pool.clone(), Duration::from_millis(PERIOD)));
     sleep(Duration::from_millis(FIRST_PROBE)).await;
     // Twice what may be taken.
     for _ in 0..2048 {
@@ -836,6 +837,9 @@ async fn an_answer_waits_for_its_client(lab: &Lab, app: &App, protocol: Protocol
     sleep(Duration::from_millis(PERIOD)).await;
     let kib = feed.taken() / 1024;
     NOT_READ_AHEAD.require(kib <= 1024, format!("the client read nothing, and {kib} KiB of its answer were taken"))?;
+    scene.settle().await;
+    let held = CONNECTIONS - pool.available_permits();
+    A_CONNECTION_FOR_EACH.require(held == 0, format!("while an answer is read, {held} connections are held"))?;
     client.leave();
     sleep(Duration::from_millis(PERIOD)).await;
     NOT_READ_AHEAD.require(feed.dropped_at_ms().is_some(), "a period after its client left an answer was still read")

@@ -48,6 +48,7 @@ enum Fault {
     TakesNotFoundForAnOutage,
     GivesEachOrderFivePeriods,
     NeedsNoConnection,
+    HoldsItsConnectionToTheEnd,
     GathersTheAnswer,
     PumpsTheAnswer,
     TakesEveryMethod,
@@ -81,6 +82,7 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
         (Fault::TakesNotFoundForAnOutage, "orders-pass-as-they-are"),
         (Fault::GivesEachOrderFivePeriods, "orders-pass-as-they-are"),
         (Fault::NeedsNoConnection, "crowd-is-served"),
+        (Fault::HoldsItsConnectionToTheEnd, "orders-pass-as-they-are"),
         (Fault::GathersTheAnswer, "orders-pass-as-they-are"),
         (Fault::PumpsTheAnswer, "orders-pass-as-they-are"),
         (Fault::TakesEveryMethod, "orders-pass-as-they-are"),
@@ -262,7 +264,7 @@ impl Shop {
     }
 
     async fn serve_on(&self, connection: OwnedSemaphorePermit, order: Request) -> Response {
-        let _connection = Some(connection).filter(|_| !self.is(Fault::NeedsNoConnection));
+        let connection = Some(connection).filter(|_| !self.is(Fault::NeedsNoConnection));
         let refused = StatusCode::SERVICE_UNAVAILABLE.into_response();
         let again = Request::builder().method(order.method()).uri(order.uri()).body(Body::empty()).expect("as it was");
         let answer = match self.fault {
@@ -286,6 +288,12 @@ impl Shop {
                 let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
                 Response::from_parts(head, Body::from(whole))
             }
+            Fault::HoldsItsConnectionToTheEnd => answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _held = &connection;
+                    frame
+                }))
+            }),
             Fault::PumpsTheAnswer => answer.map(|mut body| {
                 let (mut sender, pumped) = Channel::<Bytes, axum::Error>::new(100_000);
                 tokio::spawn(async move {
