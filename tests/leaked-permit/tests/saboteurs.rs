@@ -22,7 +22,8 @@ use lab::{
 };
 use leaked_permit_spec::{Connect, Dialled, check, hammer};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    select,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::yield_now,
     time::{sleep, timeout},
 };
@@ -57,6 +58,8 @@ enum Fault {
     /// These are right.
     DialsInATaskOfItsOwn,
     NewestFirst,
+    /// Right on a clock that goes.
+    TimersOfItsOwn,
     /// With these all is well on one thread.
     LooksBeforeItIsNotified,
     ListOfHoldersCopied,
@@ -81,6 +84,14 @@ fn the_newest_of_those_who_wait_may_be_served_first() {
     assert!(report.all_kept(), "{report}");
     let hammered = hammer(Arc::new(service(Fault::NewestFirst)), Force { time: Duration::from_secs(60), tries: 200 });
     assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn a_pool_with_timers_of_its_own_is_told_whose_timers_count() {
+    let report = check(service(Fault::TimersOfItsOwn));
+    let told = report.promises.iter().filter_map(|judged| judged.observed.as_deref());
+    let which = "which only tokio's timers follow";
+    assert!(told.into_iter().any(|observed| observed.contains(which)), "{report}");
 }
 
 /// Every promise is kept on one thread, and two show what is wrong.
@@ -220,6 +231,19 @@ impl Desk {
             Fault::WaitsWithoutEnd => Some(self.acquired().await),
             Fault::LooksNowAndThen => timeout(self.wait, self.looked_for()).await.ok(),
             Fault::NewestFirst => timeout(self.wait, self.newest_first()).await.ok(),
+            Fault::TimersOfItsOwn => {
+                let (tell, told) = oneshot::channel::<()>();
+                let wait = self.wait;
+                thread::spawn(move || {
+                    let (_never, nothing) = std::sync::mpsc::channel::<()>();
+                    let _ = nothing.recv_timeout(wait);
+                    drop(tell);
+                });
+                select! {
+                    place = self.acquired() => Some(place),
+                    _ = told => None,
+                }
+            }
             Fault::LooksBeforeItIsNotified => timeout(self.wait, self.notified()).await.ok(),
             _ => timeout(self.wait, self.acquired()).await.ok(),
         };
