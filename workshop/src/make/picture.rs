@@ -52,7 +52,7 @@ pub(crate) fn timelines(scenes: &Scenes<'_>) -> Result<String, String> {
     let mut html = format!(
         "<div class=\"timelines\" data-words=\"{}\">\n",
         ["previous", "next", "all", "step"]
-            .map(|word| words.get(slug, word).map(escaped))
+            .map(|word| words.get(slug, word).map(|words| escaped(words).replace('"', "&quot;")))
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?
             .join("|")
