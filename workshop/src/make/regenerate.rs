@@ -262,13 +262,12 @@ fn timelines(
 fn cover(cases: &[(&str, Case)]) -> String {
     let mut cases: Vec<_> = cases.iter().collect();
     cases.sort_by_key(|(_, case)| (case.family, case.difficulty));
-    let mut table =
-        "| ghost | what production sees | family | difficulty | minutes |\n|---|---|---|---|---|\n".to_owned();
+    let mut table = "| ghost | what production sees | family, difficulty, minutes |\n|---|---|---|\n".to_owned();
     for (slug, case) in cases {
         let (title, symptom, family) = (&case.title, &case.symptom, case.family.name());
         let _ = writeln!(
             table,
-            "| [{title}]({slug}.md) | {symptom} | {family} | {} of 3 | {} |",
+            "| [{title}]({slug}.md) | {symptom} | {family}, {} of 3, {} min |",
             case.difficulty, case.minutes
         );
     }
