@@ -93,7 +93,7 @@ fn judge_workspace(checkout: &Checkout, part: Option<&str>) -> Result<Vec<Judged
 fn field_cargo(checkout: &Checkout, command: &str) -> Command {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| checkout.path("target").into_os_string());
     let mut cargo = cargo(checkout.root());
-    cargo.args([command, "--quiet", "--locked", "--manifest-path", FIELD_MANIFEST]);
+    cargo.args([command, "--locked", "--manifest-path", FIELD_MANIFEST]);
     cargo.env("CARGO_TARGET_DIR", target).stdin(Stdio::null()).stderr(Stdio::inherit());
     cargo
 }

@@ -64,7 +64,12 @@ fn answers(checkout: &Checkout, name: &str, faults: &mut Vec<String>) {
         let Some((_, rest)) = line.split_once("Proven by `") else { continue };
         let mut words = rest.split('`');
         let (test, file) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
-        if checkout.text(file).unwrap_or_default().contains(&format!("fn {test}()")) {
+        if file.is_empty() {
+            faults.push(format!(
+                "{name}:{}: \"Proven by `{test}` in\" has no file behind it in the same line",
+                number + 1
+            ));
+        } else if checkout.text(file).unwrap_or_default().contains(&format!("fn {test}()")) {
             proven += 1;
         } else {
             faults.push(format!("{name}:{}: there is no test `{test}` in `{file}`", number + 1));
