@@ -107,7 +107,7 @@ fn dedented(lines: &[&str]) -> String {
     let first = lines.iter().position(|line| !blank(line)).unwrap_or(0);
     let last = lines.iter().rposition(|line| !blank(line)).map_or(0, |last| last + 1);
     let indent = |line: &&str| line.len() - 1 - line[1..].trim_start().len();
-    let common = lines.iter().filter(|line| !blank(line)).map(|line| indent(line)).min().unwrap_or(0);
+    let common = lines.iter().filter(|line| !blank(line)).map(indent).min().unwrap_or(0);
     let cut = |line: &&str| match line.get(1 + common..) {
         Some(rest) => format!("{}{rest}\n", &line[..1]),
         None => "\n".to_owned(),
