@@ -246,7 +246,7 @@ pub fn run_once(exercise: &Exercise<'_>, junit: Option<&Path>, wire: bool, json:
     }
     // The verdict is on the screen, whatever came of the file.
     written.transpose()?;
-    refusal.map_or(Ok(judged.laid_to_rest), |sentence| Err(Refusal::new(sentence)))
+    refusal.map_or(Ok(judged.is_accepted()), |sentence| Err(Refusal::new(sentence)))
 }
 
 /// Without the compiler's colours.
@@ -276,7 +276,7 @@ pub fn record(exercise: &Exercise<'_>, judged: &Judged) {
         Hammered::NotTried { .. } => Tried::NotTried,
     });
     exercise.record(Deed::Checked { promises: progress::verdicts(report), model, hammer });
-    if judged.laid_to_rest {
+    if judged.is_accepted() {
         let before = exercise.progress().unwrap_or_default();
         if before.state != State::Solved {
             exercise.record(Deed::Solved);

@@ -10,7 +10,7 @@ pub struct Judged {
     pub schema: u32,
     /// The ghost.
     pub slug: String,
-    /// Whether every promise is kept, and neither the model nor the hammer has seen a breach.
+    /// Whether every promise is kept, and no race is left that was only tried or not judged at all.
     pub laid_to_rest: bool,
     /// What came of it.
     #[serde(flatten)]
@@ -115,13 +115,24 @@ impl Judged {
     /// What came of a check of this ghost.
     pub fn new(slug: &str, outcome: Outcome) -> Self {
         let laid_to_rest = match &outcome {
+            Outcome::Judged { interleavings: Some(model), .. } => matches!(model, Interleavings::Hold { .. }),
+            Outcome::Judged { hammer, .. } => hammer.is_none(),
+            _ => false,
+        };
+        let mut judged = Self { schema: 2, slug: slug.to_owned(), laid_to_rest, outcome };
+        judged.laid_to_rest &= judged.is_accepted();
+        judged
+    }
+
+    /// Whether every promise is kept, and neither the model nor the hammer has seen a breach.
+    pub fn is_accepted(&self) -> bool {
+        match &self.outcome {
             Outcome::Judged { report, interleavings, hammer, .. } => {
                 report.all_kept()
                     && !matches!(interleavings, Some(Interleavings::Fail { .. }))
                     && !hammer.as_ref().is_some_and(Hammered::is_rejected)
             }
             _ => false,
-        };
-        Self { schema: 2, slug: slug.to_owned(), laid_to_rest, outcome }
+        }
     }
 }

@@ -107,13 +107,13 @@ pub fn page(exercise: &Exercise<'_>, judged: &Judged, detail: Detail) -> Page {
                 let _ = writeln!(body, "  {}", near_miss.page);
             }
             warned(&mut page.body, warnings);
-            if judged.laid_to_rest {
+            if judged.is_accepted() {
                 let rest = rest(exercise, interleavings.as_ref(), hammer.as_ref());
                 page.focused(&rest);
             }
         }
     }
-    if !judged.laid_to_rest && !matches!(judged.outcome, Outcome::NotBuilt { .. }) {
+    if !judged.is_accepted() && !matches!(judged.outcome, Outcome::NotBuilt { .. }) {
         let hint = format!("\nA hint: cargo ghosts hint {slug}\n");
         if page.verdict_last { page.head.push_str(&hint) } else { page.body.push_str(&hint) }
     }
@@ -256,11 +256,18 @@ fn counted(number: u64) -> String {
     text
 }
 
-/// The ghost is gone: as far as what goes, what it cost, and what comes next.
+/// The ghost is gone, as far as anybody can tell; what that cost, and what comes next.
 fn rest(exercise: &Exercise<'_>, interleavings: Option<&Interleavings>, hammer: Option<&Hammered>) -> String {
     let green = AnsiColor::Green.on_default().bold();
     let (slug, summary) = (exercise.slug(), exercise.progress().unwrap_or_default());
-    let mut text = format!("\n{green}Laid to rest{green:#}{}", as_far_as(interleavings, hammer));
+    let mut text = match (interleavings, hammer) {
+        (Some(Interleavings::Hold { .. }), _) | (None, None) => format!("\n{green}Laid to rest{green:#}"),
+        (_, Some(Hammered::NothingSeen { .. })) => format!(
+            "\n{green}Every promise is kept{green:#}, and no race was seen. One that is rare may be left: which two threads\n\
+             can meet in what you wrote?\nSo far"
+        ),
+        _ => format!("\n{green}Every promise is kept{green:#}; races were not judged.\nSo far"),
+    };
     let counted = |count: u64, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
     if let (Some(started), Some(solved)) = (summary.started_at, summary.solved_at) {
         let minutes = counted(solved.saturating_sub(started).div_ceil(60), "minute");
@@ -272,17 +279,6 @@ fn rest(exercise: &Exercise<'_>, interleavings: Option<&Interleavings>, hammer: 
     let next = start::next(exercise.checkout).map_or("list".to_owned(), |next| format!("start {}", next.slug));
     let _ = writeln!(text, "  the next one     cargo ghosts {next}");
     text
-}
-
-/// What the words are to say where a race was tried only, or not judged at all.
-fn as_far_as(interleavings: Option<&Interleavings>, hammer: Option<&Hammered>) -> String {
-    match (interleavings, hammer) {
-        (Some(Interleavings::Hold { .. }), _) | (None, None) => String::new(),
-        (_, Some(Hammered::NothingSeen { tries })) => {
-            format!(", as far as the promises and {} tries go", counted(*tries))
-        }
-        _ => ", as far as the promises go".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -361,17 +357,21 @@ mod tests {
         let tried = || Some(Hammered::NothingSeen { tries: 12_345 });
         let not_tried = || Some(Hammered::NotTried { why: "it is not".to_owned() });
         let gone = || Some(Interleavings::NotApplicable { why: "it is gone".to_owned() });
-        for (interleavings, hammer, words) in [
-            (None, None, ""),
-            (Some(Interleavings::Hold { explored: 7 }), tried(), ""),
-            (None, tried(), ", as far as the promises and 12,345 tries go"),
-            (gone(), tried(), ", as far as the promises and 12,345 tries go"),
-            (gone(), None, ", as far as the promises go"),
-            (None, not_tried(), ", as far as the promises go"),
+        for (interleavings, hammer, laid_to_rest) in [
+            (None, None, true),
+            (Some(Interleavings::Hold { explored: 7 }), tried(), true),
+            (None, tried(), false),
+            (gone(), tried(), false),
+            (gone(), None, false),
+            (None, not_tried(), false),
         ] {
-            assert_eq!(as_far_as(interleavings.as_ref(), hammer.as_ref()), words);
+            let judged = judged(&[false], interleavings, hammer);
+            assert!(judged.is_accepted());
+            assert_eq!(judged.laid_to_rest, laid_to_rest);
+            let (_, said) = shown(&judged, Detail::All);
+            assert_eq!(said.join(" ").contains("Laid to rest"), laid_to_rest, "{said:?}");
         }
         let broken = judged(&[true], None, tried());
-        assert!(!broken.laid_to_rest);
+        assert!(!broken.laid_to_rest && !broken.is_accepted());
     }
 }
