@@ -45,7 +45,8 @@ pub struct Ghost {
     pub near_misses: Vec<NearMiss>,
     broken: Judge,
     fixed: Judge,
-    serve: Box<dyn Fn(bool) -> Router + Send + Sync>,
+    serve: Serve,
+    stage: Serve,
     judgement: OnceLock<Judgement>,
 }
 
@@ -67,6 +68,9 @@ pub struct NearMiss {
     judge: Judge,
 }
 
+/// Serves the fixed twin, or the broken one.
+type Serve = Box<dyn Fn(bool) -> Router + Send + Sync>;
+
 /// Judges one app.
 type Judge = Box<dyn Fn(Limits<'_>) -> Report + Send + Sync>;
 
@@ -84,13 +88,17 @@ impl Ghost {
         stand_ins: fn() -> S::StandIns,
     ) -> Self {
         let judge = |app: S::App| -> Judge { Box::new(move |limits| S::judge(app, limits)) };
+        let among = |stand_ins: fn() -> S::StandIns| -> Serve {
+            Box::new(move |is_fixed| S::serve(if is_fixed { fixed } else { broken }, stand_ins()))
+        };
         Self {
             slug: S::SLUG,
             asked: S::ASKED,
             near_misses: near_misses.iter().map(|(name, app)| NearMiss { name, judge: judge(*app) }).collect(),
             broken: judge(broken),
             fixed: judge(fixed),
-            serve: Box::new(move |is_fixed| S::serve(if is_fixed { fixed } else { broken }, stand_ins())),
+            serve: among(stand_ins),
+            stage: among(S::stand_ins),
             judgement: OnceLock::new(),
         }
     }
@@ -124,6 +132,11 @@ impl Ghost {
     /// A twin with believable surroundings: the fixed one if `is_fixed`, else the broken one. To be called inside a runtime.
     pub fn serve(&self, is_fixed: bool) -> Router {
         (self.serve)(is_fixed)
+    }
+
+    /// The same among the specification's own stand-ins, which can be played in virtual time.
+    pub fn stage(&self, is_fixed: bool) -> Router {
+        (self.stage)(is_fixed)
     }
 }
 

@@ -66,7 +66,7 @@ pub fn play(ghost: &'static Ghost, case: &Case, fixed: bool) -> Result<Vec<Shown
     let proof = async move |lab: Lab, (): ()| {
         let scene = lab.scene(String::new());
         let _log = logged_to(&scene).set_default();
-        let server = Arc::new(scene.serve(ghost.serve(fixed)));
+        let server = Arc::new(scene.serve(ghost.stage(fixed)));
         for (command, steps, watched) in lines {
             scene.note(TYPES, command);
             run(&scene, &server, &steps).await.map_err(lab::Broken::because)?;

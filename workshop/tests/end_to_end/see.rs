@@ -12,7 +12,8 @@ use crate::serving::Serving;
 
 #[test]
 fn a_shell_with_curl_prints_what_the_chapters_show() {
-    for ghost in ALL.iter() {
+    // leaked-permit is served with SQLite here, which words its refusals otherwise; the tests of `sqlite` talk to it.
+    for ghost in ALL.iter().filter(|ghost| ghost.slug != "leaked-permit") {
         let case = case::read(&Checkout::here(), ghost.slug).expect("a case");
         for fixed in [false, true] {
             let played = see::play(ghost, &case, fixed).expect("it can be played");

@@ -175,7 +175,7 @@ fn whatever_is_saved_the_next_save_is_judged() {
     learner.sees("there is no exercises/swallowed-panic");
     fs::rename(&aside, learner.folder()).expect("a folder of our own");
     learner.mends();
-    learner.sees("Laid to rest");
+    learner.sees("no race was seen");
 
     learner.types(&["C-c"]);
     learner.is_back_in_the_shell();

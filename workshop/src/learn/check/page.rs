@@ -263,8 +263,8 @@ fn rest(exercise: &Exercise<'_>, interleavings: Option<&Interleavings>, hammer: 
     let mut text = match (interleavings, hammer) {
         (Some(Interleavings::Hold { .. }), _) | (None, None) => format!("\n{green}Laid to rest{green:#}"),
         (_, Some(Hammered::NothingSeen { .. })) => format!(
-            "\n{green}Every promise is kept{green:#}, and no race was seen. One that is rare may be left: which two threads\n\
-             can meet in what you wrote?\nSo far"
+            "\n{green}Every promise is kept{green:#}, and no race was seen. A rare one may be left:\nwhich two threads can \
+             meet in what you wrote?\nSo far"
         ),
         _ => format!("\n{green}Every promise is kept{green:#}; races were not judged.\nSo far"),
     };
