@@ -839,7 +839,8 @@ async fn an_answer_waits_for_its_client(lab: &Lab, app: &App, protocol: Protocol
     NOT_READ_AHEAD.require(kib <= 1024, format!("the client read nothing, and {kib} KiB of its answer were taken"))?;
     scene.settle().await;
     let held = CONNECTIONS - pool.available_permits();
-    A_CONNECTION_FOR_EACH.require(held == 0, format!("while an answer is read, {held} connections are held"))?;
+    A_CONNECTION_FOR_EACH
+        .require(held == 0, format!("while an answer is read, {held} of {CONNECTIONS} connections are held"))?;
     client.leave();
     sleep(Duration::from_millis(PERIOD)).await;
     NOT_READ_AHEAD.require(feed.dropped_at_ms().is_some(), "a period after its client left an answer was still read")
