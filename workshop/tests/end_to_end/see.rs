@@ -26,11 +26,19 @@ fn a_shell_with_curl_prints_what_the_chapters_show() {
                 let at = format!("{}, fixed: {fixed}: {}", ghost.slug, shown.command);
                 assert_eq!(likened(printed.lines()), likened(shown.client.iter().map(|line| &*line.text)), "{at}");
             }
-            let mut said = likened(twin.stop().iter().map(|line| line.trim()));
+            // A line may come after the answer, and the last command may be watched too briefly on a slow machine.
+            let mut said = Vec::new();
             let server = played.iter().flat_map(|shown| &shown.server).map(|line| &*line.text);
             for line in likened(server.filter(|line| !line.starts_with("(std)"))) {
-                let at = said.iter().position(|there| *there == line);
-                let at = at.unwrap_or_else(|| panic!("{}, fixed: {fixed}: no {line:?} in {said:?}", ghost.slug));
+                let at = loop {
+                    if let Some(at) = said.iter().position(|there| *there == line) {
+                        break at;
+                    }
+                    match twin.next() {
+                        Some(next) => said.extend(likened([next.trim()].into_iter())),
+                        None => panic!("{}, fixed: {fixed}: no {line:?} in {said:?}", ghost.slug),
+                    }
+                };
                 said.remove(at);
             }
         }
@@ -39,7 +47,9 @@ fn a_shell_with_curl_prints_what_the_chapters_show() {
 
 /// What a command prints in a shell; the next one may begin when it was watched for so many seconds.
 fn in_a_shell(command: &str, watched: u32) -> String {
-    let line = format!("exec 2>&1; {command}; sleep {watched}");
+    // What one curl prints comes in one piece: curl writes an error in several, and those of two may mingle.
+    let whole = "curl() { printed=$(command curl \"$@\" 2>&1; printf .); printf %s \"${printed%.}\"; }";
+    let line = format!("{whole}\n{command}; sleep {watched}");
     let output = Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
     String::from_utf8(output.stdout).expect("text")
 }
@@ -53,8 +63,11 @@ fn likened<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     };
     let mut all: Vec<String> = lines
         .filter(|line| !line.starts_with("date: "))
-        // On a socket, a millisecond of the budget may be gone when the bank is told.
-        .map(|line| line.replace("x-budget-ms: 1999", "x-budget-ms: 2000"))
+        // On a socket, some milliseconds of the budget are gone when the bank is told.
+        .map(|line| match line.split_once("x-budget-ms: ") {
+            Some((before, left)) => format!("{before}x-budget-ms: some{}", left.trim_start_matches(char::is_numeric)),
+            None => line.to_owned(),
+        })
         .map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
             let without = words

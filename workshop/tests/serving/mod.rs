@@ -57,6 +57,11 @@ impl Serving {
         }
     }
 
+    /// The next line of the supplied parts or of the log, if one comes.
+    pub(crate) fn next(&self) -> Option<String> {
+        self.lines.recv_timeout(PATIENCE).ok()
+    }
+
     /// Ends the twin and tells every line that was not asked for yet.
     pub(crate) fn stop(mut self) -> Vec<String> {
         self.child.kill().expect("it serves until it is ended");
