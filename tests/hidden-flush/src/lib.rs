@@ -571,6 +571,8 @@ async fn followed(
         ([("content-type", "text/plain")], body).into_response()
     });
     let client = connected(scene, app, protocol, logs).await?;
+    // The moments of what comes now begin after all that came before.
+    scene.settle().await;
     let before = scene.moments_to_leave().len();
     if let Some(moment) = moment {
         client.leaves_at(moment);

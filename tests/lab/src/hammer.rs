@@ -101,6 +101,8 @@ impl fmt::Display for Hammered {
 /// time, on a thread that has the runtime entered, and says what it saw. An attempt that ends in a panic ends the trial: it is
 /// no breach of what is looked for here.
 ///
+/// What an app changes in its process, its panic hook above all, stays changed: no specification may be judged beside it.
+///
 /// # Panics
 /// If the system gives no thread.
 pub fn strike(force: Force, attempt: impl FnMut(&mut Hammer) -> Proof + Send + 'static) -> Hammered {
