@@ -59,37 +59,37 @@ const SLOT_HAS_ONE_UPLOAD: Asked =
     Asked::new("slot-has-one-upload", "No two uploads whose bodies can still yield something have the same `x-slot`.");
 const NO_MORE_THAN_SLOTS: Asked = Asked::new(
     "no-more-than-slots",
-    "There are never more live uploads than slots, and after any mixture of endings as many as there are slots \
-             succeed.",
+    "There are never more live uploads than slots, and after any mix of endings every slot can be used again.",
 );
 const ENDED_STAYS_ENDED: Asked = Asked::new(
     "ended-stays-ended",
-    "A body says that it has ended only when it has, and again when it is polled again; what lies under it is not \
+    "A body says that it has ended only when it has, and says so again if it's polled again. The body under it isn't \
              polled again.",
 );
 const AUDIT_IS_TRUE: Asked = Asked::new(
     "audit-is-true",
-    "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how it \
-             ended.",
+    "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how the \
+             upload ended.",
 );
 const NOBODY_WAITS: Asked = Asked::new(
     "nobody-waits",
-    "Below the limit no request waits for another's body, nor for the rest of its own: each is answered as soon \
-             as without the layer.",
+    "Below the limit, no request waits for another's body or for the rest of its own: each is answered as soon as it \
+             would be without the layer.",
 );
 const FREE_AT_LAST_BYTE: Asked = Asked::new(
     "free-at-last-byte",
-    "A slot is free when the last byte has been read, though the handler keeps the spent body and works on.",
+    "A slot is free once the last byte has been read, even if the handler keeps the spent body and goes on working.",
 );
 const ARRIVES_AS_SENT: Asked = Asked::new(
     "arrives-as-sent",
-    "What a client sends reaches whoever reads it as without the layer, in whatever order it comes and also after the answer: \
-             the stated length, each byte, the trailers, and an error where the upload breaks off.",
+    "What a client sends reaches its reader just as it would without the layer, in whatever order it comes, even \
+             after the answer: the stated length, each byte, the trailers, and an error where the upload breaks \
+             off.",
 );
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
-    "Whatever else passes through comes out as it went in: requests but for `x-slot`, and answers, with their heads, bodies, \
-             lengths, trailers and errors.",
+    "Everything else that passes through comes out as it went in: requests except for `x-slot`, and answers, with \
+             their heads, bodies, lengths, trailers and errors.",
 );
 
 const SLOT_NUMBERS: Asked = Asked::new(
@@ -98,45 +98,47 @@ const SLOT_NUMBERS: Asked = Asked::new(
 );
 const WHEN_ALL_ARE_TAKEN: Asked = Asked::new(
     "when-all-are-taken",
-    "An upload for which there is no slot waits for one, or gets 503 with `retry-after` and its handler hears nothing of it.",
+    "An upload that finds no free slot either waits for one, or gets a 503 with `retry-after` without reaching its \
+             handler.",
 );
 const ANSWER_AT_ONCE: Asked = Asked::new(
     "answer-at-once",
-    "The answer of a handler goes out as soon as the handler has given it, also to a client that is still sending what nobody \
-             is going to read.",
+    "A handler's answer goes out as soon as the handler returns it, even to a client that's still sending what \
+             nobody is going to read.",
 );
 const END_TOLD_AGAIN: Asked = Asked::new(
     "end-told-again",
-    "A handler that polls on after the end is told the end again, also where the body under the layer is one that must not be \
+    "A handler that polls again after the end sees the end again, even if the body under the layer must not be \
              polled after its end.",
 );
 const NOTHING_AFTER_RELEASE: Asked = Asked::new(
     "nothing-after-release",
-    "Whoever still has the body of an upload whose slot has been given back to another receives no byte of it.",
+    "Once an upload's slot has gone to another upload, a reader that still has the first one's body gets no byte \
+             from it.",
 );
 const HOW_IT_ENDED: Asked = Asked::new(
     "how-it-ended",
-    "An upload is `complete` in the audit when its handler received all of it, though it may not have asked for the end; \
-             `failed` when the handler saw an error; `abandoned` when nobody read it to its end.",
+    "In the audit, an upload is `complete` when its handler received all of it, even if the handler never asked for \
+             the end; `failed` when the handler saw an error; and `abandoned` when nobody read it to its end.",
 );
 const LEFT_UNANSWERED: Asked = Asked::new(
     "left-unanswered",
-    "Where the client leaves unanswered and a task still has the body, both `failed` and `abandoned` are right.",
+    "If the client leaves without an answer while a task still has the body, `failed` and `abandoned` are both right.",
 );
 const BYTES_IN_HAND: Asked = Asked::new(
     "bytes-in-hand",
-    "The bytes in the audit are those that the handler was given, and not those that wait.",
+    "The bytes in the audit are those that the handler was given, not those that are still waiting.",
 );
 const READ_AHEAD: Asked = Asked::new(
     "read-ahead",
-    "While a handler that has not answered does not read on, at most 64 KiB of an upload are taken from the client beyond what \
-             it has.",
+    "While a handler that hasn't answered isn't reading, at most 64 KiB of its upload are taken from the client \
+             beyond what the handler has received.",
 );
 const PASSES_THROUGH: Asked = Asked::new(
     "passes-through",
-    "Bodies that know their length still do and keep their trailers; they stream in both directions, and no more than 64 KiB \
-             of an answer are read ahead. Requests run at the same time. A request that is given up is dropped, with all that \
-             belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
+    "Bodies that know their length still do, and keep their trailers; they stream in both directions, and no more \
+             than 64 KiB of an answer are read ahead. Requests run concurrently. A cancelled request is dropped with \
+             everything that belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
 );
 
 /// Holds `app` against every promise.

@@ -43,56 +43,58 @@ const WAIT_MS: u64 = 1000;
 
 const CAPACITY_IS_KEPT: Asked = Asked::new(
     "capacity-is-kept",
-    "After ten times as many requests as there are places, whatever their bad end, as many connections can be had at \
-             once as before.",
+    "After ten times as many requests as there are places, however badly they ended, as many connections can be had \
+             at once as before.",
 );
 const ONE_REQUEST_PER_CONNECTION: Asked =
     Asked::new("one-request-per-connection", "A connection serves one request at a time, however long that takes.");
-const RELEASE_WAKES_A_WAITER: Asked = Asked::new(
-    "release-wakes-a-waiter",
-    "Whatever the end of the request that had it, a place goes at once to one who waits.",
+const RELEASE_WAKES_A_WAITER: Asked =
+    Asked::new("release-wakes-a-waiter", "However a request ends, its place goes at once to one that's waiting.");
+const GRANT_IS_PASSED_ON: Asked = Asked::new(
+    "grant-is-passed-on",
+    "If a request is granted a place and then goes away, the place goes to the next one.",
 );
-const GRANT_IS_PASSED_ON: Asked =
-    Asked::new("grant-is-passed-on", "A place that was granted to a request which then went away goes to the next.");
 const SPOILT_IS_NOT_USED_AGAIN: Asked =
-    Asked::new("spoilt-is-not-used-again", "A connection that broke, or was left half-way, is not used again.");
+    Asked::new("spoilt-is-not-used-again", "A connection that broke, or was left halfway, isn't used again.");
 const WAIT_IS_BOUNDED: Asked = Asked::new(
     "wait-is-bounded",
-    "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it, and no dial and no \
-             query.",
+    "A wait ends after `wait`, with a 503 that names the limit and the wait. `wait` bounds only the waiting, not a \
+             dial or a query.",
 );
 const HELD_TO_THE_LAST_ROW: Asked =
     Asked::new("held-to-the-last-row", "A place is held until the answer has its last row.");
 const NO_MORE_THAN_SIZE: Asked = Asked::new(
     "no-more-than-size",
-    "There are never more connections than places, also after a day, and one that is clean is used again.",
+    "There are never more connections than places, even after a day, and a clean connection is used again.",
 );
 const WHAT_HAPPENED_IS_TOLD: Asked = Asked::new(
     "what-happened-is-told",
-    "A request that is served has its own rows, all of them; a query or a dial that fails is never a 200 without rows, nor a \
-             list that looks complete.",
+    "A request that's served gets its own rows, all of them. A query or a dial that fails never becomes a 200 \
+             without rows, or a list that looks complete.",
 );
 const ROWS_COME_AS_FETCHED: Asked = Asked::new(
     "rows-come-as-fetched",
-    "The first rows are with the client before the next are fetched, and what the client does not read is not fetched.",
+    "The first rows reach the client before the next are fetched, and rows that the client doesn't read aren't \
+             fetched.",
 );
 const HOLDERS_ARE_NAMED: Asked = Asked::new(
     "holders-are-named",
-    "The 503 names, by its `x-request-id`, each request that has a connection, and none that has not.",
+    "The 503 names each request that has a connection, by its `x-request-id`, and no other.",
 );
 
 const FAILURE_BEFORE_THE_ROWS: Asked = Asked::new(
     "failure-before-the-rows",
-    "A dial or a query that fails before the first row is answered 502; one that panics has no answer or a 5xx.",
+    "A dial or a query that fails before the first row is answered 502; one that panics gets a 5xx or no answer.",
 );
-const NINE_TENTHS: Asked = Asked::new("nine-tenths", "Who is told 503 has waited for at least nine tenths of `wait`.");
+const NINE_TENTHS: Asked =
+    Asked::new("nine-tenths", "A request that's told 503 has waited for at least nine tenths of `wait`.");
 const IN_DIGITS: Asked =
-    Asked::new("in-digits", "The text of the 503 has the number of places and the wait in milliseconds, in digits.");
+    Asked::new("in-digits", "The text of the 503 gives the number of places, and the wait in milliseconds, in digits.");
 const ONE_MIB_AHEAD: Asked =
-    Asked::new("one-mib-ahead", "Of the rows that a client does not read, not more than one MiB is fetched ahead.");
+    Asked::new("one-mib-ahead", "At most one MiB of the rows that a client doesn't read is fetched ahead.");
 const A_DIAL_MAY_END: Asked = Asked::new(
     "a-dial-may-end",
-    "A dial that the client no longer waits for may go on; its place counts as free when the dial is over.",
+    "A dial may go on when its client no longer waits for it; its place counts as free when the dial is over.",
 );
 
 /// Holds `app` against every promise.

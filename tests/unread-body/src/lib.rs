@@ -78,53 +78,53 @@ const USED_OR_CLOSED: Asked = Asked::new(
 );
 const LARGE_REST_CLOSES_CONNECTION: Asked = Asked::new(
     "large-rest-closes-connection",
-    "When an upload that was answered early has more than 1 MiB to come, or has stalled half-way, its HTTP/1.1 \
+    "When an upload that was answered early has more than 1 MiB to come, or has stalled halfway, its HTTP/1.1 \
              connection is closed within 5 s, however many there are.",
 );
 const ANSWER_BEFORE_BODY: Asked =
     Asked::new("answer-before-body", "An early answer comes before the body does, and is whole.");
 const NEXT_REQUEST_AS_ITSELF: Asked = Asked::new(
     "next-request-as-itself",
-    "What is pipelined behind a refused upload is answered as itself or not at all, and nothing in the upload \
-             is taken for a request: a promise of hyper's.",
+    "A request that's pipelined behind a refused upload is answered as itself or not at all, and nothing in the \
+             upload is taken for a request: hyper promises that.",
 );
 const STORE_CONNECTION_REUSED: Asked = Asked::new(
     "store-connection-reused",
-    "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, with their heads or 20 ms later, \
-             take one connection to it; and no fetch waits for the body of another.",
+    "Ten errors from the store in a row, of 1 KiB each, of known length or in one chunk, with their heads or 20 ms \
+             later, take one connection to the store, and no fetch waits for another's body.",
 );
 const ENDLESS_ERROR_IS_CUT: Asked = Asked::new(
     "endless-error-is-cut",
-    "When an error of the store does not end, its client has a whole 502 and its connection is closed within 5 s; in \
-             the end only connections are open that can be used again.",
+    "When an error from the store doesn't end, its client has a whole 502 and its connection is closed within 5 s. \
+             In the end, the only connections still open are those that can be used again.",
 );
 const REFUSED_RELAY_LETS_GO: Asked = Asked::new(
     "refused-relay-lets-go",
-    "When the store refuses an upload that is still coming, its client has a whole 502 within 5 s; and the client's \
-             connection and the store's are used again or closed within 5 s, closed if the upload has stalled.",
+    "When the store refuses an upload that's still coming, its client has a whole 502 within 5 s. The client's \
+             connection and the store's are used again or closed within 5 s, and closed if the upload has stalled.",
 );
 const NOTHING_LEFT: Asked = Asked::new(
     "nothing-left",
-    "5 s after the last answer no task of a request is left, and no connection that waits for a client that has gone.",
+    "5 s after the last answer, no request has a task left, and no connection is waiting for a client that has gone.",
 );
 const EXPECT_GETS_FINAL_STATUS: Asked = Asked::new(
     "expect-gets-final-status",
-    "Who asks with `expect: 100-continue` and is refused gets the final status without a 100, and then a \
-             connection that is closed or can be used.",
+    "A client that asks with `expect: 100-continue` and is refused gets the final status without a 100, and then its \
+             connection is closed or can be used.",
 );
 const SIBLINGS_KEEP_THEIR_WINDOW: Asked = Asked::new(
     "siblings-keep-their-window",
-    "Over HTTP/2 a refused upload takes nothing from the window of its siblings once it is answered.",
+    "Over HTTP/2, once a refused upload is answered, it takes nothing from the window of its siblings.",
 );
 const INCIDENTS_ARE_TOLD: Asked = Asked::new(
     "incidents-are-told",
-    "Each upload that is refused, by the gate or by the store, and each failed fetch has its line on the support page, \
-             with the status and the name.",
+    "Each upload that's refused, by the gate or by the store, and each failed fetch has its line on the support \
+             page, with the status and the name.",
 );
 const GOOD_ANSWERS_WHOLE: Asked = Asked::new(
     "good-answers-whole",
-    "A good answer of the store reaches its client as it comes, whole, with its status and headers, however slow and \
-             however large it is.",
+    "A good answer from the store reaches its client as it comes, whole, with its status and headers, however slow \
+             and however large it is.",
 );
 const UPLOADS_WHOLE: Asked = Asked::new(
     "uploads-whole",
@@ -133,37 +133,35 @@ const UPLOADS_WHOLE: Asked = Asked::new(
 );
 const GOOD_ANSWERS_SHARE: Asked = Asked::new(
     "good-answers-share-a-connection",
-    "Ten good answers in a row take one connection to the store and one of their client; when the store has closed it \
-             meanwhile, the next takes a new one.",
+    "Ten good answers in a row take one connection to the store and one from their client. If the store has closed \
+             its connection meanwhile, the next request takes a new one.",
 );
 const FAILURES_ARE_TOLD: Asked = Asked::new(
     "failures-are-told",
-    "Whatever the store answers that is no success, and whatever it does not answer, is a 502 for that client alone, and \
-             an answer that breaks off ends with an error; the next request is served.",
+    "If the store answers with anything but success, or doesn't answer, that client alone gets a 502. An answer that \
+             breaks off ends with an error. The next request is served.",
 );
 
 const STATUSES: Asked = Asked::new(
     "statuses",
-    "An upload without `x-user` gets 403, and one whose `content-length` says 256 KiB or more gets 413; what may pass gets \
-             the store's answer if that is a success, 2xx, and else 502.",
+    "An upload without `x-user` gets a 403, and one whose `content-length` says 256 KiB or more gets a 413. A \
+             request that may pass gets the store's answer if that's a success (2xx), and a 502 if not.",
 );
-const EITHER_REFUSAL: Asked = Asked::new(
-    "either-refusal",
-    "An upload to which both apply, because it has no user and is too large, gets 403 or 413; either is right.",
-);
+const EITHER_REFUSAL: Asked =
+    Asked::new("either-refusal", "An upload that has no user and is too large gets 403 or 413; either is right.");
 const PAGE: Asked = Asked::new(
     "page",
-    "`GET /incidents` has one line for each of the latest 100 incidents, the latest first: the status that the client got, \
-             and the path of what was asked of the store, or `/upload`.",
+    "`GET /incidents` has one line for each of the latest 100 incidents, the latest first: the status that the \
+             client got, and the path that the store was asked for, or `/upload`.",
 );
-const ONCE: Asked = Asked::new("once", "The store is asked once for each request, also when it breaks off.");
+const ONCE: Asked = Asked::new("once", "The store is asked once for each request, even when it breaks off.");
 const AS_FAST_AS_READ: Asked = Asked::new(
     "as-fast-as-read",
-    "While the client of a good answer does not read it, at most 1 MiB of it is taken from the store.",
+    "While a client isn't reading its good answer, at most 1 MiB of it is taken from the store.",
 );
 const OUTLIVES_THE_APP: Asked = Asked::new(
     "outlives-the-app",
-    "A good answer that has begun goes on when the app is dropped, as the `Router` is by `oneshot`.",
+    "A good answer that has begun goes on even if the app is dropped, as `oneshot` drops the `Router`.",
 );
 
 /// Holds `app` against every promise.

@@ -53,42 +53,41 @@ pub type App = Arc<dyn Fn() -> BoxedLayer + Send + Sync>;
 
 const CALLED_WHERE_READY: Asked = Asked::new(
     "called-where-ready",
-    "The service behind is only called on an instance that has said that it is ready, once for each time that it \
-             has.",
+    "The inner service is called only on an instance that has said it's ready, once for each time it has said so.",
 );
 const NOT_READY_AT_THE_LIMIT: Asked = Asked::new(
     "not-ready-at-the-limit",
-    "While every place is taken the layer is not ready, neither for the same caller nor for a clone; it is ready at \
-             the instant at which a call ends.",
+    "While every place is taken, the layer isn't ready, neither for the same caller nor for a clone; it's ready the \
+             instant a call ends.",
 );
 const READY_KEEPS_ITS_PLACE: Asked = Asked::new(
     "ready-keeps-its-place",
-    "A caller that was told ready is told so when it asks again, and reaches the service when it calls, before those who \
-             still wait.",
+    "A caller that was told the layer is ready is told so again if it asks again, and its call reaches the service \
+             before those that are still waiting.",
 );
 const CALLS_OVERLAP: Asked = Asked::new("calls-overlap", "As many calls as there are places run at the same time.");
 const NOTHING_LEFT_RESERVED: Asked = Asked::new(
     "nothing-left-reserved",
-    "No place stays reserved when a call has ended, when its future was dropped, polled or not, or when a service \
-             was dropped that was ready.",
+    "No place stays reserved after a call has ended, after its future was dropped, polled or not, or after a service \
+             that was ready was dropped.",
 );
 const ERRORS_UNCHANGED: Asked = Asked::new(
     "errors-unchanged",
-    "An error of the service behind is the caller's as it is: one of `poll_ready` from `poll_ready`, one of `call` \
-             from the call.",
+    "An error of the inner service reaches the caller unchanged: an error of `poll_ready` from `poll_ready`, an \
+             error of `call` from the call.",
 );
 const ID_OF_ITS_OWN: Asked = Asked::new(
     "id-of-its-own",
-    "Each request reaches the service with one id, which no other request has, and its answer carries the same.",
+    "Each request reaches the service with one id that no other request has, and its answer carries the same id.",
 );
 const ID_IN_THE_LOG: Asked = Asked::new(
     "id-in-the-log",
-    "Whatever the service logs for a request, when it is called, in its future and when that is dropped, is logged in a \
-             span that has the id of this request, and of no other.",
+    "Whatever the service logs for a request, when it's called, in its future and when the future is dropped, is \
+             logged in a span that has this request's id and no other's.",
 );
 const LIVES_WITH_A_LIMIT: Asked = Asked::new(
     "lives-with-a-limit",
-    "In one stack with tower's `ConcurrencyLimit` every call is answered, as many run at a time as the limit says, \
+    "In one stack with tower's `ConcurrencyLimit`, every call is answered, as many run at a time as the limit says, \
              and errors come through.",
 );
 const LIVES_WITH_A_BUFFER: Asked = Asked::new(
@@ -98,33 +97,33 @@ const LIVES_WITH_A_BUFFER: Asked = Asked::new(
 
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
-    "Whatever else passes through comes out as it went in: all but the id of requests, answers and bodies, in both \
-             directions.",
+    "Everything else that passes through comes out as it went in: requests, answers and bodies, in both directions, \
+             except for the id.",
 );
 
 const HEADER_OF_THE_ID: Asked = Asked::new(
     "header-of-the-id",
-    "The id is the one value of the header `x-request-id`, of the request and of its answer.",
+    "The id is the only value of the `x-request-id` header, on the request and on its answer.",
 );
 const OTHER_IDS_REPLACED: Asked = Asked::new(
     "other-ids-replaced",
-    "An id that the client has sent, or that the answer of the service has, gives way to that of the layer.",
+    "The layer's id replaces any id that the client has sent or that the service's answer has.",
 );
 const FIELD_OF_THE_SPAN: Asked = Asked::new(
     "field-of-the-span",
-    "A span has an id when one of its fields has it; names, levels and further spans are free.",
+    "A span has an id if one of its fields has it; names, levels and further spans are up to you.",
 );
-const THE_ERROR_ITSELF: Asked = Asked::new(
-    "the-error-itself",
-    "The caller can downcast the error to the type that the service behind has given it.",
+const THE_ERROR_ITSELF: Asked =
+    Asked::new("the-error-itself", "The caller can downcast the error to the type that the inner service gave it.");
+const ALL_PLACES_FREE: Asked = Asked::new(
+    "all-places-free",
+    "When nothing is under way and nobody has been told that the layer is ready, every place is free at once.",
 );
-const ALL_PLACES_FREE: Asked =
-    Asked::new("all-places-free", "When nothing is under way and nobody was told ready, every place is free at once.");
 const THE_REST: Asked = Asked::new(
     "the-rest",
-    "Methods, heads, extensions, bodies and trailers pass as they are; bodies stream, keep their lengths and are read no \
-             further ahead than 64 KiB; upgrades, cancelled calls and panics pass as without the layer, and no task is \
-             left.",
+    "Methods, heads, extensions, bodies and trailers pass as they are; bodies stream, keep their lengths and are \
+             read no further ahead than 64 KiB; upgrades, cancelled calls and panics pass as they would without the \
+             layer, and no task is left.",
 );
 
 /// Holds the layer that `layer` makes against every promise.
