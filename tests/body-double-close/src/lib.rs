@@ -336,7 +336,7 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
     for mut sending in [ben, cem] {
         sending.feed.end();
         let status = sending.pending.answer().await?.status().as_u16();
-        SLOT_HAS_ONE_UPLOAD.require(status == 200, format!("an upload got {status} in place of 200"))?;
+        SLOT_HAS_ONE_UPLOAD.require(status == 200, format!("an upload got {status} instead of 200"))?;
     }
     Ok(())
 }
@@ -402,7 +402,7 @@ async fn ended_stays_ended(lab: Lab, app: App) -> Proof {
         let polled_on = *locked(&polled_on);
         END_TOLD_AGAIN.require(
             !polled_on,
-            "the body under the layer had ended and was polled once more; one that is made by `stream::unfold` panics then",
+            "the body under the layer had ended and was polled once more; a body made by `stream::unfold` panics then",
         )?;
     }
     Ok(())
@@ -456,12 +456,12 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
             let ben = stage.ask("ben").await;
             FREE_AT_LAST_BYTE.require(
                 stage.desk.upload("ben").is_some(),
-                "ada's upload was read to its last byte, and its handler works on with the spent body: the slot is not \
-                 free, ben's upload does not begin",
+                "ada's upload was read to its last byte, and its handler goes on working with the spent body: the \
+                         slot is not free, and ben's upload does not begin",
             )?;
             stage.let_go("ada");
             let status = pending.answer().await?.status().as_u16();
-            FREE_AT_LAST_BYTE.require(status == 200, format!("ada got {status} in place of 200"))?;
+            FREE_AT_LAST_BYTE.require(status == 200, format!("ada got {status} instead of 200"))?;
             stage.finish([ben]).await?;
         }
     }
@@ -481,7 +481,7 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
                 let without = seen_to_arrive(&lab, &bare, protocol, arrival, manner, &untouched).await?;
                 let with = seen_to_arrive(&lab, &app, protocol, arrival, manner, &title).await?;
                 ARRIVES_AS_SENT
-                    .require(with == without, format!("the reader saw {with}; without the layer it is {without}"))?;
+                    .require(with == without, format!("the reader saw {with}; without the layer it sees {without}"))?;
             }
         }
         let fed = async |app: &App, title: &str| {
@@ -493,7 +493,7 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
         let without = fed(&bare, "a body of known length, without the layer").await?;
         let with = fed(&app, "a body of known length").await?;
         ARRIVES_AS_SENT
-            .require(with == without, format!("the reader saw {with}; without the layer it is {without}"))?;
+            .require(with == without, format!("the reader saw {with}; without the layer it sees {without}"))?;
 
         let stage = Stage::open(&lab, &app, protocol, 2, "the handler does not read on");
         let (feed, body) = stage.scene.feed("ada's file");
@@ -507,7 +507,7 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
         let ahead = feed.taken() - had;
         READ_AHEAD.require(
             ahead <= MOST_AHEAD,
-            "the handler read one frame and does not read on, and more than 64 KiB of the upload were taken",
+            "the handler read one frame and then stopped reading, and more than 64 KiB of the upload were taken",
         )?;
         drop(feed);
         stage.let_go("ada");
@@ -607,7 +607,7 @@ async fn a_slow_sender_among_others(
 
 fn later(name: &str, bare: u64, with: Option<u64>) -> String {
     match with {
-        Some(with) => format!("{name} is answered after {with} ms; without the layer it is {bare} ms"),
+        Some(with) => format!("{name} is answered after {with} ms; without the layer it takes {bare} ms"),
         None => format!("{name} is not answered; without the layer it takes {bare} ms"),
     }
 }
@@ -849,7 +849,7 @@ impl Stage {
     async fn begin(&self, name: &'static str) -> Result<Caller, Broken> {
         let caller = self.ask(name).await;
         let begun = self.desk.upload(name).is_some();
-        SLOT_RELEASED_ONCE.require(begun, format!("{name}'s upload did not begin though a slot was free"))?;
+        SLOT_RELEASED_ONCE.require(begun, format!("{name}'s upload did not begin even though a slot was free"))?;
         Ok(caller)
     }
 
@@ -860,12 +860,12 @@ impl Stage {
             let Ok(answer) = answer.await else { return Err(Broken::because(format!("{name} got no answer"))) };
             let status = answer.status().as_u16();
             if self.desk.upload(name).is_some() {
-                LEAVES_THE_REST_ALONE.require(status == 200, format!("{name} got {status} in place of 200"))?;
+                LEAVES_THE_REST_ALONE.require(status == 200, format!("{name} got {status} instead of 200"))?;
                 continue;
             }
             WHEN_ALL_ARE_TAKEN.require(
                 status == 503 && answer.headers().contains_key(RETRY_AFTER),
-                format!("{name} was not let in and got {status}; 503 with `retry-after` was due"),
+                format!("{name} was not let in and got {status}; expected a 503 with `retry-after`"),
             )?;
         }
         Ok(())
@@ -1030,7 +1030,7 @@ impl Stage {
             State::Failed => "failed",
             State::Abandoned | State::Live => "abandoned",
         };
-        let says = |true_line: String| format!("the audit says \"{told}\", and \"{true_line}\" is true");
+        let says = |true_line: String| format!("the audit says \"{told}\", but \"{true_line}\" is true");
         // The task saw the body fail, but only after the request had been abandoned.
         if ending == Ending::ClientGoneFromTask {
             let right = ["abandoned", "failed"].into_iter().any(|outcome| told == true_line(outcome));

@@ -276,7 +276,7 @@ async fn log_ids_differ(lab: Lab, app: App) -> Proof {
     let mut ids: HashSet<String> = ids.into_iter().collect();
     desk.a_crowd_of_eves(|number, answer| {
         let id = answer.headers().get("x-log-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
-        let told = format!("after the hundred, Eve's request {number} has the log id of one before");
+        let told = format!("after the hundred, Eve's request {number} has the log id of an earlier one");
         MANY.require(ids.insert(id.unwrap_or_default()), told)
     })
     .await
@@ -383,7 +383,8 @@ async fn slow_requests_overlap(lab: Lab, app: App) -> Proof {
         SLOW_REQUESTS_OVERLAP.require(
             second.pending.is_answered(),
             format!(
-                "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though alone he waits {took} ms"
+                "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though he waits only \
+                         {took} ms when he is alone"
             ),
         )?;
         let asked = desk.questions();

@@ -439,8 +439,7 @@ async fn late_seal_charges_nothing(lab: Lab, app: App) -> Proof {
 
 async fn nothing_runs_on(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let shop =
-            Shop::open(&lab, &app, format!("{protocol}, a bank that never comes to an end"), protocol, 1000).await?;
+        let shop = Shop::open(&lab, &app, format!("{protocol}, a bank that never finishes"), protocol, 1000).await?;
         shop.scene.settle().await;
         let before = shop.scene.app_tasks();
         for order in ["5", "6", "7"] {
@@ -517,7 +516,7 @@ async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
 
 /// The bank is never without a line: a body that is looked at only when it has none is never looked at.
 async fn never_without_a_line(lab: &Lab, app: &App, protocol: Protocol) -> Proof {
-    let shop = Shop::open(lab, app, format!("{protocol}, a bank that is never without a line"), protocol, 1000).await?;
+    let shop = Shop::open(lab, app, format!("{protocol}, a bank that always has another line"), protocol, 1000).await?;
     let stop = Arc::new(AtomicBool::new(false));
     shop.bank.will([Reply::Stream(100, Body::new(Endless(stop.clone())))]);
     let listener = shop.client.send(request(Method::GET, "/statements/7", None)).await?.listen();
@@ -671,7 +670,7 @@ async fn orders_as_ever(lab: Lab, app: App) -> Proof {
         let same = calls.iter().all(|call| call.question == "POST /orders/7");
         BUSY_ONCE_MORE.require(
             calls.len() == 2 && same,
-            format!("the bank was busy at first, and was asked {}, not twice POST /orders/7", asked(&calls)),
+            format!("the bank was busy at first, and was asked {}, not POST /orders/7 twice", asked(&calls)),
         )?;
 
         let shop = Shop::open(&lab, &app, format!("{protocol}, many at once"), protocol, 1000).await?;

@@ -212,7 +212,7 @@ async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
         stage.has_all_places().await?;
     }
     for protocol in Protocol::BOTH {
-        let stage = Stage::open(&lab, &app, protocol, 2, "clients leave that have not read their rows").await;
+        let stage = Stage::open(&lab, &app, protocol, 2, "clients leave without reading their rows").await;
         for _ in 0..3 {
             let ada = stage.hold(ENDLESS, Step::None, Fate::Rows).await;
             sleep(Duration::from_millis(WAIT_MS)).await;
@@ -353,7 +353,7 @@ async fn release_wakes_a_waiter(lab: Lab, app: App) -> Proof {
 async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         for (fate, title) in [(Fate::Rows, "a good connection"), (Fate::Broken, "a broken connection")] {
-            for (order, who) in [(["ben", "cem"], "the first who waits"), (["cem", "ben"], "the second who waits")] {
+            for (order, who) in [(["ben", "cem"], "the first waiter"), (["cem", "ben"], "the second waiter")] {
                 let title = format!("{who} is granted the place of {title}, and goes away");
                 let stage = Stage::open(&lab, &app, protocol, 1, title).await;
                 stage.works().await?;
@@ -375,14 +375,14 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
                 stage.scene.settle().await;
                 GRANT_IS_PASSED_ON.require(
                     stage.database.was_asked("cem"),
-                    "the place came back while ben and cem waited, ben went away, and cem does not get it",
+                    "the place came back while ben and cem waited, ben went away, and cem did not get it",
                 )?;
                 if let Some(cem) = cem {
                     stage.finish(cem).await?;
                 }
             }
         }
-        let stage = Stage::open(&lab, &app, protocol, 1, "the only one who waits goes away").await;
+        let stage = Stage::open(&lab, &app, protocol, 1, "the only waiter goes away").await;
         stage.works().await?;
         let ada = stage.hold("ada", Step::First, Fate::Rows).await;
         let mut ben = stage.by_hand("ben");
@@ -394,7 +394,7 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
         let cem = stage.hold("cem", Step::First, Fate::Rows).await;
         GRANT_IS_PASSED_ON.require(
             stage.database.was_asked("cem"),
-            "the place came back while ben waited, ben went away, and cem, who came then, does not get it",
+            "the place came back while ben waited, ben went away, and cem, who came after that, did not get it",
         )?;
         stage.finish(cem).await?;
     }
@@ -494,7 +494,7 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
             let words: Vec<&str> = told.text.split(|letter: char| !letter.is_ascii_digit()).collect();
             let named = words.contains(&"3") && words.contains(&"700");
             IN_DIGITS
-                .require(named, format!("the 503 names 3 places and a wait of 700 ms nowhere: {:?}", told.text))?;
+                .require(named, format!("the 503 does not name both 3 places and a wait of 700 ms: {:?}", told.text))?;
         }
         drop(holders);
 
@@ -544,7 +544,7 @@ async fn held_to_the_last_row(lab: Lab, app: App) -> Proof {
         )?;
         stage.finish(ada).await?;
         HELD_TO_THE_LAST_ROW
-            .require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben still waits")?;
+            .require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben was still waiting")?;
         stage.finish(ben).await?;
     }
     Ok(())
@@ -638,7 +638,7 @@ async fn what_happened_is_told(lab: Lab, app: App) -> Proof {
                 let came = received.text();
                 WHAT_HAPPENED_IS_TOLD.require(
                     came.is_empty() || came == row_of("ada", 1) + "\n",
-                    format!("{}, and ada had of her rows {came:?}", end.title),
+                    format!("{}, and of her rows ada had {came:?}", end.title),
                 )?;
             } else {
                 let told = match end.fate {
@@ -671,14 +671,14 @@ async fn rows_come_as_fetched(lab: Lab, app: App) -> Proof {
         control(stage.database.was_asked("ada"), "ada's request did not come to the database")?;
         ROWS_COME_AS_FETCHED.require(
             ada.pending.is_answered(),
-            "the first rows were fetched, and ada has no answer before the second page",
+            "the first rows were fetched, and ada had no answer before the second page",
         )?;
         let listener = ada.pending.answer().await?.listen();
         stage.scene.settle().await;
         let came = listener.so_far().text();
         ROWS_COME_AS_FETCHED.require(
             came == row_of("ada", 1) + "\n",
-            format!("the first rows were fetched, and before the second page ada has {came:?}"),
+            format!("the first rows were fetched, and before the second page ada had {came:?}"),
         )?;
         stage.open_gate("ada");
         let came = listener.ended().await.text();
@@ -1012,7 +1012,7 @@ impl Stage {
         let by_then =
             |caller: &Caller| self.database.asked_at_ms(&caller.name).is_some_and(|asked_ms| asked_ms <= at_ms);
         let served = waiting.iter().any(by_then);
-        RELEASE_WAKES_A_WAITER.require(served, format!("{what}, and nobody who waits gets the place at once"))
+        RELEASE_WAKES_A_WAITER.require(served, format!("{what}, and no waiter gets the place at once"))
     }
 }
 
@@ -1033,7 +1033,7 @@ impl Told {
         HOLDERS_ARE_NAMED.require(
             self.status == StatusCode::SERVICE_UNAVAILABLE && right,
             format!(
-                "{} have the connections, and who waited in vain was told {}: {:?}",
+                "{} have the connections, and a request that waited in vain was told {}: {:?}",
                 holders.join(" and "),
                 self.status.as_u16(),
                 self.text

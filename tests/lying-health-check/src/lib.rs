@@ -798,8 +798,8 @@ async fn an_answer_comes_frame_by_frame(lab: &Lab, app: &App, protocol: Protocol
     let order = Request::get("/orders").header("te", "trailers").body(Body::empty()).expect("a path");
     feed.data("first");
     let answer = timeout(Duration::from_millis(PERIOD), client.send(order)).await;
-    let answer =
-        answer.map_err(|_| Broken::because("the database has begun its answer, and the client hears nothing"))??;
+    let answer = answer
+        .map_err(|_| Broken::because("the database has begun its answer, and the client has nothing of it"))??;
     let listener = answer.listen();
     scene.settle().await;
     ORDERS_PASS_AS_THEY_ARE.require(
@@ -815,7 +815,7 @@ async fn an_answer_comes_frame_by_frame(lab: &Lab, app: &App, protocol: Protocol
     let came = listener.ended().await;
     let whole = came.bytes().len() == 300_009 && came.text().ends_with("last");
     ORDERS_PASS_AS_THEY_ARE
-        .require(whole, format!("of an answer of 300009 bytes the client had {}", came.bytes().len()))?;
+        .require(whole, format!("the client had {} of an answer of 300009 bytes", came.bytes().len()))?;
     ORDERS_PASS_AS_THEY_ARE.require(
         came.trailers.is_some_and(|trailers| trailers.contains_key("x-rows")),
         "the trailers of an answer are lost",

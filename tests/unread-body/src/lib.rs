@@ -320,7 +320,7 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
         let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
         client.is_answered(refusals)?;
         LARGE_REST_CLOSES_CONNECTION
-            .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is open"))?;
+            .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is still open"))?;
     }
     let stage = Stage::open(&lab, &app, "HTTP/1.1, twenty uploads that stall at once");
     let mut clients = Vec::new();
@@ -367,13 +367,12 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
         let pending = client.begin(request);
         stage.scene.settle().await;
-        ANSWER_BEFORE_BODY.require(pending.is_answered(), "the upload is not answered while its body is awaited")?;
+        ANSWER_BEFORE_BODY.require(pending.is_answered(), "the upload is not answered before its body comes")?;
         let answer = pending.answer().await?;
         is(&answer, status)?;
         let body = answer.listen();
         stage.scene.settle().await;
-        ANSWER_BEFORE_BODY
-            .require(body.end().is_some(), "the answer does not end while the body of the upload is awaited")?;
+        ANSWER_BEFORE_BODY.require(body.end().is_some(), "the answer does not end before the upload's body comes")?;
     }
     Ok(())
 }
@@ -423,7 +422,7 @@ async fn store_connection_reused(lab: Lab, app: App) -> Proof {
     is(&growing, 200)?;
     let other = stage.server.connect("other", Protocol::Http1).await;
     let fetching = timeout(IN_TIME, letters(&other)).await;
-    fetching.unwrap_or_else(|_| STORE_CONNECTION_REUSED.require(false, "5 s later the other fetch has no answer"))
+    fetching.unwrap_or_else(|_| STORE_CONNECTION_REUSED.require(false, "5 s later the other fetch still has no answer"))
 }
 
 async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
@@ -440,10 +439,10 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         let (answered, ()) = tokio::join!(timeout(IN_TIME, asked), sleep(IN_TIME));
         let Ok(answer) = answered else {
             return ENDLESS_ERROR_IS_CUT
-                .require(false, "5 s after the store said that it failed the client has no whole answer");
+                .require(false, "5 s after the store answered with an error, the client has no whole answer");
         };
         let answer = answer?;
-        STATUSES.require(answer.status == 502, format!("the answer is {} in place of 502", answer.status.as_u16()))?;
+        STATUSES.require(answer.status == 502, format!("the answer is {} instead of 502", answer.status.as_u16()))?;
         let whole = answer.end.is_some_and(|(_, end)| end == End::Clean);
         ENDLESS_ERROR_IS_CUT.require(whole, "the 502 breaks off")?;
         stage.scene.settle().await;
@@ -485,7 +484,8 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         REFUSED_RELAY_LETS_GO.require(
             at_client == 0 && at_store == 0,
             format!(
-                "5 s after the store's 413 open of {all}: connections of clients {at_client}, to the store {at_store}"
+                "5 s after the store's 413, still open of {all}: connections of clients {at_client}, to the store \
+                         {at_store}"
             ),
         )?;
     }
@@ -516,7 +516,7 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         return REFUSED_RELAY_LETS_GO.require(false, "5 s after the store's 413 the client has no whole answer");
     };
     let status = status?;
-    STATUSES.require(status == 502, format!("the answer is {} in place of 502", status.as_u16()))?;
+    STATUSES.require(status == 502, format!("the answer is {} instead of 502", status.as_u16()))?;
     letters(&client).await?;
     let told = "5 s after the store's 413, connections open to no use: ";
     stage.store_is_let_go(Protocol::Http2, REFUSED_RELAY_LETS_GO, told).await
@@ -607,7 +607,7 @@ async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
     let stage = Stage::open(&lab, &app, "HTTP/1.1, an upload that is let in");
     let mut client = stage.raw("client");
     client.send(&upload(ADA, &expecting(known(SMALL)), b"")).await;
-    control(client.last_status() == Some(100), "who may send does not get a 100")?;
+    control(client.last_status() == Some(100), "an upload that may pass does not get a 100")?;
     client.send(&[b'x'; SMALL]).await;
     control(client.last_status() == Some(201), "an upload after a 100 does not get a 201")?;
     for (user, framing, status) in
@@ -618,7 +618,7 @@ async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
         client.send(&upload(user, &expecting(framing.clone()), b"")).await;
         let statuses = client.statuses();
         EXPECT_GETS_FINAL_STATUS
-            .require(statuses == [status], format!("the answer is {statuses:?} in place of {status}"))?;
+            .require(statuses == [status], format!("the answer is {statuses:?} instead of {status}"))?;
         sleep(IN_TIME).await;
         EXPECT_GETS_FINAL_STATUS.require(client.statuses().len() == 1, "a 100 follows the final status")?;
         if client.raw.is_closed() {
@@ -733,22 +733,23 @@ async fn good_answers_whole(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             if name == "slow" {
                 let (waited, first) = (stage.scene.now_ms() - asked, body.so_far().bytes().len());
-                let told =
-                    format!("{waited} ms after a fetch, of the 1024 bytes that the store has sent, there are {first}");
+                let told = format!(
+                    "{waited} ms after a fetch, the client has {first} of the 1024 bytes that the store has sent"
+                );
                 GOOD_ANSWERS_WHOLE.require(first == SMALL && waited < 1000, told)?;
             }
             let body = body.ended().await;
             let got = body.bytes().len();
             let clean = body.end.is_some_and(|(_, end)| end == End::Clean);
             let end = if clean { "and the end" } else { "and it breaks off" };
-            GOOD_ANSWERS_WHOLE.require(clean && got == length, format!("of {length} bytes there come {got}, {end}"))?;
+            GOOD_ANSWERS_WHOLE.require(clean && got == length, format!("{got} of {length} bytes come, {end}"))?;
         }
         let stage = Stage::open(&lab, &app, format!("{protocol}, status and headers"));
         let answer = stage.fetch(protocol, "shelf").await?;
         is(&answer, 203)?;
         for (name, value) in [("x-shelf", "7"), ("content-type", "text/x-letters")] {
             let got = answer.header(name);
-            GOOD_ANSWERS_WHOLE.require(got == Some(value), format!("{name} is {got:?} in place of {value:?}"))?;
+            GOOD_ANSWERS_WHOLE.require(got == Some(value), format!("{name} is {got:?} instead of {value:?}"))?;
         }
         let stage = Stage::open(&lab, &app, format!("{protocol}, a client that does not read"));
         let answer = stage.fetch(protocol, "plenty").await?;
@@ -762,7 +763,7 @@ async fn good_answers_whole(lab: Lab, app: App) -> Proof {
     asked.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40_000))));
     let answer = app(stage.store.dial()).oneshot(asked).await.unwrap_or_else(|never| match never {});
     let status = answer.status().as_u16();
-    STATUSES.require(status == 200, format!("the answer is {status} in place of 200"))?;
+    STATUSES.require(status == 200, format!("the answer is {status} instead of 200"))?;
     let body = to_bytes(answer.into_body(), usize::MAX).await;
     let whole = body.is_ok_and(|body| body.len() == 5 * SMALL);
     OUTLIVES_THE_APP.require(whole, "the answer breaks off when the app is dropped")
@@ -790,10 +791,10 @@ async fn uploads_whole(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             let has = stage.store.seen().uploaded.len();
             UPLOADS_WHOLE
-                .require(has == SMALL, format!("of the first 1024 bytes {has} have come before the others"))?;
+                .require(has == SMALL, format!("{has} of the first 1024 bytes have come before the others"))?;
             if manner == Manner::AcceptsFirst {
                 GOOD_ANSWERS_WHOLE
-                    .require(pending.is_answered(), "the store has said yes, and its client does not hear it")?;
+                    .require(pending.is_answered(), "the store has said yes, and its client has not been told")?;
             }
             for piece in &pieces[1..] {
                 sleep(SLOW).await;
@@ -822,7 +823,7 @@ async fn good_answers_share(lab: Lab, app: App) -> Proof {
             let request = requests[usize::from(number % 5 == 3)](&format!("/fetch/{name}"));
             let answer = client.send(request).await?;
             let status = answer.status().as_u16();
-            STATUSES.require((200..300).contains(&status), format!("in place of a success the answer is {status}"))?;
+            STATUSES.require((200..300).contains(&status), format!("instead of a success the answer is {status}"))?;
             answer.read().await;
         }
         let (asked, dialled) = (stage.store.asked().len(), stage.store.dialled());
@@ -909,14 +910,14 @@ fn get_request(path: &str) -> Request {
 
 fn is(answer: &Answer, status: u16) -> Proof {
     let got = answer.status().as_u16();
-    STATUSES.require(got == status, format!("the answer is {got} in place of {status}"))
+    STATUSES.require(got == status, format!("the answer is {got} instead of {status}"))
 }
 
 async fn letters(client: &Connection) -> Proof {
     let answer = client.send(get_request("/fetch/letters")).await?;
     is(&answer, 200)?;
     let text = answer.read().await.text();
-    GOOD_ANSWERS_WHOLE.require(text == LETTERS, format!("in place of the letters there came {text:?}"))
+    GOOD_ANSWERS_WHOLE.require(text == LETTERS, format!("instead of the letters, {text:?} came"))
 }
 
 // ===== Stage =====
@@ -975,7 +976,7 @@ async fn works(lab: &Lab, app: &App, protocol: Protocol) -> Proof {
     let answer = client.send(get_request("/fetch/letters")).await?;
     control(answer.status() == 200, format!("a fetch gets {}", answer.status()))?;
     let text = answer.read().await.text();
-    control(text == LETTERS, format!("in place of the letters there came {text:?}"))
+    control(text == LETTERS, format!("instead of the letters, {text:?} came"))
 }
 
 /// A client that writes and reads bytes.
@@ -1025,7 +1026,7 @@ impl Raw {
         let asked = if statuses == EITHER { EITHER_REFUSAL } else { STATUSES };
         let wanted = statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
         match got {
-            Some(got) => asked.require(statuses.contains(&got), format!("the answer is {got} in place of {wanted}")),
+            Some(got) => asked.require(statuses.contains(&got), format!("the answer is {got} instead of {wanted}")),
             None => ANSWER_BEFORE_BODY.require(false, format!("there is no whole answer, and no {wanted}")),
         }
     }
@@ -1230,7 +1231,7 @@ impl Store {
     fn has(&self, all: &[u8]) -> Proof {
         let seen = self.seen();
         let (got, length) = (seen.uploaded.len(), all.len());
-        UPLOADS_WHOLE.require(seen.ended && seen.uploaded == all, format!("of {length} bytes the store has {got}"))?;
+        UPLOADS_WHOLE.require(seen.ended && seen.uploaded == all, format!("the store has {got} of {length} bytes"))?;
         let asked = seen.asked.len();
         ONCE.require(asked == 1, format!("for one upload the store is asked {asked} times"))
     }

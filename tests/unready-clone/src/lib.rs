@@ -381,7 +381,7 @@ async fn calls_overlap(lab: Lab, app: App) -> Proof {
         for (length, call) in calls {
             let at = answered(call.await)?.at_ms;
             let observed = format!(
-                "three calls were made at 0 ms, with a place for each; that of {length} ms was answered at {at} ms"
+                "three calls were made at 0 ms, with a place for each; the one of {length} ms was answered at {at} ms"
             );
             CALLS_OVERLAP.require(at == length, observed)?;
         }
@@ -413,11 +413,11 @@ async fn nothing_left_reserved(lab: Lab, app: App) -> Proof {
     let _ = timeout(Duration::from_millis(5), ada.call(10)).await;
     desk.all_free("a future was dropped half-way").await?;
 
-    let (desk, mut ada, _ben) = begin("a service was dropped that was ready").await?;
+    let (desk, mut ada, _ben) = begin("a ready service was dropped").await?;
     ada.ready().await?;
     desk.scene.note("ada", "drops its service");
     drop(ada);
-    desk.all_free("a service was dropped that was ready").await
+    desk.all_free("a ready service was dropped").await
 }
 
 async fn errors_unchanged(lab: Lab, app: App) -> Proof {
@@ -792,7 +792,7 @@ struct Failed(BoxError);
 
 impl From<Failed> for Broken {
     fn from(Failed(error): Failed) -> Self {
-        Self::because(format!("nothing was to fail, and a caller got the error \"{error}\""))
+        Self::because(format!("nothing should have failed, and a caller got the error \"{error}\""))
     }
 }
 
@@ -803,12 +803,12 @@ fn answered(call: Result<Result<Answer, Failed>, JoinError>) -> Result<Answer, B
 
 fn is_unchanged(error: Option<Failed>, expected: Failure) -> Proof {
     let Some(Failed(error)) = error else {
-        let seen = format!("the service said \"{expected}\", and the caller heard of no error");
+        let seen = format!("the service said \"{expected}\", and the caller got no error");
         return ERRORS_UNCHANGED.require(false, seen);
     };
     let unchanged = error.downcast_ref() == Some(&expected);
     THE_ERROR_ITSELF
-        .require(unchanged, format!("the service said \"{expected}\", and the caller heard \"{error}\", another error"))
+        .require(unchanged, format!("the service said \"{expected}\", and the caller got another error, \"{error}\""))
 }
 
 fn asking(length: u64) -> Request {
@@ -1023,7 +1023,7 @@ impl Service<Request> for Probe {
             self.behind.scene.note("service", format!("is asked for {asked}"));
         } else {
             self.behind.scene.note("service", format!("is asked for {asked}, with no place"));
-            let unready = format!("the service was called for {asked}, which has reserved no place");
+            let unready = format!("the service was called for {asked}, which had reserved no place");
             self.behind.state().unready.get_or_insert(unready);
         }
         self.behind.serve(&request, place)
