@@ -446,7 +446,7 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         let whole = answer.end.is_some_and(|(_, end)| end == End::Clean);
         ENDLESS_ERROR_IS_CUT.require(whole, "the 502 breaks off")?;
         stage.scene.settle().await;
-        let told = format!("5 s after the head of an error that is {name}, connections open to no use: ");
+        let told = format!("5 s after the head of an error that is {name}, connections open but of no use: ");
         stage.store_is_let_go(protocol, ENDLESS_ERROR_IS_CUT, &told).await?;
     }
     Ok(())
@@ -503,7 +503,7 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         let used = client.statuses().len() == 2 && client.has_letters();
         let closed = client.statuses().len() == 1 && client.raw.is_closed();
         REFUSED_RELAY_LETS_GO.require(used || closed, format!("5 s after the upload {}", client.what_became(2)))?;
-        let told = "5 s after the store's 413, connections open to no use: ";
+        let told = "5 s after the store's 413, connections open but of no use: ";
         stage.store_is_let_go(Protocol::Http1, REFUSED_RELAY_LETS_GO, told).await?;
     }
     let stage = Stage::with(&lab, &app, "HTTP/2, a refused upload that stalls", Manner::Refuses);
@@ -518,7 +518,7 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
     let status = status?;
     STATUSES.require(status == 502, format!("the answer is {} instead of 502", status.as_u16()))?;
     letters(&client).await?;
-    let told = "5 s after the store's 413, connections open to no use: ";
+    let told = "5 s after the store's 413, connections open but of no use: ";
     stage.store_is_let_go(Protocol::Http2, REFUSED_RELAY_LETS_GO, told).await
 }
 

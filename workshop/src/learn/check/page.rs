@@ -78,7 +78,7 @@ pub fn page(exercise: &Exercise<'_>, judged: &Judged, detail: Detail) -> Page {
             page.head = format!("{red}{slug} {how}{red:#}\n");
             let said = last_lines(&clickable(exercise, said), "  ");
             if !said.is_empty() {
-                page.body = format!("\nIt said last:\n{said}");
+                page.body = format!("\nIts last output:\n{said}");
             }
         }
         Outcome::Judged { report, looks_like, interleavings, hammer, said, warnings } => {
@@ -161,7 +161,7 @@ fn promises(page: &mut Page, exercise: &Exercise<'_>, report: &Report, said: &st
         if is_first {
             let said = last_lines(&clickable(exercise, said), &format!("{INDENT}  "));
             if !said.is_empty() {
-                let _ = write!(told, "{INDENT}it said last:\n{said}");
+                let _ = write!(told, "{INDENT}its last output:\n{said}");
             }
             page.focused(&told);
         } else {
@@ -327,7 +327,7 @@ mod tests {
             "  BROKEN      promise-1",
             "              Sentence 1.",
             "              -> the app panicked at exercises/hidden-flush/src/lib.rs:1",
-            "              it said last:",
+            "              its last output:",
             "                one",
             "                [exercises/hidden-flush/src/lib.rs:7:5] two = 2",
         ];
