@@ -129,7 +129,7 @@ impl Watch<'_> {
             Manner::Screen => String::new(),
             Manner::Lines(why) => format!("{why}: type a key, then Enter.\n{KEYS}\n"),
             Manner::Silent => {
-                "Standard input or output isn't a terminal, so there are no keys. Ctrl-C stops it.\n".to_owned()
+                "Standard input or output isn't a terminal, so keys are off. Ctrl-C stops it.\n".to_owned()
             }
         };
         self.judge()
