@@ -1301,8 +1301,8 @@ impl OpenQuery {
 impl Drop for OpenQuery {
     fn drop(&mut self) {
         if !self.answered {
-            self.database.scene.note("database", format!("the query for {} is left half-way", self.name));
-            let spoilt = format!("the query of {}'s request was left half-way", self.name);
+            self.database.scene.note("database", format!("the query for {} is left halfway", self.name));
+            let spoilt = format!("the query of {}'s request was left halfway", self.name);
             locked(&self.database.books).connections[self.connection - 1].spoilt = Some(spoilt);
         }
     }

@@ -303,7 +303,7 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
         ("1.25 MiB of which nothing comes", NOBODY, known(LARGE), Vec::new(), EITHER),
         ("1.25 MiB at 1 KiB a second", NOBODY, known(LARGE), vec![vec![b'x'; SMALL]; 8], EITHER),
         ("1 KiB that stalls before its last byte", NOBODY, known(SMALL), all(SMALL - 1), &[403]),
-        ("chunks that stall half-way", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], &[403]),
+        ("chunks that stall halfway", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], &[403]),
         ("chunks at 1 KiB a second", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL); 8], &[403]),
     ];
     for (what, user, framing, pieces, refusals) in scenes {

@@ -407,11 +407,11 @@ async fn nothing_left_reserved(lab: Lab, app: App) -> Proof {
     drop(ada.call(10));
     desk.all_free("a future was dropped before it was polled").await?;
 
-    let (desk, mut ada, _ben) = begin("a future was dropped half-way").await?;
+    let (desk, mut ada, _ben) = begin("a future was dropped halfway").await?;
     ada.ready().await?;
     // What comes of it is of no interest: it has no time.
     let _ = timeout(Duration::from_millis(5), ada.call(10)).await;
-    desk.all_free("a future was dropped half-way").await?;
+    desk.all_free("a future was dropped halfway").await?;
 
     let (desk, mut ada, _ben) = begin("a ready service was dropped").await?;
     ada.ready().await?;
@@ -511,7 +511,7 @@ async fn id_in_the_log(lab: Lab, app: App) -> Proof {
     );
     ID_IN_THE_LOG.require(other.is_none(), seen)?;
 
-    for (fails, how) in [(true, "fails"), (false, "is given up half-way")] {
+    for (fails, how) in [(true, "fails"), (false, "is given up halfway")] {
         let desk = Desk::open(lab.scene(format!("a call that {how}")), &app, PLENTY).await?;
         desk.behind.state().logs = true;
         desk.behind.state().fails = fails.then_some(Failure::InCall);
