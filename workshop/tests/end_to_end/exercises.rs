@@ -100,7 +100,7 @@ fn fixes_are_told_from_near_misses(copy: &Learner) {
     let check = copy.ghosts(&["check", "hidden-flush"]);
     assert_eq!(check.status.code(), Some(1));
     assert!(
-        words(&check).contains("It breaks the same promises, in the same way, as flush-timer, a fix that tempts:"),
+        words(&check).contains("It breaks the same promises, in the same way, as flush-timer, a tempting fix:"),
         "{}",
         out(&check)
     );

@@ -99,7 +99,7 @@ pub fn page(exercise: &Exercise<'_>, judged: &Judged, detail: Detail) -> Page {
                 let body = &mut page.body;
                 let name = &near_miss.name;
                 let told = format!(
-                    "{bold}It breaks the same promises, in the same way, as {name}{bold:#}, a fix that tempts:"
+                    "{bold}It breaks the same promises, in the same way, as {name}{bold:#}, a tempting fix:"
                 );
                 body.push('\n');
                 body.push_str(&wrapped(&told, ""));
