@@ -111,7 +111,7 @@ enum Command {
         #[arg(long)]
         again: bool,
     },
-    /// The fix as a difference from your files, each piece with its reason
+    /// The fix as a diff against your files, each piece with its reason
     #[command(after_help = "Examples:
   cargo ghosts solution hidden-flush
   cargo ghosts solution hidden-flush --yes")]
