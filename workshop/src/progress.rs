@@ -407,7 +407,7 @@ mod tests {
         assert_eq!(
             said,
             "exercises/progress.jsonl, line 1: a newer version of this workshop wrote it; update this clone with \
-                     `git pull`"
+             `git pull`"
         );
         assert_eq!(fs::read_to_string(clone.exercises().join(FILE)).unwrap(), newer);
         fs::remove_dir_all(clone.root()).unwrap();

@@ -64,17 +64,17 @@ const NO_MORE_THAN_SLOTS: Asked = Asked::new(
 const ENDED_STAYS_ENDED: Asked = Asked::new(
     "ended-stays-ended",
     "A body says that it has ended only when it has, and says so again if it's polled again. The body under it isn't \
-             polled again.",
+     polled again.",
 );
 const AUDIT_IS_TRUE: Asked = Asked::new(
     "audit-is-true",
     "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how the \
-             upload ended.",
+     upload ended.",
 );
 const NOBODY_WAITS: Asked = Asked::new(
     "nobody-waits",
     "Below the limit, no request waits for another's body or for the rest of its own: each is answered as soon as it \
-             would be without the layer.",
+     would be without the layer.",
 );
 const FREE_AT_LAST_BYTE: Asked = Asked::new(
     "free-at-last-byte",
@@ -83,43 +83,44 @@ const FREE_AT_LAST_BYTE: Asked = Asked::new(
 const ARRIVES_AS_SENT: Asked = Asked::new(
     "arrives-as-sent",
     "What a client sends reaches its reader just as it would without the layer, in whatever order it comes, even \
-             after the answer: the stated length, each byte, the trailers, and an error where the upload breaks \
-             off.",
+     after the answer: the stated length, each byte, the trailers, and an error where the upload breaks \
+     off.",
 );
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
     "Everything else that passes through comes out as it went in: requests except for `x-slot`, and answers, with \
-             their heads, bodies, lengths, trailers and errors.",
+     their heads, bodies, lengths, trailers and errors.",
 );
 
 const SLOT_NUMBERS: Asked = Asked::new(
     "slot-numbers",
-    "A handler finds exactly one `x-slot`, whatever the client sends: a number from 0 to one less than the number of slots.",
+    "A handler finds exactly one `x-slot`, whatever the client sends: a number from 0 to one less than the number of \
+     slots.",
 );
 const WHEN_ALL_ARE_TAKEN: Asked = Asked::new(
     "when-all-are-taken",
     "An upload that finds no free slot either waits for one, or gets a 503 with `retry-after` without reaching its \
-             handler.",
+     handler.",
 );
 const ANSWER_AT_ONCE: Asked = Asked::new(
     "answer-at-once",
     "A handler's answer goes out as soon as the handler returns it, even to a client that's still sending what \
-             nobody is going to read.",
+     nobody is going to read.",
 );
 const END_TOLD_AGAIN: Asked = Asked::new(
     "end-told-again",
     "A handler that polls again after the end sees the end again, even if the body under the layer must not be \
-             polled after its end.",
+     polled after its end.",
 );
 const NOTHING_AFTER_RELEASE: Asked = Asked::new(
     "nothing-after-release",
     "Once an upload's slot has gone to another upload, a reader that still has the first one's body gets no byte \
-             from it.",
+     from it.",
 );
 const HOW_IT_ENDED: Asked = Asked::new(
     "how-it-ended",
     "In the audit, an upload is `complete` when its handler received all of it, even if the handler never asked for \
-             the end; `failed` when the handler saw an error; and `abandoned` when nobody read it to its end.",
+     the end; `failed` when the handler saw an error; and `abandoned` when nobody read it to its end.",
 );
 const LEFT_UNANSWERED: Asked = Asked::new(
     "left-unanswered",
@@ -132,13 +133,13 @@ const BYTES_IN_HAND: Asked = Asked::new(
 const READ_AHEAD: Asked = Asked::new(
     "read-ahead",
     "While a handler that hasn't answered isn't reading, at most 64 KiB of its upload are taken from the client \
-             beyond what the handler has received.",
+     beyond what the handler has received.",
 );
 const PASSES_THROUGH: Asked = Asked::new(
     "passes-through",
     "Bodies that know their length still do, and keep their trailers; they stream in both directions, and no more \
-             than 64 KiB of an answer are read ahead. Requests run concurrently. A cancelled request is dropped with \
-             everything that belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
+     than 64 KiB of an answer are read ahead. Requests run concurrently. A cancelled request is dropped with \
+     everything that belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
 );
 
 /// Holds `app` against every promise.
@@ -457,7 +458,7 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
             FREE_AT_LAST_BYTE.require(
                 stage.desk.upload("ben").is_some(),
                 "ada's upload was read to its last byte, and its handler goes on working with the spent body: the \
-                         slot is not free, and ben's upload does not begin",
+                 slot is not free, and ben's upload does not begin",
             )?;
             stage.let_go("ada");
             let status = pending.answer().await?.status().as_u16();

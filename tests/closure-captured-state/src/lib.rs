@@ -49,22 +49,22 @@ const QUICK: Duration = Duration::from_millis(200);
 const ANSWER_NAMES_THE_CALLER: Asked = Asked::new(
     "answer-names-the-caller",
     "Each answer, and each question to the warehouse, names the user whose request it belongs to, even if another \
-             request comes while this one is suspended.",
+     request comes while this one is suspended.",
 );
 const ACCESS_LOG_NAMES_THE_CALLER: Asked = Asked::new(
     "access-log-names-the-caller",
     "Each answer leaves one entry in the access log: the user who sent the request, the `x-log-id` of the answer and \
-             its status.",
+     its status.",
 );
 const LOG_IDS_DIFFER: Asked = Asked::new(
     "log-ids-differ",
     "No two of 1200 requests get the same log id, whether they come one after another or at once, over several \
-             connections, and whatever `x-log-id` the clients send.",
+     connections, and whatever `x-log-id` the clients send.",
 );
 const ONLY_AUTHORIZATION_COUNTS: Asked = Asked::new(
     "only-authorization-counts",
     "A request without `authorization` gets a 401 and never reaches the warehouse, even while another is suspended; \
-             an `x-user` that the client sends identifies nobody.",
+     an `x-user` that the client sends identifies nobody.",
 );
 const STREAMS_KEEP_APART: Asked = Asked::new(
     "streams-keep-apart",
@@ -81,7 +81,7 @@ const SLOW_REQUESTS_OVERLAP: Asked = Asked::new(
 const FAILURE_LEAVES_NOTHING: Asked = Asked::new(
     "failure-leaves-nothing",
     "A request that fails or is cancelled changes nothing for the requests before, beside and after it, and is never \
-             logged under another user's name.",
+     logged under another user's name.",
 );
 const LOG_LINES_NAME_THE_CALLER: Asked = Asked::new(
     "log-lines-name-the-caller",
@@ -94,23 +94,23 @@ const REQUEST_ENDS_WITH_CLIENT: Asked = Asked::new(
 const DESK_AS_EVER: Asked = Asked::new(
     "desk-as-ever",
     "A customer who's alone at the desk gets what the warehouse has, or is told why not, under their own name, at \
-             any path.",
+     any path.",
 );
 
 const PAGE: Asked = Asked::new(
     "page",
     "The page is the list of orders, then the list of parcels, byte for byte, as `text/plain; charset=utf-8`, \
-             however long the warehouse takes.",
+     however long the warehouse takes.",
 );
 const REFUSALS: Asked = Asked::new(
     "refusals",
     "If the warehouse answers with anything but success, the desk answers with that status; if a list has more than \
-             64 KiB or isn't UTF-8, the desk answers 502.",
+     64 KiB or isn't UTF-8, the desk answers 502.",
 );
 const ANY_PATH: Asked = Asked::new(
     "any-path",
     "A 404 or 405 that the desk itself gives a known caller has `x-user`, `x-log-id` and an entry in the access log, \
-             like any other answer.",
+     like any other answer.",
 );
 const BEARER_ONLY: Asked =
     Asked::new("bearer-only", "A request without `authorization: Bearer <user>` gets a 401, at any path.");
@@ -119,7 +119,7 @@ const LOG_MAY_STOP: Asked =
 const LOG_FIELDS: Asked = Asked::new(
     "log-fields",
     "For each question to the warehouse there's an event, at any level, that has the fields `user` and `log_id`, \
-             itself or in a span round it.",
+     itself or in a span round it.",
 );
 const MANY: Asked = Asked::new(
     "many",
@@ -378,13 +378,14 @@ async fn slow_requests_overlap(lab: Lab, app: App) -> Proof {
         sleep(Duration::from_millis(1_000)).await;
         SLOW_REQUESTS_OVERLAP.require(
             desk.questions() > asked,
-            "Bob came while Ada's request was suspended, and 1000 ms later the warehouse had not been asked for his orders",
+            "Bob came while Ada's request was suspended, and 1000 ms later the warehouse had not been asked for his \
+             orders",
         )?;
         SLOW_REQUESTS_OVERLAP.require(
             second.pending.is_answered(),
             format!(
                 "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though he waits only \
-                         {took} ms when he is alone"
+                 {took} ms when he is alone"
             ),
         )?;
         let asked = desk.questions();

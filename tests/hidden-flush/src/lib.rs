@@ -44,7 +44,7 @@ const ANSWER_BEGINS_FIRST: Asked =
 const EVENT_BEFORE_CLOCK: Asked = Asked::new(
     "event-before-clock",
     "Each event reaches the client before the clock moves on from the moment it was produced, whatever the stream's \
-             type.",
+     type.",
 );
 const SMALL_EVENT_WHEN_QUIET: Asked =
     Asked::new("small-event-when-quiet", "An event of one byte reaches the client even if the source then goes quiet.");
@@ -79,14 +79,14 @@ const ERROR_AFTER_ITS_BYTES: Asked = Asked::new(
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
     "Everything else that passes through comes out as it went in: requests, answers that aren't compressed, and all \
-             but the coding of those that are.",
+     but the coding of those that are.",
 );
 
 const NO_TIMER: Asked = Asked::new("no-timer", "An event waits for no timer, however short.");
 const ONE_GZIP_MEMBER: Asked = Asked::new(
     "one-gzip-member",
     "A body with `content-encoding: gzip` is one whole gzip member and nothing after it, because curl and browsers \
-             read no further.",
+     read no further.",
 );
 const GZIP_OR_AS_IT_IS: Asked = Asked::new(
     "gzip-or-as-it-is",
@@ -95,7 +95,7 @@ const GZIP_OR_AS_IT_IS: Asked = Asked::new(
 const WHO_ACCEPTS_GZIP: Asked = Asked::new(
     "who-accepts-gzip",
     "A client accepts gzip if any of its `accept-encoding` lines names it, in upper or lower case, with a weight \
-             above zero.",
+     above zero.",
 );
 const ALL_OF_IT: Asked = Asked::new(
     "all-of-it",
@@ -104,36 +104,36 @@ const ALL_OF_IT: Asked = Asked::new(
 const LENGTH_TRUE_OR_ABSENT: Asked = Asked::new(
     "length-true-or-absent",
     "If there's a `content-length`, it's true of the coding that the answer names, even on a HEAD. It may be left \
-             out.",
+     out.",
 );
 const VARY_NAMES_IT: Asked = Asked::new(
     "vary-names-it",
     "An answer that's compressed for some clients has `accept-encoding` in its `vary` for all of them, along with \
-             what the source put there.",
+     what the source put there.",
 );
 const NOT_COMPRESSED: Asked = Asked::new(
     "not-compressed",
     "Without `gzip` in `accept-encoding`, or with `gzip;q=0`, nothing is compressed; nor is a 204, a 304, or an answer \
-             that has a `content-encoding`.",
+     that has a `content-encoding`.",
 );
 const TRAILERS_WHERE_NAMED: Asked = Asked::new(
     "trailers-where-named",
     "Trailers are looked for where the request has `te: trailers` and the source's answer has a `trailer` header, \
-             with gzip and without.",
+     with gzip and without.",
 );
 const DROPPED_WITHIN: Asked =
     Asked::new("dropped-within", "The source is dropped within 30 s of the client's leaving.");
 const REST_WHEN_COMPRESSED: Asked = Asked::new(
     "rest-when-compressed",
     "For a client that accepts gzip, only the body, `content-encoding`, `content-length`, `vary`, `etag` and \
-             `accept-ranges` of an answer change. Requests of any method, their bodies, trailers and extensions, \
-             upgrades, cancelled calls and panics pass as they would without the layer.",
+     `accept-ranges` of an answer change. Requests of any method, their bodies, trailers and extensions, \
+     upgrades, cancelled calls and panics pass as they would without the layer.",
 );
 const REST_WHEN_NOT: Asked = Asked::new(
     "rest-when-not-compressed",
     "For a client that doesn't accept gzip, nothing but `vary` changes: bodies keep their lengths, come as they are \
-             produced and are read no further ahead than 64 KiB, and upgrades, cancelled calls and panics pass as \
-             they would without the layer.",
+     produced and are read no further ahead than 64 KiB, and upgrades, cancelled calls and panics pass as \
+     they would without the layer.",
 );
 
 /// Holds `app` against every promise.

@@ -64,7 +64,7 @@ const BUDGET: &str = "x-budget-ms";
 const ANSWER_BY_DEADLINE: Asked = Asked::new(
     "answer-by-deadline",
     "A client whose order isn't done gets its 504 by the deadline, and not before nine tenths of its time, whether \
-             the bank or the seal is slow.",
+     the bank or the seal is slow.",
 );
 const TIGHTER_LIMIT_WINS: Asked = Asked::new(
     "tighter-limit-wins",
@@ -79,7 +79,7 @@ const SPENT_BUDGET_ASKS_NOBODY: Asked =
 const BANK_KNOWS_WHAT_IS_LEFT: Asked = Asked::new(
     "bank-knows-what-is-left",
     "Each call tells the bank a budget that's more than 0 and no more than what's left, on the second try and over \
-             two hops as well.",
+     two hops as well.",
 );
 const WORK_IN_TIME_IS_KEPT: Asked = Asked::new(
     "work-in-time-is-kept",
@@ -98,27 +98,27 @@ const NOTHING_RUNS_ON: Asked =
 const STATEMENT_ENDS_AT_DEADLINE: Asked = Asked::new(
     "statement-ends-at-deadline",
     "A streamed statement arrives up to the deadline and then ends with an error, whether the bank has gone quiet or \
-             always has another line; nothing more is read from the bank.",
+     always has another line; nothing more is read from the bank.",
 );
 const CHARGE_AND_DEADLINE_AGREE: Asked = Asked::new(
     "charge-and-deadline-agree",
     "An order that's being charged exactly at the deadline is either answered 200 with its whole receipt, or not \
-             charged.",
+     charged.",
 );
 const HANG_UP_STOPS_NO_ORDER: Asked = Asked::new(
     "hang-up-stops-no-order",
-    "An order whose client hangs up is charged once if the bank agrees and the receipt is sealed before the deadline, and \
-             never after it.",
+    "An order whose client hangs up is charged once if the bank agrees and the receipt is sealed before the deadline, \
+     and never after it.",
 );
 const ORDERS_AS_EVER: Asked = Asked::new(
     "orders-as-ever",
     "An order that's charged is answered with its sealed receipt, and one that the bank refuses is answered with the \
-             bank's status. When many come at once, each gets its own.",
+     bank's status. When many come at once, each gets its own.",
 );
 const STATEMENTS_AS_SENT: Asked = Asked::new(
     "statements-as-sent",
     "Before the deadline, a statement comes as the bank sends it, in whatever order that is: status, headers, \
-             length, each line at once, trailers and errors.",
+     length, each line at once, trailers and errors.",
 );
 
 const SPENT: Asked =
@@ -126,12 +126,12 @@ const SPENT: Asked =
 const WHOLE_MILLISECONDS: Asked = Asked::new(
     "whole-milliseconds",
     "`x-budget-ms` is a whole number of milliseconds, for the bank as well as for the client. When less than one is \
-             left, the bank isn't asked: 0 would be spent, and 1 would be too much.",
+     left, the bank isn't asked: 0 would be spent, and 1 would be too much.",
 );
 const BUSY_ONCE_MORE: Asked = Asked::new(
     "busy-once-more",
     "The bank is asked for the client's path, once more after a 503, and never a third time. After any other answer \
-             it isn't asked again.",
+     it isn't asked again.",
 );
 const SEALED_ELSEWHERE: Asked = Asked::new(
     "sealed-elsewhere",
@@ -140,7 +140,7 @@ const SEALED_ELSEWHERE: Asked = Asked::new(
 const READ_AHEAD: Asked = Asked::new(
     "read-ahead",
     "While its client isn't reading, at most 64 KiB more of a statement are taken from the bank than a server \
-             without the gateway would take.",
+     without the gateway would take.",
 );
 
 /// Holds `app` against every promise.

@@ -168,7 +168,7 @@ fn who_has_them(app: &App, number: u64, hammer: &mut Hammer) -> Proof {
         {
             let observed = format!(
                 "connections changed hands at once; all is at rest, {name} {what}, and a request that waits in vain \
-                         is told {told:?}"
+                 is told {told:?}"
             );
             require(false, observed)?;
         }

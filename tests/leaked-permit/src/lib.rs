@@ -44,7 +44,7 @@ const WAIT_MS: u64 = 1000;
 const CAPACITY_IS_KEPT: Asked = Asked::new(
     "capacity-is-kept",
     "After ten times as many requests as there are places, however badly they ended, as many connections can be had \
-             at once as before.",
+     at once as before.",
 );
 const ONE_REQUEST_PER_CONNECTION: Asked =
     Asked::new("one-request-per-connection", "A connection serves one request at a time, however long that takes.");
@@ -59,7 +59,7 @@ const SPOILT_IS_NOT_USED_AGAIN: Asked =
 const WAIT_IS_BOUNDED: Asked = Asked::new(
     "wait-is-bounded",
     "A wait ends after `wait`, with a 503 that names the limit and the wait. `wait` bounds only the waiting, not a \
-             dial or a query.",
+     dial or a query.",
 );
 const HELD_TO_THE_LAST_ROW: Asked =
     Asked::new("held-to-the-last-row", "A place is held until the answer has its last row.");
@@ -70,12 +70,12 @@ const NO_MORE_THAN_SIZE: Asked = Asked::new(
 const WHAT_HAPPENED_IS_TOLD: Asked = Asked::new(
     "what-happened-is-told",
     "A request that's served gets its own rows, all of them. A query or a dial that fails never becomes a 200 \
-             without rows, or a list that looks complete.",
+     without rows, or a list that looks complete.",
 );
 const ROWS_COME_AS_FETCHED: Asked = Asked::new(
     "rows-come-as-fetched",
     "The first rows reach the client before the next are fetched, and rows that the client doesn't read aren't \
-             fetched.",
+     fetched.",
 );
 const HOLDERS_ARE_NAMED: Asked = Asked::new(
     "holders-are-named",

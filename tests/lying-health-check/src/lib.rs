@@ -65,7 +65,7 @@ const PATIENCE: u64 = PERIOD + 50;
 const SICK_WITHIN_TWO_PERIODS: Asked = Asked::new(
     "sick-within-two-periods",
     "`/readyz` is 503 two periods after the database began to fail, answer slowly, hang or panic, or the pool was \
-             used up.",
+     used up.",
 );
 const WELL_WITHIN_TWO_PERIODS: Asked = Asked::new(
     "well-within-two-periods",
@@ -73,13 +73,13 @@ const WELL_WITHIN_TWO_PERIODS: Asked = Asked::new(
 );
 const BUSY_IS_NOT_SICK: Asked = Asked::new(
     "busy-is-not-sick",
-    "`/readyz` stays 200 while a ping takes a little less than half a period, or the pool is always in use but never for \
-             long.",
+    "`/readyz` stays 200 while a ping takes a little less than half a period, or the pool is always in use but never \
+     for long.",
 );
 const CROWD_IS_SERVED: Asked = Asked::new(
     "crowd-is-served",
     "When twenty clients order at once, again and again, and each order takes the database a fifth of a period, all \
-             of them are served and `/readyz` stays 200.",
+     of them are served and `/readyz` stays 200.",
 );
 const BAD_ORDER_IS_NO_OUTAGE: Asked = Asked::new(
     "bad-order-is-no-outage",
@@ -92,7 +92,7 @@ const NOT_READY_BEFORE_A_CHECK: Asked =
 const ONE_PING_A_PERIOD: Asked = Asked::new(
     "one-ping-a-period",
     "However many probes come, even all at once, the database is pinged at most once a period, whether it's well or \
-             not.",
+     not.",
 );
 const PROBE_ANSWERED_IN_A_PERIOD: Asked = Asked::new(
     "probe-answered-in-a-period",
@@ -105,17 +105,17 @@ const CHECK_GIVES_PERMIT_BACK: Asked = Asked::new(
 const ORDERS_REFUSED_WHILE_SICK: Asked = Asked::new(
     "orders-refused-while-sick",
     "From two periods after such a fault began, an order is answered 503 within a period. Two periods after the \
-             fault is over, an order is served. An order that the database fails is a 5xx.",
+     fault is over, an order is served. An order that the database fails is a 5xx.",
 );
 const WAITING_ORDER_IS_REFUSED: Asked = Asked::new(
     "waiting-order-is-refused",
     "An order that came before the fault was known, and is waiting for a connection, is answered 503 two periods \
-             after the database began to hang or the pool was used up.",
+     after the database began to hang or the pool was used up.",
 );
 const REFUSED_ORDER_STAYS_UNDONE: Asked = Asked::new(
     "refused-order-stays-undone",
     "An order is sent to the database at most once. If it's answered 200, it's carried out; if it's answered 5xx, it \
-             isn't carried out afterwards.",
+     isn't carried out afterwards.",
 );
 const CHECK_OUTLIVES_ITS_PROBER: Asked =
     Asked::new("check-outlives-its-prober", "A prober that hangs up doesn't stop the check.");
@@ -126,12 +126,12 @@ const PROBING_PROXY_GOES_ROUND: Asked = Asked::new(
 const LEARNING_PROXY_GOES_ROUND: Asked = Asked::new(
     "learning-proxy-goes-round",
     "Behind a proxy that only learns from failed orders, each client is served, and a sick instance gets no more \
-             orders than the proxy needs to learn that it's sick.",
+     orders than the proxy needs to learn that it's sick.",
 );
 const ORDERS_PASS_AS_THEY_ARE: Asked = Asked::new(
     "orders-pass-as-they-are",
     "While the database is well, an order reaches it once and as it came, and the answer goes back as it is, frame \
-             by frame, even if it's a 404, comes after several periods, or is large.",
+     by frame, even if it's a 404, comes after several periods, or is large.",
 );
 const CHECKS_END_WITH_THE_SERVICE: Asked = Asked::new(
     "checks-end-with-the-service",
@@ -145,7 +145,7 @@ const HALF_A_PERIOD: Asked = Asked::new(
 const PANIC_ENDS_A_PROBE: Asked = Asked::new(
     "panic-ends-a-probe",
     "While the database's driver panics, a probe of `/readyz` may also get no answer, and the instance may stay out \
-             until it's restarted. Only a 200 is wrong then.",
+     until it's restarted. Only a 200 is wrong then.",
 );
 const CONNECTIONS_COME_BACK: Asked = Asked::new(
     "connections-come-back",
@@ -158,7 +158,7 @@ const A_CONNECTION_FOR_EACH: Asked = Asked::new(
 const ORDERS_ONLY: Asked = Asked::new(
     "orders-only",
     "Orders are GET and POST: any other method is answered 405, any other address 404, and neither reaches the \
-             database.",
+     database.",
 );
 const BACK_IN_ROTATION: Asked = Asked::new(
     "back-in-rotation",

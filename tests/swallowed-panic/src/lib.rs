@@ -57,7 +57,7 @@ const PANIC_ANSWERED_WITH_BARE_500: Asked = Asked::new(
 const PANIC_LOGGED_ONCE: Asked = Asked::new(
     "panic-logged-once",
     "Exactly one ERROR event carries the message of the panic, and it or the spans around it name the request and \
-             its route.",
+     its route.",
 );
 const OUTER_LAYERS_SEE_A_500: Asked = Asked::new(
     "outer-layers-see-a-500",
@@ -70,7 +70,7 @@ const LOOK_UP_PANIC_LIKE_HANDLER_PANIC: Asked = Asked::new(
 const NEXT_REQUEST_WORKS: Asked = Asked::new(
     "next-request-works",
     "After a panic, the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and so is a \
-             request that comes while another panics. No request is left in flight.",
+     request that comes while another panics. No request is left in flight.",
 );
 const HANDLER_LEAVES_WITH_CLIENT: Asked = Asked::new(
     "handler-leaves-with-client",
@@ -79,8 +79,8 @@ const HANDLER_LEAVES_WITH_CLIENT: Asked = Asked::new(
 const BODY_PANIC_ENDS_IN_ERROR: Asked = Asked::new(
     "body-panic-ends-in-error",
     "A panic in a streamed body, before its first frame or after any, ends the body with an error and never cleanly. \
-             It doesn't unwind the connection, is logged once, spares the streams beside it, and leaves nothing in \
-             flight.",
+     It doesn't unwind the connection, is logged once, spares the streams beside it, and leaves nothing in \
+     flight.",
 );
 const PAYLOAD_OF_ANY_TYPE: Asked = Asked::new(
     "payload-of-any-type",
@@ -88,29 +88,29 @@ const PAYLOAD_OF_ANY_TYPE: Asked = Asked::new(
 );
 const BILLING_GOES_ON: Asked = Asked::new(
     "billing-goes-on",
-    "Each request of a known tenant is billed to it once, whatever has panicked before, and the count goes on from where \
-             it was.",
+    "Each request of a known tenant is billed to it once, whatever has panicked before, and the count goes on from \
+     where it was.",
 );
 const NO_PANIC_AS_EVER: Asked = Asked::new(
     "no-panic-as-ever",
     "A request in which nothing panics is answered as before, whether by the route, with a 401 or a 404, or as a \
-             CORS preflight.",
+     CORS preflight.",
 );
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
     "Everything else that passes through comes out as it went in: requests and answers, with their heads, bodies, \
-             lengths, trailers and errors, each part as soon as it's there and not before it's wanted.",
+     lengths, trailers and errors, each part as soon as it's there and not before it's wanted.",
 );
 
 const NAMES: Asked = Asked::new(
     "id-and-route",
-    "The ERROR event of a panic, or a span round it, has the request's `x-request-id` and the template of its route, such as \
-             `/invoices/{id}`.",
+    "The ERROR event of a panic, or a span round it, has the request's `x-request-id` and the template of its route, \
+     such as `/invoices/{id}`.",
 );
 const NOTHING_TOLD: Asked = Asked::new(
     "nothing-told",
     "Neither the headers nor the body of the answer to a panic contain any of its message, or the name of a source \
-             file.",
+     file.",
 );
 const NOBODY_WORKS_ON: Asked = Asked::new(
     "nobody-works-on",
@@ -123,7 +123,7 @@ const CONNECTION_SPARED: Asked = Asked::new(
 const ENTRIES: Asked = Asked::new(
     "one-entry-an-answer",
     "Each answer leaves one entry in the access log, its route and its status. A path that has no route is logged as \
-             `unmatched`, and an answer whose body panics later has the status of its head.",
+     `unmatched`, and an answer whose body panics later has the status of its head.",
 );
 const GAUGE: Asked = Asked::new(
     "gauge-of-the-waiting",
@@ -132,18 +132,18 @@ const GAUGE: Asked = Asked::new(
 const BILL: Asked = Asked::new(
     "bill",
     "For each request of a known tenant there's an event, at any level and at the latest when the answer's head is \
-             there, that has the fields `tenant` and `requests`: how many requests the tenant has made, this one \
-             included. A request whose look-up panics is billed to nobody.",
+     there, that has the fields `tenant` and `requests`: how many requests the tenant has made, this one \
+     included. A request whose look-up panics is billed to nobody.",
 );
 const TENANT_TOLD: Asked = Asked::new(
     "x-tenant",
     "A route is told the tenant in `x-tenant`, whatever `x-tenant` the client sends; a request without a tenant gets \
-             a 401 and reaches no route.",
+     a 401 and reaches no route.",
 );
 const CORS: Asked = Asked::new(
     "cors",
     "Each answer has the CORS headers that an ordinary 500 has, and a CORS preflight is answered with 200, whoever \
-             sends it.",
+     sends it.",
 );
 const LOG_MAY_STOP: Asked = Asked::new(
     "log-may-stop",
@@ -152,9 +152,9 @@ const LOG_MAY_STOP: Asked = Asked::new(
 const PASSES_THROUGH: Asked = Asked::new(
     "passes-through",
     "A body that knows its length still does, and keeps its trailers; it streams in both directions, no more than 64 \
-             KiB are read ahead, and nothing is read before the route or the client asks. It's dropped with its \
-             client, and not polled after its end. Requests run concurrently. Extensions, 100 Continue, upgrades and \
-             extended CONNECT pass.",
+     KiB are read ahead, and nothing is read before the route or the client asks. It's dropped with its \
+     client, and not polled after its end. Requests run concurrently. Extensions, 100 Continue, upgrades and \
+     extended CONNECT pass.",
 );
 
 /// Holds `app` against every promise.
@@ -393,7 +393,8 @@ async fn next_request_works(lab: Lab, app: App) -> Proof {
             };
             let which = if protocol == Protocol::Http1 { "a new" } else { "the same" };
             let observed = format!(
-                "a panic in the {site}, and the next request, on {which} connection, got {}; expected 200 with \"invoice 7\"",
+                "a panic in the {site}, and the next request, on {which} connection, got {}; expected 200 with \
+                 \"invoice 7\"",
                 got.as_deref().unwrap_or_default()
             );
             NEXT_REQUEST_WORKS.require(got.is_none(), observed)?;

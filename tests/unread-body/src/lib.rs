@@ -69,39 +69,39 @@ const LETTERS: &str = "a bundle of letters";
 const SMALL_REST_KEEPS_CONNECTION: Asked = Asked::new(
     "small-rest-keeps-connection",
     "After an early answer to an upload of at most 1 KiB that was sent whole, of known length or in one chunk, \
-             the connection serves the next request.",
+     the connection serves the next request.",
 );
 const USED_OR_CLOSED: Asked = Asked::new(
     "used-or-closed",
     "After an early answer to a larger upload that was sent whole, the connection serves the next request or is \
-             closed within 5 s.",
+     closed within 5 s.",
 );
 const LARGE_REST_CLOSES_CONNECTION: Asked = Asked::new(
     "large-rest-closes-connection",
     "When an upload that was answered early has more than 1 MiB to come, or has stalled halfway, its HTTP/1.1 \
-             connection is closed within 5 s, however many there are.",
+     connection is closed within 5 s, however many there are.",
 );
 const ANSWER_BEFORE_BODY: Asked =
     Asked::new("answer-before-body", "An early answer comes before the body does, and is whole.");
 const NEXT_REQUEST_AS_ITSELF: Asked = Asked::new(
     "next-request-as-itself",
     "A request that's pipelined behind a refused upload is answered as itself or not at all, and nothing in the \
-             upload is taken for a request: hyper promises that.",
+     upload is taken for a request: hyper promises that.",
 );
 const STORE_CONNECTION_REUSED: Asked = Asked::new(
     "store-connection-reused",
     "Ten errors from the store in a row, of 1 KiB each, of known length or in one chunk, with their heads or 20 ms \
-             later, take one connection to the store, and no fetch waits for another's body.",
+     later, take one connection to the store, and no fetch waits for another's body.",
 );
 const ENDLESS_ERROR_IS_CUT: Asked = Asked::new(
     "endless-error-is-cut",
     "When an error from the store doesn't end, its client has a whole 502 and its connection is closed within 5 s. \
-             In the end, the only connections still open are those that can be used again.",
+     In the end, the only connections still open are those that can be used again.",
 );
 const REFUSED_RELAY_LETS_GO: Asked = Asked::new(
     "refused-relay-lets-go",
     "When the store refuses an upload that's still coming, its client has a whole 502 within 5 s. The client's \
-             connection and the store's are used again or closed within 5 s, and closed if the upload has stalled.",
+     connection and the store's are used again or closed within 5 s, and closed if the upload has stalled.",
 );
 const NOTHING_LEFT: Asked = Asked::new(
     "nothing-left",
@@ -110,7 +110,7 @@ const NOTHING_LEFT: Asked = Asked::new(
 const EXPECT_GETS_FINAL_STATUS: Asked = Asked::new(
     "expect-gets-final-status",
     "A client that asks with `expect: 100-continue` and is refused gets the final status without a 100, and then its \
-             connection is closed or can be used.",
+     connection is closed or can be used.",
 );
 const SIBLINGS_KEEP_THEIR_WINDOW: Asked = Asked::new(
     "siblings-keep-their-window",
@@ -119,40 +119,40 @@ const SIBLINGS_KEEP_THEIR_WINDOW: Asked = Asked::new(
 const INCIDENTS_ARE_TOLD: Asked = Asked::new(
     "incidents-are-told",
     "Each upload that's refused, by the gate or by the store, and each failed fetch has its line on the support \
-             page, with the status and the name.",
+     page, with the status and the name.",
 );
 const GOOD_ANSWERS_WHOLE: Asked = Asked::new(
     "good-answers-whole",
     "A good answer from the store reaches its client as it comes, whole, with its status and headers, however slow \
-             and however large it is.",
+     and however large it is.",
 );
 const UPLOADS_WHOLE: Asked = Asked::new(
     "uploads-whole",
-    "An upload that may pass reaches the store as it comes, whole and once, however slow it is and however early the store \
-             says yes.",
+    "An upload that may pass reaches the store as it comes, whole and once, however slow it is and however early the \
+     store says yes.",
 );
 const GOOD_ANSWERS_SHARE: Asked = Asked::new(
     "good-answers-share-a-connection",
     "Ten good answers in a row take one connection to the store and one from their client. If the store has closed \
-             its connection meanwhile, the next request takes a new one.",
+     its connection meanwhile, the next request takes a new one.",
 );
 const FAILURES_ARE_TOLD: Asked = Asked::new(
     "failures-are-told",
     "If the store answers with anything but success, or doesn't answer, that client alone gets a 502. An answer that \
-             breaks off ends with an error. The next request is served.",
+     breaks off ends with an error. The next request is served.",
 );
 
 const STATUSES: Asked = Asked::new(
     "statuses",
     "An upload without `x-user` gets a 403, and one whose `content-length` says 256 KiB or more gets a 413. A \
-             request that may pass gets the store's answer if that's a success (2xx), and a 502 if not.",
+     request that may pass gets the store's answer if that's a success (2xx), and a 502 if not.",
 );
 const EITHER_REFUSAL: Asked =
     Asked::new("either-refusal", "An upload that has no user and is too large gets 403 or 413; either is right.");
 const PAGE: Asked = Asked::new(
     "page",
     "`GET /incidents` has one line for each of the latest 100 incidents, the latest first: the status that the \
-             client got, and the path that the store was asked for, or `/upload`.",
+     client got, and the path that the store was asked for, or `/upload`.",
 );
 const ONCE: Asked = Asked::new("once", "The store is asked once for each request, even when it breaks off.");
 const AS_FAST_AS_READ: Asked = Asked::new(
@@ -485,7 +485,7 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
             at_client == 0 && at_store == 0,
             format!(
                 "5 s after the store's 413, still open of {all}: connections of clients {at_client}, to the store \
-                         {at_store}"
+                 {at_store}"
             ),
         )?;
     }

@@ -58,23 +58,23 @@ const CALLED_WHERE_READY: Asked = Asked::new(
 const NOT_READY_AT_THE_LIMIT: Asked = Asked::new(
     "not-ready-at-the-limit",
     "While every place is taken, the layer isn't ready, neither for the same caller nor for a clone; it's ready the \
-             instant a call ends.",
+     instant a call ends.",
 );
 const READY_KEEPS_ITS_PLACE: Asked = Asked::new(
     "ready-keeps-its-place",
     "A caller that was told the layer is ready is told so again if it asks again, and its call reaches the service \
-             before those that are still waiting.",
+     before those that are still waiting.",
 );
 const CALLS_OVERLAP: Asked = Asked::new("calls-overlap", "As many calls as there are places run at the same time.");
 const NOTHING_LEFT_RESERVED: Asked = Asked::new(
     "nothing-left-reserved",
     "No place stays reserved after a call has ended, after its future was dropped, polled or not, or after a service \
-             that was ready was dropped.",
+     that was ready was dropped.",
 );
 const ERRORS_UNCHANGED: Asked = Asked::new(
     "errors-unchanged",
     "An error of the inner service reaches the caller unchanged: an error of `poll_ready` from `poll_ready`, an \
-             error of `call` from the call.",
+     error of `call` from the call.",
 );
 const ID_OF_ITS_OWN: Asked = Asked::new(
     "id-of-its-own",
@@ -83,12 +83,12 @@ const ID_OF_ITS_OWN: Asked = Asked::new(
 const ID_IN_THE_LOG: Asked = Asked::new(
     "id-in-the-log",
     "Whatever the service logs for a request, when it's called, in its future and when the future is dropped, is \
-             logged in a span that has this request's id and no other's.",
+     logged in a span that has this request's id and no other's.",
 );
 const LIVES_WITH_A_LIMIT: Asked = Asked::new(
     "lives-with-a-limit",
     "In one stack with tower's `ConcurrencyLimit`, every call is answered, as many run at a time as the limit says, \
-             and errors come through.",
+     and errors come through.",
 );
 const LIVES_WITH_A_BUFFER: Asked = Asked::new(
     "lives-with-a-buffer",
@@ -98,7 +98,7 @@ const LIVES_WITH_A_BUFFER: Asked = Asked::new(
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
     "Everything else that passes through comes out as it went in: requests, answers and bodies, in both directions, \
-             except for the id.",
+     except for the id.",
 );
 
 const HEADER_OF_THE_ID: Asked = Asked::new(
@@ -122,8 +122,8 @@ const ALL_PLACES_FREE: Asked = Asked::new(
 const THE_REST: Asked = Asked::new(
     "the-rest",
     "Methods, heads, extensions, bodies and trailers pass as they are; bodies stream, keep their lengths and are \
-             read no further ahead than 64 KiB; upgrades, cancelled calls and panics pass as they would without the \
-             layer, and no task is left.",
+     read no further ahead than 64 KiB; upgrades, cancelled calls and panics pass as they would without the \
+     layer, and no task is left.",
 );
 
 /// Holds the layer that `layer` makes against every promise.

@@ -110,7 +110,7 @@ pub fn in_the_clone(checkout: &Checkout, place: &str) -> Result<(), Refusal> {
     }
     Err(Refusal::new(format!(
         "{place} is a symbolic link, and cargo does not find the clone from the folder that it leads to; move that \
-                 folder here, and leave a link to it in its old place"
+         folder here, and leave a link to it in its old place"
     )))
 }
 

@@ -199,7 +199,7 @@ fn marked(text: &str) -> String {
 fn write_ours(page: &mut String, rows: &[&Judged]) {
     page.push_str(
         "\n## The ghosts of this book that are middleware\n\n| ghost | twin or near miss | what falls \
-                 |\n|---|---|---|\n",
+         |\n|---|---|---|\n",
     );
     for row in rows {
         let falls = match listed(&findings(row)) {

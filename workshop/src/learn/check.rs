@@ -109,7 +109,7 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
             let why = unexplorable.map(str::to_owned).unwrap_or_else(|| {
                 format!(
                     "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to \
-                             your functions, and the model explores them",
+                     your functions, and the model explores them",
                     built.first_of_model
                 )
             });

@@ -123,7 +123,7 @@ impl<'a> Exercise<'a> {
         if format < FORMAT {
             return Err(Refusal::new(format!(
                 "{place} was started in an older clone; `cargo ghosts reset {slug}` makes it again and keeps what \
-                         you have aside, so that you can copy your src/ back"
+                 you have aside, so that you can copy your src/ back"
             )));
         }
         if format > FORMAT {

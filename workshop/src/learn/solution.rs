@@ -129,7 +129,7 @@ fn agreed(slug: &str) -> Result<bool, Refusal> {
     if !io::stdin().is_terminal() {
         return Err(Refusal::new(format!(
             "you have not laid {slug} to rest yet; `cargo ghosts hint {slug}` helps, `--yes` shows the solution \
-                     anyway"
+             anyway"
         )));
     }
     // The answer is what counts; a question that cannot be written is not answered with yes.

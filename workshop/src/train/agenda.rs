@@ -247,8 +247,8 @@ impl Sheet {
         let seats = if people == Some(1) { "Alone" } else { "In pairs" };
         let what = format!(
             "{seats}: read the exercise's README.md and its src/ in silence, agree on a fix, then let `watch` judge \
-                     it. At {}, anyone who's stuck takes a hint. Stop at {}, solved or not: hands off the \
-                     keyboards.",
+             it. At {}, anyone who's stuck takes a hint. Stop at {}, solved or not: hands off the \
+             keyboards.",
             clock(half),
             clock(stop)
         );

@@ -69,7 +69,7 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
         let around = git(checkout, &["rev-parse", "--show-toplevel"])?;
         return Err(Refusal::new(format!(
             "a kit is made from a git clone, and this folder is not one: it only lies inside that of {}; clone the \
-                     repository, and make the kit there",
+             repository, and make the kit there",
             around.trim()
         )));
     }
@@ -78,7 +78,7 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
         let name = first.get(3..).unwrap_or(first);
         return Err(Refusal::new(format!(
             "a kit is made from the last commit, and {name} has changes that are not in it; commit them, or `git \
-                     stash`"
+             stash`"
         )));
     }
     let commit = git(checkout, &["rev-parse", "HEAD"])?.trim().to_owned();
@@ -217,7 +217,7 @@ pub fn unpack(checkout: &Checkout, file: &Path) -> Result<usize, Refusal> {
     if own != lock {
         return Err(Refusal::new(format!(
             "{shown} is from another commit: its Cargo.lock differs; unpack it on its own (tar xzf {shown}) and work \
-                     in {FOLDER}/"
+             in {FOLDER}/"
         )));
     }
     // On the disk of the clone, so that what is whole can be moved to its place.

@@ -198,7 +198,7 @@ fn enough(free: u64, built: u64) -> Check {
     }
     let todo = format!(
         "A full build takes up to {}: free some space, or point CARGO_TARGET_DIR at a folder on a disk that has \
-                 enough.",
+         enough.",
         in_gb(NEEDED)
     );
     Check::red("disk", found, todo)
@@ -308,7 +308,7 @@ fn unbuilt(what: &str, said: &str) -> Check {
     let error = said.lines().find(|line| line.starts_with("error")).unwrap_or("error: cargo said nothing");
     let todo = if said.contains("linker `") && said.contains("not found") {
         "Install a linker: `apt install build-essential`, `xcode-select --install`, or the C++ build tools of Visual \
-                 Studio."
+         Studio."
             .to_owned()
     } else if said.contains("No space left on device") {
         "Free some space, or point CARGO_TARGET_DIR at a folder on a disk that has enough.".to_owned()

@@ -62,7 +62,7 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
     if let Some(line) = found(&DISK_FULL) {
         let sentence = format!(
             "the disk is full, and {slug} could not be built; free some space (`cargo clean` at the root frees what \
-                     cargo has built), and try again"
+             cargo has built), and try again"
         );
         return stopped(Cause::DiskFull, sentence, line.to_owned());
     }
@@ -78,7 +78,7 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
         if let Some(place) = within(exercise.checkout, &error.manifest) {
             let sentence = format!(
                 "{place} of the clone does not compile, and your exercise is not the cause; `git status` shows what \
-                         has changed there, and `git pull` brings the clone up to date"
+                 has changed there, and `git pull` brings the clone up to date"
             );
             return stopped(Cause::Clone, sentence, others);
         }
@@ -99,7 +99,7 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
         found(&NOT_TO_BE_HAD)?;
         let sentence = format!(
             "cargo cannot get a dependency of {slug}; make sure that it can reach crates.io, or take out what you \
-                     have added to {}/Cargo.toml",
+             have added to {}/Cargo.toml",
             exercise.place()
         );
         return stopped(Cause::Dependency, sentence, said.trim_end().to_owned());
@@ -108,8 +108,8 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
     if errors.iter().all(in_the_test) && errors.iter().any(|error| is_of_an_older_clone(error, slug)) {
         let sentence = format!(
             "the clone is newer than {place}, whose tests/promises.rs calls something that is no longer there; \
-                     `cargo ghosts reset {slug}` makes it again and keeps what you have aside, so that you can copy \
-                     your src/ back",
+             `cargo ghosts reset {slug}` makes it again and keeps what you have aside, so that you can copy \
+             your src/ back",
             place = exercise.place()
         );
         return stopped(Cause::OlderExercise, sentence, all);

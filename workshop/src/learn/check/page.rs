@@ -98,9 +98,8 @@ pub fn page(exercise: &Exercise<'_>, judged: &Judged, detail: Detail) -> Page {
             for near_miss in looks_like {
                 let body = &mut page.body;
                 let name = &near_miss.name;
-                let told = format!(
-                    "{bold}It breaks the same promises, in the same way, as {name}{bold:#}, a tempting fix:"
-                );
+                let told =
+                    format!("{bold}It breaks the same promises, in the same way, as {name}{bold:#}, a tempting fix:");
                 body.push('\n');
                 body.push_str(&wrapped(&told, ""));
                 body.push_str(&wrapped(&near_miss.tempts, "  "));

@@ -181,7 +181,7 @@ pub(super) fn build(
         if status.success() {
             return Err(Refusal::new(format!(
                 "{place}/Cargo.toml keeps cargo from building the library's tests, as `test = false` in `[lib]` \
-                         does; take that out, {anew}"
+                 does; take that out, {anew}"
             )));
         }
         return Err(Refusal::new(format!(
