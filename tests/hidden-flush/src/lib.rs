@@ -122,7 +122,7 @@ const TRAILERS_WHERE_NAMED: Asked = Asked::new(
      with gzip and without.",
 );
 const DROPPED_WITHIN: Asked =
-    Asked::new("dropped-within", "The source is dropped within 30 s of the client's leaving.");
+    Asked::new("dropped-within", "The source is dropped within 30 s after the client leaves.");
 const REST_WHEN_COMPRESSED: Asked = Asked::new(
     "rest-when-compressed",
     "For a client that accepts gzip, only the body, `content-encoding`, `content-length`, `vary`, `etag` and \

@@ -288,10 +288,8 @@ async fn spent_budget_asks_nobody(lab: Lab, app: App) -> Proof {
             shop.bank.will([ok_after(0)]);
             let told = shop.ask(method, path, Some("0")).await?;
             shop.scene.settle().await;
-            SPENT_BUDGET_ASKS_NOBODY.require(
-                shop.bank.calls().is_empty(),
-                "the client had no time left, and the bank was asked all the same",
-            )?;
+            SPENT_BUDGET_ASKS_NOBODY
+                .require(shop.bank.calls().is_empty(), "the client had no time left, and the bank was asked anyway")?;
             SPENT.require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
             shop.ledger.matches(&told)?;
         }
@@ -811,7 +809,7 @@ async fn statements_as_sent(lab: Lab, app: App) -> Proof {
         let (alone, taken) = (unread(None).await?, unread(Some(&app)).await?);
         READ_AHEAD.require(
             taken <= alone + MOST_AHEAD,
-            "nobody reads the statement, and more than 64 KiB of it were taken in vain",
+            "nobody reads the statement, and more than 64 KiB of it were taken anyway",
         )?;
     }
     Ok(())

@@ -490,7 +490,7 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         )?;
     }
     for (manner, takes) in [(Manner::Refuses, "a piece a second"), (Manner::RefusesAndReads, "it")] {
-        let title = format!("HTTP/1.1, a refused upload of 32 KiB comes all the same, and the store takes {takes}");
+        let title = format!("HTTP/1.1, a refused upload of 32 KiB comes anyway, and the store takes {takes}");
         let stage = Stage::with(&lab, &app, title, manner);
         let mut client = stage.raw("client");
         let bytes = upload(ADA, &self::known(32 * SMALL), &vec![b'x'; 32 * SMALL]);
@@ -840,7 +840,7 @@ async fn good_answers_share(lab: Lab, app: App) -> Proof {
 async fn failures_are_told(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         works(&lab, &app, protocol).await?;
-        let stage = Stage::open(&lab, &app, format!("{protocol}, answers that are no success, and none"));
+        let stage = Stage::open(&lab, &app, format!("{protocol}, answers that are not a success, and no answer"));
         for name in ["failing", "missing", "moved", "gone"] {
             let answer = stage.fetch(protocol, name).await?;
             let status = answer.status().as_u16();

@@ -376,7 +376,7 @@ impl Board {
         text.push_str("12m solved after 12 minutes   4/6 promises kept         .. started\n");
         text.push_str("+2  hints taken               *   the solution shown    m  the model fails\n");
         text.push_str("h   rejected on real threads\n");
-        for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
+        for (heading, sentences) in [("Same name", &self.named_alike), ("Left out", &self.left_out)] {
             if !sentences.is_empty() {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "\n{heading}:");
@@ -419,7 +419,7 @@ impl Board {
         }
         html.push_str("</tbody>\n</table>\n</div>\n");
         html.push_str("<p>The time is from the start to the solution. Hints count once each.</p>\n");
-        for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
+        for (heading, sentences) in [("Same name", &self.named_alike), ("Left out", &self.left_out)] {
             if !sentences.is_empty() {
                 let items: String = sentences.iter().map(|text| format!("<li>{}</li>\n", escaped(text))).collect();
                 let _ = writeln!(html, "<h2>{heading}</h2>\n<ul>\n{items}</ul>");
@@ -685,7 +685,7 @@ mod tests {
         let people: Vec<_> = board.people.iter().map(|person| (person.shown(), person.solved)).collect();
         assert_eq!(people, [("(1) ada".to_owned(), 1), ("(2) ada".to_owned(), 0), ("bob".to_owned(), 0)]);
         for page in [board.text(), board.html()] {
-            assert!(page.contains("Named alike") && page.contains("2 have the name ada: (1) "), "{page}");
+            assert!(page.contains("Same name") && page.contains("2 have the name ada: (1) "), "{page}");
         }
     }
 
