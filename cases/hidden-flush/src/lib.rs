@@ -1,7 +1,7 @@
 //! A build server shows its logs while the builds run, compressed for clients that accept gzip.
 //!
 //! # Symptom
-//! Whoever follows a build sees nothing for minutes, then the whole log at once; and nothing at all
+//! Anyone following a build sees nothing for minutes, then the whole log at once; and nothing at all
 //! when the build hangs. Without gzip, every line comes the moment it is printed.
 //!
 //! # Trigger

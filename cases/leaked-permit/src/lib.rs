@@ -1,23 +1,23 @@
 //! A stock query service over a pool of its own: each request has a connection while its rows are fetched and sent.
 //!
 //! # Symptom
-//! After some bad minutes every request is answered 503, for ever. The database is healthy and idle, and a restart helps.
+//! After some bad minutes every request is answered 503 for good. The database is healthy and idle, and a restart helps.
 //!
 //! # Trigger
 //! 1. The database refuses Ada's query. She is told so.
 //! 2. Ben closes his browser while his rows are on their way.
-//! 3. Cem gives up waiting for a connection at the moment at which Dora's comes back.
+//! 3. Cem gives up waiting for a connection at the moment Dora's comes back.
 //! 4. Three connections are all there are. Emil is told that none of them came back in time.
 //!
 //! # Cause
-//! A place is given back by a line that only a request with a good end comes to: `?`, a panic and a client that leaves lead
-//! past it. And who stops waiting leaves the queue, but takes along what was already granted.
+//! A place is given back on a line that only a request with a good end reaches: `?`, a panic and a client that leaves all
+//! bypass it. And a request that stops waiting leaves the queue, but takes along what it was already granted.
 //!
 //! # Cost
 //! Each such request takes a place with it for good. When the last one is gone, so is the service.
 //!
 //! # Start here
-//! Follow one place through `stock`: where is it given back, and which ways out lead past that?
+//! Follow one place through `stock`: where is it given back, and which ways out bypass that?
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -10,8 +10,8 @@
 //! 3. Orders come, and none is served.
 //!
 //! # Cause
-//! The verdict is right and stands where no machine reads it: `Json` alone is a 200, and a probe or a proxy looks at
-//! the status only. It holds for orders as well, so a proxy that learns from failed orders learns nothing. And the
+//! The verdict is right, but no machine reads it where it is: `Json` alone is a 200, and a probe or a proxy looks
+//! only at the status. It holds for orders as well, so a proxy that learns from failed orders learns nothing. And the
 //! check does not use what the orders use: it needs no connection of the pool.
 //!
 //! # Cost

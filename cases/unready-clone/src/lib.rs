@@ -5,16 +5,16 @@
 //! and the panic's place is in tower. Without the limit all is well, and no test has failed.
 //!
 //! # Trigger
-//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, stands behind the layer, in one
+//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, is behind the layer, in one
 //!    stack with it.
 //! 2. A request comes.
 //!
 //! # Cause
-//! `poll_ready` reserves a place with `self.inner`, and a reservation belongs to the instance that made it. Called is then a
-//! clone, which has none. The place stays with `self.inner`, and is never used.
+//! `poll_ready` reserves a place with `self.inner`, and a reservation belongs to the instance that made it. The call then goes
+//! to a clone, which has none. The place stays with `self.inner`, and is never used.
 //!
 //! # Cost
-//! All requests, where the service behind insists on its contract. Where it does not, more of them than the limit allows,
+//! All requests, if the service behind insists on its contract. If it does not, more of them than the limit allows,
 //! and only under load.
 //!
 //! # Start here

@@ -1,7 +1,7 @@
 //! An order desk: `GET /orders` shows a customer their orders and parcels, asked from the warehouse.
 //!
 //! # Symptom
-//! Ada's page lists Bob's parcels, and her request stands in the access log under Bob's name. It happens a
+//! Ada's page lists Bob's parcels, and her request is in the access log under Bob's name. It happens a
 //! few times a day, never in a test.
 //!
 //! # Trigger

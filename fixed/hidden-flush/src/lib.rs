@@ -1,7 +1,7 @@
 //! A build server shows its logs while the builds run, compressed for clients that accept gzip.
 //!
 //! # Symptom
-//! None: whoever follows a build reads each line when it is printed, with gzip and without.
+//! None: anyone following a build reads each line when it is printed, with gzip and without.
 //!
 //! # Trigger
 //! 1. A client that accepts gzip asks for the log of a running build.

@@ -17,7 +17,7 @@
 //! One swap an order, and a clock read for each question to the bank. A closure that has lost still runs to its end.
 //!
 //! # Start here
-//! `within_budget` sets the limit, `place_order` does the work, `Settlement` in `shared.rs` stands between them.
+//! `within_budget` sets the limit, `place_order` does the work, `Settlement` in `shared.rs` is between them.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

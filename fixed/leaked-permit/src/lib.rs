@@ -1,24 +1,24 @@
 //! A stock query service over a pool of its own: each request has a connection while its rows are fetched and sent.
 //!
 //! # Symptom
-//! After some bad minutes every request is answered 503, for ever. The database is healthy and idle, and a restart helps.
+//! After some bad minutes every request is answered 503 for good. The database is healthy and idle, and a restart helps.
 //!
 //! # Trigger
 //! 1. The database refuses Ada's query. She is told so.
 //! 2. Ben closes his browser while his rows are on their way.
-//! 3. Cem gives up waiting for a connection at the moment at which Dora's comes back.
+//! 3. Cem gives up waiting for a connection at the moment Dora's comes back.
 //! 4. Three connections are all there are. Emil is told that none of them came back in time.
 //!
 //! # Fix
-//! A place has an owner from the moment at which it is granted, and the owner's `Drop` gives it back: after an answer, an
-//! error, a panic, and when the request is dropped. Its connection goes with it only if nothing is left in it. Who
-//! stops waiting passes on what was already granted.
+//! A place has an owner from the moment it is granted, and the owner's `Drop` gives it back: after an answer, an
+//! error, a panic, and when the request is dropped. Its connection goes with it only if nothing is left in it. A request
+//! that stops waiting passes on what it was already granted.
 //!
 //! # Cost
-//! A connection that is dropped half-way is closed, and another has to be dialled.
+//! A connection that is dropped halfway is closed, and another has to be dialled.
 //!
 //! # Start here
-//! Follow one place through `stock`: where is it given back, and which ways out lead past that?
+//! Follow one place through `stock`: where is it given back, and which ways out bypass that?
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -4,7 +4,7 @@
 //! None: behind a limit as many requests run as it allows, the others wait, and each is answered.
 //!
 //! # Trigger
-//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, stands behind the layer, in one
+//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, is behind the layer, in one
 //!    stack with it.
 //! 2. A request comes.
 //!

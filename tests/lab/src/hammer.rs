@@ -132,7 +132,7 @@ pub fn strike_hearing(
     let verdict = receive_within(&told, force.time);
     stop.store(true, Ordering::SeqCst);
     verdict.unwrap_or_else(|_| match tries.load(Ordering::SeqCst) {
-        0 => not_tried("no try came to its end in time"),
+        0 => not_tried("no try finished in time"),
         tries => Hammered::NothingSeen { tries },
     })
 }

@@ -109,8 +109,8 @@ pub fn in_the_clone(checkout: &Checkout, place: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(format!(
-        "{place} is a symbolic link, and cargo does not find the clone from its other end; move the folder itself here, and \
-         leave a link to it there"
+        "{place} is a symbolic link, and cargo does not find the clone from the folder that it leads to; move that \
+         folder here, and leave a link to it in its old place"
     )))
 }
 
@@ -176,7 +176,7 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
         let name = format!("cases/{slug}/tests/reproduces.rs");
         let tests = checkout.text(&name)?;
         let model = between(&tests, "// ANCHOR: model\n", "// ANCHOR_END: model\n").ok_or_else(|| {
-            Refusal::new(format!("{name} has no `// ANCHOR: model`, from which the exercise has its model"))
+            Refusal::new(format!("{name} has no `// ANCHOR: model`, where the exercise takes its model from"))
         })?;
         files.push(("src/shared.rs".to_owned(), without_cause(&shared)));
         files.push(("tests/interleavings.rs".to_owned(), filled(INTERLEAVINGS).replace("{model}\n", model)));
@@ -250,8 +250,9 @@ fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
     let asked: String = asked.iter().map(|asked| bullet(asked.sentence)).collect();
     let interleavings =
         "$ cargo test --workspace         # and every order in which threads can meet in src/shared.rs\n";
-    let told = "- `src/shared.rs` is what threads share. Its primitives come from `super::sync`, so that a test can try every order of\n  \
-                their steps. Keep the names of its functions if you can; a fix that does not need it may remove it.\n";
+    let told = "- `src/shared.rs` holds what threads share. Its primitives come from `super::sync`, so that a test can try \
+                 every order of\n  their steps. Keep the names of its functions if you can; a fix that does not need \
+                 it may remove it.\n";
     README
         .replace("{title}", &case.title)
         .replace("{symptom}", &case.symptom)

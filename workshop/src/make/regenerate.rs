@@ -52,7 +52,7 @@ pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
         let mut text: String = done.written.iter().map(|name| format!("wrote {name}\n")).collect();
         text.extend(done.removed.iter().map(|name| format!("removed {name}\n")));
         if text.is_empty() {
-            text.push_str("everything generated is as the generator makes it\n");
+            text.push_str("every generated file is up to date\n");
         }
         print(&text)?;
     }
@@ -88,9 +88,10 @@ pub fn stale(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     let files = files(checkout)?;
     let differs =
         files.iter().filter(|(name, text)| checkout.text(name).ok().as_ref() != Some(text)).map(|(name, _)| name);
-    let differs = differs.map(|name| format!("{name} is not what the generator makes now: run `{COMMAND}`"));
-    let orphans =
-        orphans(checkout, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
+    let differs = differs.map(|name| format!("{name} is out of date: run `{COMMAND}`"));
+    let orphans = orphans(checkout, &files)?
+        .into_iter()
+        .map(|name| format!("nothing generates {name} any more: run `{COMMAND}`"));
     Ok(differs.chain(orphans).chain(measured::stale(checkout)?).collect())
 }
 
@@ -247,11 +248,11 @@ fn timelines(
     };
     let judged = |report: &'_ Report| report.promises.iter().find(|judged| judged.key == key).cloned();
     let failing = judged(broken).filter(|judged| judged.outcome == Outcome::Broken);
-    let failing = failing.ok_or_else(|| cannot("it is none that the broken twin breaks"))?;
-    let scene = failing.scenes.last().ok_or_else(|| cannot("the broken twin has played no scene of it"))?;
+    let failing = failing.ok_or_else(|| cannot("the broken twin does not break it"))?;
+    let scene = failing.scenes.last().ok_or_else(|| cannot("the broken twin played no scene of it"))?;
     let scenes = judged(fixed).map(|judged| judged.scenes).unwrap_or_default();
     let same = scenes.iter().find(|other| other.title == scene.title);
-    let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
+    let same = same.ok_or_else(|| cannot(&format!("the fixed twin did not play \"{}\"", scene.title)))?;
     let failure = failing.observed.as_deref().unwrap_or_default();
     let words = Words::read(checkout)?;
     let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure };
@@ -294,7 +295,7 @@ fn with_terminals(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusa
 fn between(readme: &str, begin: &str, end: &str, text: &str) -> Result<String, Refusal> {
     let marks = readme.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) =
-        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{begin}` and `{end}`")))?;
+        marks.ok_or_else(|| Refusal::new(format!("README.md is missing its marks `{begin}` and `{end}`")))?;
     Ok(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
@@ -326,7 +327,7 @@ mod tests {
         assert!(timelines(&here, ghost.slug, &case, &broken, &fixed).unwrap().is_some());
         case.picture = Some("no-such-promise".to_owned());
         let said = timelines(&here, ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
-        assert!(said.contains("`no-such-promise`") && said.contains("none that the broken twin breaks"), "{said}");
+        assert!(said.contains("`no-such-promise`") && said.contains("the broken twin does not break it"), "{said}");
         case.picture = None;
         assert_eq!(timelines(&here, ghost.slug, &case, &fixed, &fixed).unwrap(), None);
     }

@@ -118,8 +118,9 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
         for file in &files {
             let (begins, ends) = (times(file, &begin), times(file, &end));
             if begins != ends || begins > 1 {
-                faults
-                    .push(format!("{file} has `{begin}` {begins} times and `{end}` {ends} times; once each is right"));
+                faults.push(format!(
+                    "{file} has `{begin}` {begins} times and `{end}` {ends} times; each belongs there once"
+                ));
             }
         }
         if files.iter().all(|file| times(file, &begin) == 0) {
@@ -135,7 +136,7 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
     }
     let changed = difference::changed_code_lines(checkout, slug)?;
     if changed > CHANGED_LINES {
-        faults.push(format!("the twins of {slug} differ in {changed} code lines, and may differ in {CHANGED_LINES}"));
+        faults.push(format!("the twins of {slug} differ in {changed} code lines; at most {CHANGED_LINES} are allowed"));
     }
     Ok(())
 }
@@ -143,7 +144,7 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
 fn within(checkout: &Checkout, name: &str, most: usize, faults: &mut Vec<String>) {
     let lines = checkout.text(name).unwrap_or_default().lines().count();
     if lines > most {
-        faults.push(format!("{name} has {lines} lines, and may have {most}"));
+        faults.push(format!("{name} has {lines} lines; at most {most} are allowed"));
     }
 }
 
@@ -183,7 +184,7 @@ fn snapshots(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
         for file in checkout.names(&folder) {
             let name = file.strip_prefix(&format!("{test}__")).and_then(|file| file.strip_suffix(".snap"));
             if name.is_none_or(|name| !source.contains(&format!("\"{name}\""))) {
-                faults.push(format!("{folder}/{file} is named by no test in {tree}/{slug}/tests/{test}.rs"));
+                faults.push(format!("no test in {tree}/{slug}/tests/{test}.rs names {folder}/{file}"));
             }
         }
     }
@@ -224,7 +225,7 @@ fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case
     for near_miss in &case.near_misses {
         let known = broken.promises.iter().any(|judged| judged.key == near_miss.breaks);
         if near_miss.breaks != MODEL && !known {
-            faults.push(format!("cases/{}/case.toml: `{}` is no promise", ghost.slug, near_miss.breaks));
+            faults.push(format!("cases/{}/case.toml: `{}` is not a promise", ghost.slug, near_miss.breaks));
         }
     }
 }
@@ -255,7 +256,7 @@ fn manifests(checkout: &Checkout, faults: &mut Vec<String>) {
             faults.push(format!("{name} does not take the workspace's lints"));
         }
         for line in manifest.lines().filter(|line| line.contains("version = \"") || line.contains(" = \"^")) {
-            faults.push(format!("{name} states a version, which belongs into the root manifest: {line}"));
+            faults.push(format!("{name} states a version, which belongs in the root manifest: {line}"));
         }
         harnesses(checkout, &folder, &manifest, faults);
     }
@@ -300,7 +301,7 @@ fn words(checkout: &Checkout, faults: &mut Vec<String>) {
         let source = checkout.text(&name).unwrap_or_default();
         for (number, line) in source.lines().enumerate() {
             for word in refused.iter().filter(|word| line.contains(word.as_str())) {
-                faults.push(format!("{name}:{}: `{word}` has no place here", number + 1));
+                faults.push(format!("{name}:{}: `{word}` does not belong here", number + 1));
             }
         }
     }
