@@ -159,7 +159,7 @@ impl Summary {
     pub fn beside(&self) -> Option<&'static str> {
         match (&self.state, self.model, self.hammer) {
             (State::Checked { .. }, Some(Model::Fails), _) => {
-                Some("the model FAILS: threads can meet in a way that breaks it")
+                Some("the model FAILS: threads can meet so that it breaks")
             }
             (State::Checked { .. }, _, Some(Tried::Rejected)) => Some("REJECTED on real threads"),
             (State::Solved, Some(Model::Holds | Model::Fails), _) | (State::Solved, None, None) => None,

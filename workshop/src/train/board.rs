@@ -614,7 +614,7 @@ mod tests {
         let noise = "{\"schema\":1,\"at\":0,\"slug\":\"x\",\"event\":\"\\u001b[2J<script>\"}\n";
         let board = Folder::with(&[("ada.jsonl", (noise.to_owned() + &ada()).as_bytes())]).board();
         assert_eq!(board.left_out.len(), 1);
-        assert!(board.left_out[0].contains("line 1: no event"), "{:?}", board.left_out);
+        assert!(board.left_out[0].contains("line 1: not an event"), "{:?}", board.left_out);
         assert!(!board.text().contains("\u{1b}[2J"), "{}", board.text());
         assert!(!board.html().contains("<script>"), "{}", board.html());
     }

@@ -267,7 +267,7 @@ fn an_exercise_of_an_older_or_newer_clone_is_told_and_can_be_made_anew() {
     for (older, sentence) in [
         (
             first,
-            "exercises/hidden-flush was started in an older clone; `cargo ghosts reset hidden-flush` makes it anew",
+            "exercises/hidden-flush was started in an older clone; `cargo ghosts reset hidden-flush` makes it again",
         ),
         (now.replace(&stated, "format = 1000\n"), "exercises/hidden-flush was started in a newer clone; `git pull`"),
     ] {
@@ -414,7 +414,7 @@ fn progress_of_a_newer_version_is_left_alone_and_what_cannot_be_read_is_named() 
     copy.write("exercises/progress.jsonl", "{\"schema\":1,\"at\":1,\"slug\":\"hid");
     done(&copy.ghosts(&["hint", "hidden-flush"]));
     let list = done(&copy.ghosts(&["list"]));
-    assert!(list.contains("skipped in exercises/progress.jsonl: line 1: no event: EOF"), "{list}");
+    assert!(list.contains("skipped in exercises/progress.jsonl: line 1: not an event: EOF"), "{list}");
     assert!(list.contains("not started, 1 hint"), "{list}");
 }
 
