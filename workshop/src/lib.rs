@@ -70,6 +70,7 @@ pub mod train {
 pub mod make {
     //! For whoever makes a ghost: its skeleton, what is generated of it, and the order of the trees.
 
+    mod marks;
     mod picture;
     pub mod regenerate;
     pub mod see;

@@ -6,7 +6,7 @@ use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::{
-    picture, see,
+    marks, picture, see,
     storyboard::{Storyboard, Words},
 };
 use crate::{
@@ -254,7 +254,9 @@ fn timelines(
     let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
     let failure = failing.observed.as_deref().unwrap_or_default();
     let words = Words::read(checkout)?;
-    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure };
+    let (of_broken, of_fixed) = (marks::of(checkout, "cases", slug)?, marks::of(checkout, "fixed", slug)?);
+    let marks = [&of_broken[..], &of_fixed[..]];
+    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure, marks };
     picture::timelines(&scenes).map(Some).map_err(|why| cannot(&why))
 }
 
