@@ -19,7 +19,7 @@ use crate::{
     },
     checkout::Checkout,
     conform::measured,
-    html::escaped,
+    html::with_code,
     terminal::{print, print_json, wrapped},
 };
 
@@ -160,6 +160,9 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
     if case.tries.iter().any(|told| told.watched.is_some()) {
         files.push(("see.html".to_owned(), see::page(ghost, case)?));
     }
+    if !case.choices.is_empty() {
+        files.push(("choices.html".to_owned(), see::choices::page(ghost, case)?));
+    }
     if let Some(picture) = timelines(checkout, ghost.slug, case, broken, fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
@@ -206,14 +209,6 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
         let _ = writeln!(text, "<p>It also breaks <code>{}</code>.</p>", others.join("</code>, <code>"));
     }
     text + "</div>\n"
-}
-
-/// The text as HTML, with what stands between backticks as code.
-fn with_code(text: &str) -> String {
-    let parts = text.split('`').enumerate();
-    parts
-        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
-        .collect()
 }
 
 /// The libraries that the reports were made with, from the lock file.

@@ -1,6 +1,6 @@
 //! What must be the same across the trees, and is kept by nobody's memory.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use toml::{Table, Value};
 
@@ -35,6 +35,7 @@ const SECTIONS: [&str; 12] = [
 const LIB_LINES: usize = 200;
 const SHARED_LINES: usize = 120;
 const CHANGED_LINES: usize = 50;
+const CHOICES: RangeInclusive<usize> = 3..=5;
 
 /// Everything that is out of order, a sentence each, with what to do.
 ///
@@ -49,6 +50,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         near_misses(checkout, ghost, &case, &mut faults);
         snapshots(checkout, ghost.slug, &mut faults);
         sections(checkout, ghost.slug, &mut faults);
+        choices(checkout, ghost.slug, &case, &mut faults);
         every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
     manifests(checkout, &mut faults);
@@ -206,6 +208,31 @@ fn sections(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
     let see = format!("{{{{#include generated/{slug}/see.html}}}}");
     if !chapter.contains(&see) {
         faults.push(format!("{name} does not show what two terminals show: `{see}`"));
+    }
+}
+
+/// At 3 a.m. the reader chooses among a few commands, one of which tells the most.
+fn choices(checkout: &Checkout, slug: &str, case: &case::Case, faults: &mut Vec<String>) {
+    let name = format!("cases/{slug}/case.toml");
+    let all = case.choices.len();
+    if !CHOICES.contains(&all) {
+        faults.push(format!(
+            "{name} has {all} of `[[choice]]`, and {} to {} are right",
+            CHOICES.start(),
+            CHOICES.end()
+        ));
+    }
+    let best = case.choices.iter().filter(|choice| choice.best).count();
+    if best != 1 {
+        faults.push(format!("{name} has `best = true` in {best} of its `[[choice]]`, and one tells the most"));
+    }
+    let name = format!("book/src/{slug}.md");
+    let chapter = checkout.text(&name).unwrap_or_default();
+    let page = chapter.split_once("## The page at 3 a.m.").map_or("", |(_, rest)| rest);
+    let page = page.split_once("\n## ").map_or(page, |(page, _)| page);
+    let include = format!("{{{{#include generated/{slug}/choices.html}}}}");
+    if !page.contains(&include) {
+        faults.push(format!("{name} gives no choice in *The page at 3 a.m.*: `{include}`"));
     }
 }
 
