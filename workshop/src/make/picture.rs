@@ -215,9 +215,9 @@ impl Page<'_> {
             };
             let _ = write!(
                 code,
-                "<li class=\"step\" data-row=\"{row}\">{}{sign}\n<code>{}</code></li>\n",
+                "<li class=\"step\" data-row=\"{row}\">{}{sign}\n<code class=\"language-rust\">{}</code></li>\n",
                 escaped(&line.label),
-                escaped(&mark.code)
+                mark.code.lines().map(escaped).collect::<Vec<_>>().join("\n")
             );
         }
         if code.is_empty() {
@@ -770,6 +770,30 @@ mod tests {
         // Ada's name is the same on both sides until it is overwritten.
         assert_eq!(held(sides[0]), ["state same", "state same", "state same"]);
         assert_eq!(held(sides[1]), ["state same", "state plain", "state same", "state plain", "state same"]);
+    }
+
+    #[test]
+    fn the_code_of_a_step_stands_beside_it_where_the_source_has_a_mark() {
+        let broken = scene(&[(0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets bob")]);
+        let (story, words) = (toml::from_str(STORY).unwrap(), toml::from_str(WORDS).unwrap());
+        let mark = |name: &str, code: &str| Mark { name: name.to_owned(), code: code.to_owned() };
+        let marks = [mark("gets", "let is = name;\nsay(is);"), mark("asks", "name = <who>;")];
+        let scenes = Scenes {
+            slug: "shop",
+            story: &story,
+            words: &words,
+            broken: &broken,
+            fixed: &broken,
+            failure: "",
+            marks: [&marks, &[]],
+        };
+        let html = timelines(&scenes).unwrap();
+        let codes: Vec<&str> = html.split("<code class=\"language-rust\">").skip(1).collect();
+        // Once for a step, in the order of the rows, and only on the side that has the mark.
+        assert_eq!(codes.len(), 2);
+        assert!(codes[0].starts_with("name = &lt;who&gt;;</code>"), "{html}");
+        assert!(codes[1].starts_with("let is = name;\nsay(is);</code>"), "{html}");
+        assert!(html.contains("data-row=\"2\">ada: bob ❷"), "{html}");
     }
 
     #[test]

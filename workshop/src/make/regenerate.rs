@@ -6,7 +6,7 @@ use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::{
-    marks, picture, see,
+    marks, picture, reading, see,
     storyboard::{Storyboard, Words},
 };
 use crate::{
@@ -105,6 +105,10 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
         }
         cases.push((ghost.slug, case));
     }
+    for ghost in ghosts::ALL.iter() {
+        let line = reading::line(checkout, &files, ghost.slug)?;
+        files.insert(format!("{FOLDER}/{}/reading.md", ghost.slug), line);
+    }
     files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
     files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
@@ -159,6 +163,12 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
     files.push(("verified-with.md".to_owned(), verified_with(checkout)?));
     if case.tries.iter().any(|told| told.watched.is_some()) {
         files.push(("see.html".to_owned(), see::page(ghost, case)?));
+    }
+    for (tree, anchor) in [("cases", "defect"), ("fixed", "fix")] {
+        let source = checkout.text(&format!("{tree}/{}/src/lib.rs", ghost.slug))?;
+        for (step, text) in marks::listing(&source, anchor).into_iter().flatten().enumerate() {
+            files.push((format!("{anchor}-{}.rs", step + 1), text));
+        }
     }
     if !case.choices.is_empty() {
         files.push(("choices.html".to_owned(), see::choices::page(ghost, case)?));

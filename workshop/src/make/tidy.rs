@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use toml::{Table, Value};
 
-use super::storyboard;
+use super::{
+    marks,
+    storyboard::{self, Storyboard},
+};
 use crate::{
     Refusal,
     catalogue::{
@@ -51,6 +54,8 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         snapshots(checkout, ghost.slug, &mut faults);
         sections(checkout, ghost.slug, &mut faults);
         choices(checkout, ghost.slug, &case, &mut faults);
+        listings(checkout, ghost.slug, &mut faults);
+        marked_steps(checkout, ghost.slug, &mut faults)?;
         every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
     manifests(checkout, &mut faults);
@@ -234,6 +239,56 @@ fn choices(checkout: &Checkout, slug: &str, case: &case::Case, faults: &mut Vec<
     if !page.contains(&include) {
         faults.push(format!("{name} gives no choice in *The page at 3 a.m.*: `{include}`"));
     }
+}
+
+/// A chapter tells how long it takes to read, shows long code in steps, and speaks of each number in them.
+fn listings(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
+    let name = format!("book/src/{slug}.md");
+    let chapter = checkout.text(&name).unwrap_or_default();
+    let reading = format!("{{{{#include generated/{slug}/reading.md}}}}");
+    if !chapter.split("\n## ").next().is_some_and(|head| head.contains(&reading)) {
+        faults.push(format!("{name} does not tell in its head how long it takes to read: `{reading}`"));
+    }
+    for (tree, anchor, section) in [("cases", "defect", "The code that passed review"), ("fixed", "fix", "The fix")] {
+        let source = checkout.text(&format!("{tree}/{slug}/src/lib.rs")).unwrap_or_default();
+        let steps = marks::listing(&source, anchor).unwrap_or_default();
+        let section = chapter.split("\n## ").find(|part| part.lines().next() == Some(section)).unwrap_or_default();
+        if !steps.is_empty() && section.contains(&format!("{tree}/{slug}/src/lib.rs:{anchor}}}}}")) {
+            faults.push(format!(
+                "{name} shows the anchor `{anchor}` whole, which has numbers or more than {} lines",
+                marks::LONGEST
+            ));
+        }
+        for step in 1..=steps.len() {
+            let include = format!("{{{{#include generated/{slug}/{anchor}-{step}.rs}}}}");
+            if !section.contains(&include) {
+                faults.push(format!("{name} lacks a step of the listing: `{include}`"));
+            }
+        }
+        let shown: BTreeSet<char> = steps.iter().flat_map(|step| marks::numbers(step)).collect();
+        let spoken: BTreeSet<char> = marks::numbers(section).collect();
+        for number in shown.symmetric_difference(&spoken) {
+            let what = if shown.contains(number) { "says nothing of" } else { "has no line for" };
+            faults.push(format!("{name} {what} {number} of the anchor `{anchor}`"));
+        }
+    }
+}
+
+/// A mark in a source that has a name is a step of the picture.
+fn marked_steps(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusal> {
+    let Some(story) = Storyboard::read(checkout, slug)? else { return Ok(()) };
+    for tree in ["cases", "fixed"] {
+        for mark in marks::of(checkout, tree, slug)?.iter().filter(|mark| !mark.name.is_empty()) {
+            if story.step.iter().all(|step| step.name != mark.name) {
+                faults.push(format!(
+                    "{tree}/{slug} has a mark `{}`, and {}/{slug}.toml no step of that name",
+                    mark.name,
+                    storyboard::FOLDER
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the specification's tests.
