@@ -15,3 +15,11 @@ pub(crate) fn escaped(text: &str) -> String {
     }
     escaped
 }
+
+/// The text as HTML, with what stands between backticks as code.
+pub(crate) fn with_code(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
+        .collect()
+}

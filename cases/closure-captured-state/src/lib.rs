@@ -68,7 +68,9 @@ async fn identify(
     let Some(user) = bearer(request.headers()) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
+    // ANCHOR: mark-overwrites
     context.begin(user);
+    // ANCHOR_END: mark-overwrites
     let response = next.run(request).await;
     let (user, log_id) = (context.user(), context.log_id());
     // Nobody may be reading the access log any more; the customer still gets the answer.
@@ -83,7 +85,9 @@ async fn orders(
     Extension(context): Extension<RequestContext>,
 ) -> Result<String, StatusCode> {
     let orders = ask(&warehouse, "/orders", &context).await?;
+    // ANCHOR: mark-parcels
     let parcels = ask(&warehouse, "/parcels", &context).await?;
+    // ANCHOR_END: mark-parcels
     Ok(orders + &parcels)
 }
 

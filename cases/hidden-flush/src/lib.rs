@@ -129,8 +129,10 @@ impl HttpBody for GzipBody {
             // ANCHOR: data
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
+                    // ANCHOR: mark-line-in
                     this.encoder.write_all(&data).map_err(Error::new)?;
                     this.unflushed += data.len();
+                    // ANCHOR_END: mark-line-in
                     if this.unflushed >= BLOCK {
                         return this.flush();
                     }
@@ -146,7 +148,9 @@ impl HttpBody for GzipBody {
                     this.ended = true;
                     return this.flush();
                 }
+                // ANCHOR: mark-line-out-late
                 None => return this.finish(),
+                // ANCHOR_END: mark-line-out-late
             }
         }
         Poll::Ready(this.last.take())

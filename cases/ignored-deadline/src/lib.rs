@@ -110,7 +110,9 @@ impl Shop {
 // ANCHOR: defect
 /// Answers 504 once the time is up that the client, or else `limit`, allows.
 async fn within_budget(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
+    // ANCHOR: mark-1
     let deadline = Instant::now() + granted(request.headers(), limit);
+    // ANCHOR_END: mark-1
     let settlement = Arc::new(Settlement::new());
     request.extensions_mut().insert(Arc::clone(&settlement));
     let mut answer = pin!(next.run(request));
@@ -122,7 +124,9 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
         return answer.await;
     }
     warn!("the deadline has passed");
+    // ANCHOR: mark-gone
     StatusCode::GATEWAY_TIMEOUT.into_response()
+    // ANCHOR_END: mark-gone
 }
 
 /// Checks out in a task of its own, so that a client who hangs up does not interrupt a payment halfway.
@@ -132,7 +136,9 @@ async fn place_order(
     Path(order): Path<String>,
     uri: Uri,
 ) -> Result<String, StatusCode> {
+    // ANCHOR: mark-2-order
     let checkout = tokio::spawn(shop.check_out(order, uri, settlement));
+    // ANCHOR_END: mark-2-order
     checkout.await.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR))
 }
 // ANCHOR_END: defect

@@ -82,7 +82,9 @@ impl Desk {
         let mut place = timeout(self.wait, self.pool.place()).await.map_err(|_| self.exhausted())?;
         self.holders.lock().unwrap().insert(place.number, (who, Instant::now()));
         if place.connection.is_none() {
+            // ANCHOR: mark-1
             place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
+            // ANCHOR_END: mark-1
         }
         Ok(Lease { desk: self.clone(), place })
     }
@@ -114,14 +116,18 @@ impl Lease {
 async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Result<Response, Response> {
     let who = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody");
     let mut lease = desk.check_out(who.to_owned()).await?;
+    // ANCHOR: mark-2-lost
     let first = lease.query(format!("stock {item}")).await.map_err(unavailable)?;
+    // ANCHOR_END: mark-2-lost
     let rows = stream::try_unfold((lease, Some(first)), |(mut lease, fetched)| async move {
         let page = match fetched {
             Some(page) => page,
             None => lease.query("more".to_owned()).await?,
         };
         if page.is_empty() {
+            // ANCHOR: mark-3
             lease.release();
+            // ANCHOR_END: mark-3
             return Ok(None);
         }
         let text = page.iter().map(|row| format!("{row}\n")).collect::<String>();

@@ -120,7 +120,9 @@ async fn count_in_flight(State(gauge): State<Arc<AtomicI64>>, request: Request, 
 // ANCHOR: defect
 /// Keeps a panic from the connection: only the task that the request runs in ends with it.
 async fn recover(request: Request, next: Next) -> Response {
+    // ANCHOR: mark-panics
     tokio::spawn(next.run(request)).await.unwrap_or_default()
+    // ANCHOR_END: mark-panics
 }
 // ANCHOR_END: defect
 

@@ -75,7 +75,9 @@ struct Gate {
 // ANCHOR: defect
 /// A message that came to nothing, with all that support may want to know of it.
 enum Incident {
+    // ANCHOR: mark-1
     Refused(StatusCode, Request),
+    // ANCHOR_END: mark-1
     Failed(Uri, Response<Incoming>),
 }
 
@@ -90,7 +92,9 @@ async fn incidents(State(gate): State<Gate>) -> String {
 
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     if let Err(status) = admit(request.headers()) {
+        // ANCHOR: mark-refused
         gate.report(Incident::Refused(status, request));
+        // ANCHOR_END: mark-refused
         return status.into_response();
     }
     gate.relay(Request::post("/upload"), request.into_body()).await

@@ -83,7 +83,9 @@ where
 
     // ANCHOR: defect
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // ANCHOR: mark-ready
         self.inner.poll_ready(cx)
+        // ANCHOR_END: mark-ready
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
@@ -91,10 +93,14 @@ where
         let span = info_span!("request", id = ?id);
         request.headers_mut().insert(HEADER, id.clone());
         // The answer may come long after this call has returned, so that the future needs a service of its own.
+        // ANCHOR: mark-call
         let mut inner = self.inner.clone();
+        // ANCHOR_END: mark-call
         let answer = async move {
             // Called in here and not outside, so that what it logs is logged in the span.
+            // ANCHOR: mark-panic
             let mut response = inner.call(request).await?;
+            // ANCHOR_END: mark-panic
             response.headers_mut().insert(HEADER, id);
             Ok(response)
         };

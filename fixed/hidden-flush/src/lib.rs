@@ -120,14 +120,18 @@ impl HttpBody for GzipBody {
             // ANCHOR: fix
             let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
+                // ANCHOR: mark-line-out
                 Poll::Pending if this.unflushed > 0 => return this.flush(),
+                // ANCHOR_END: mark-line-out
                 Poll::Pending => return Poll::Pending,
             };
             // ANCHOR_END: fix
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
+                    // ANCHOR: mark-line-in
                     this.encoder.write_all(&data).map_err(Error::new)?;
                     this.unflushed += data.len();
+                    // ANCHOR_END: mark-line-in
                     if this.unflushed >= BLOCK {
                         return this.flush();
                     }

@@ -81,7 +81,9 @@ impl Desk {
     /// Waits for a place, and dials where it has no connection.
     async fn check_out(&self, who: String) -> Result<Lease, Response> {
         let place = timeout(self.wait, self.pool.place()).await.map_err(|_| self.exhausted())?;
+        // ANCHOR: mark-1
         let mut lease = Lease { desk: self.clone(), place, clean: true };
+        // ANCHOR_END: mark-1
         self.holders.lock().unwrap().insert(lease.place.number, (who, Instant::now()));
         if lease.place.connection.is_none() {
             lease.place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
@@ -103,7 +105,9 @@ impl Lease {
     /// Asks the connection for rows; an empty page is the last.
     async fn query(&mut self, query: String) -> Result<Vec<String>, BoxError> {
         let Some(connection) = &mut self.place.connection else { return Err("there is no connection".into()) };
+        // ANCHOR: mark-2
         self.clean = false;
+        // ANCHOR_END: mark-2
         let page = connection.ready().await?.call(query).await;
         self.clean = match &page {
             Ok(rows) => rows.is_empty(),
@@ -117,7 +121,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.desk.holders.lock().unwrap().remove(&self.place.number);
         let connection = self.place.connection.take().filter(|_| self.clean);
+        // ANCHOR: mark-refuses
         self.desk.pool.give_back(Place { number: self.place.number, connection });
+        // ANCHOR_END: mark-refuses
     }
 }
 

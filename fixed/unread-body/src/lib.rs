@@ -92,8 +92,10 @@ async fn incidents(State(gate): State<Gate>) -> String {
 
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     if let Err(status) = admit(request.headers()) {
+        // ANCHOR: mark-1-refused
         let (head, _unread) = request.into_parts();
         gate.report(Incident::Refused(status, head));
+        // ANCHOR_END: mark-1-refused
         return status.into_response();
     }
     gate.relay(Request::post("/upload"), request.into_body()).await

@@ -79,7 +79,9 @@ where
 
     // ANCHOR: fix
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // ANCHOR: mark-ready
         self.inner.poll_ready(cx)
+        // ANCHOR_END: mark-ready
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
@@ -87,11 +89,15 @@ where
         let span = info_span!("request", id = ?id);
         request.headers_mut().insert(HEADER, id.clone());
         // The clone has reserved nothing, so it stays, and the one that is ready goes with the future.
+        // ANCHOR: mark-call
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
+        // ANCHOR_END: mark-call
         let answer = async move {
             // Called in here and not outside, so that what it logs is logged in the span.
+            // ANCHOR: mark-called
             let mut response = inner.call(request).await?;
+            // ANCHOR_END: mark-called
             response.headers_mut().insert(HEADER, id);
             Ok(response)
         };

@@ -6,7 +6,7 @@ use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::{
-    picture, see,
+    marks, picture, reading, see,
     storyboard::{Storyboard, Words},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     },
     checkout::Checkout,
     conform::measured,
-    html::escaped,
+    html::with_code,
     terminal::{print, print_json, wrapped},
 };
 
@@ -106,6 +106,10 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
         }
         cases.push((ghost.slug, case));
     }
+    for ghost in ghosts::ALL.iter() {
+        let line = reading::line(checkout, &files, ghost.slug)?;
+        files.insert(format!("{FOLDER}/{}/reading.md", ghost.slug), line);
+    }
     files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
     files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
@@ -161,6 +165,15 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
     if case.tries.iter().any(|told| told.watched.is_some()) {
         files.push(("see.html".to_owned(), see::page(ghost, case)?));
     }
+    for (tree, anchor) in [("cases", "defect"), ("fixed", "fix")] {
+        let source = checkout.text(&format!("{tree}/{}/src/lib.rs", ghost.slug))?;
+        for (step, text) in marks::listing(&source, anchor).into_iter().flatten().enumerate() {
+            files.push((format!("{anchor}-{}.rs", step + 1), text));
+        }
+    }
+    if !case.choices.is_empty() {
+        files.push(("choices.html".to_owned(), see::choices::page(ghost, case)?));
+    }
     if let Some(picture) = timelines(checkout, ghost.slug, case, broken, fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
@@ -209,14 +222,6 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
     text + "</div>\n"
 }
 
-/// The text as HTML, with what stands between backticks as code.
-fn with_code(text: &str) -> String {
-    let parts = text.split('`').enumerate();
-    parts
-        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
-        .collect()
-}
-
 /// The libraries that the reports were made with, from the lock file.
 fn verified_with(checkout: &Checkout) -> Result<String, Refusal> {
     let lock = checkout.text("Cargo.lock")?;
@@ -255,7 +260,9 @@ fn timelines(
     let same = same.ok_or_else(|| cannot(&format!("the fixed twin did not play \"{}\"", scene.title)))?;
     let failure = failing.observed.as_deref().unwrap_or_default();
     let words = Words::read(checkout)?;
-    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure };
+    let (of_broken, of_fixed) = (marks::of(checkout, "cases", slug)?, marks::of(checkout, "fixed", slug)?);
+    let marks = [&of_broken[..], &of_fixed[..]];
+    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure, marks };
     picture::timelines(&scenes).map(Some).map_err(|why| cannot(&why))
 }
 
