@@ -17,6 +17,8 @@ use crate::{
     checkout::Checkout,
 };
 
+mod search;
+
 const SOURCE: &str = "book/src";
 const SUMMARY: &str = "book/src/SUMMARY.md";
 
@@ -36,6 +38,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
     chapters(checkout, &entries, &mut faults)?;
+    search::faults(checkout, &mut faults)?;
     for ghost in ghosts::ALL.iter() {
         answers(checkout, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
     }
@@ -286,6 +289,7 @@ mod with_mdbook {
     use mdbook_driver::MDBook;
     use tokio::{runtime, signal};
 
+    use super::search;
     use crate::{Refusal, checkout::Checkout, read::serve, terminal::print};
 
     /// Builds the book, and serves it until Ctrl-C unless it is only to be built.
@@ -329,6 +333,7 @@ mod with_mdbook {
         writable(&built)
             .map_err(|error| Refusal::new(format!("cannot write the book into {}: {error}", built.display())))?;
         book.build().map_err(|error| Refusal::new(format!("mdBook cannot build the book: {error:#}")))?;
+        search::write(checkout, &built)?;
         Ok(built)
     }
 

@@ -18,12 +18,12 @@ use tokio::runtime;
 use crate::webdriver::Browser;
 
 /// The book, built and served once for all tests: to build it again takes the pages away from under their readers.
-struct Book {
+pub(crate) struct Book {
     base: &'static str,
 }
 
 impl Book {
-    fn serve() -> Self {
+    pub(crate) fn serve() -> Self {
         static BASE: OnceLock<String> = OnceLock::new();
         let base = BASE.get_or_init(|| {
             let built = book::build(&Checkout::here()).unwrap_or_else(|refusal| panic!("{refusal}"));
@@ -42,7 +42,7 @@ impl Book {
     }
 
     /// The names of all pages that were built.
-    fn pages(&self) -> Vec<String> {
+    pub(crate) fn pages(&self) -> Vec<String> {
         let files = fs::read_dir(Checkout::here().path("book/book")).expect("the built book");
         let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
         // The table of contents is a frame for browsers without scripts.
@@ -51,18 +51,18 @@ impl Book {
         pages.into_iter().collect()
     }
 
-    fn address(&self, page: &str) -> String {
+    pub(crate) fn address(&self, page: &str) -> String {
         format!("{}/{page}", self.base)
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(crate) fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// Fails with all that is wrong with any page.
 #[track_caller]
-fn none(faults: &[String]) {
+pub(crate) fn none(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 

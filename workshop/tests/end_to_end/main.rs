@@ -18,6 +18,7 @@ mod kit;
 mod pastes;
 mod proxies;
 mod regenerate;
+mod search;
 mod see;
 mod skeleton;
 mod sqlite;
