@@ -179,7 +179,7 @@ fn every_theme_can_be_read() {
     let (book, browser) = (Book::serve(), Browser::start());
     let mut faults = Vec::new();
     browser.open(&book.address("index.html"));
-    for theme in ["light", "navy", "coal"] {
+    for theme in ["light", "rust", "coal", "navy", "ayu"] {
         browser.run(&format!("localStorage.setItem('mdbook-theme', '{theme}')"));
         for page in book.pages().into_iter().filter(|page| page != "print.html") {
             browser.open(&book.address(&page));
@@ -192,8 +192,8 @@ fn every_theme_can_be_read() {
     none(&faults);
 }
 
-/// The texts of a page, and of its pictures, whose contrast to what is behind them is under 4.5, by WCAG's formula. The
-/// colours of code are mdBook's.
+/// The texts of a page, of its code and of its pictures, whose contrast to what is behind them is under 4.5, by WCAG's formula;
+/// and the icons whose contrast is under 3. Those of the pictures' lines are reckoned where the pictures are made.
 const CONTRAST: &str = "
     document.querySelectorAll('details').forEach(e => e.open = true);
     const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -230,12 +230,16 @@ const CONTRAST: &str = "
     };
     const written = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim());
     const pale = [];
-    for (const e of document.querySelectorAll('main *')) {
-        if (e.closest('pre') || !written(e) || ['title', 'desc', 'STYLE', 'SCRIPT'].includes(e.tagName)) continue;
+    for (const e of document.querySelectorAll('#mdbook-sidebar *, .page *')) {
+        if (!written(e) || !e.getClientRects().length || ['title', 'desc', 'STYLE', 'SCRIPT'].includes(e.tagName)) continue;
         const drawn = e.closest('svg');
         const style = getComputedStyle(e);
         const ratio = drawn ? contrast(style.fill, behind(e.closest('text') || e)) : contrast(style.color, paper(e));
         if (ratio < 4.5) pale.push(ratio.toFixed(2) + ' ' + e.tagName + ' ' + e.textContent.trim().slice(0, 50));
+    }
+    for (const e of document.querySelectorAll('#mdbook-menu-bar svg')) {
+        const ratio = contrast(getComputedStyle(e).fill, paper(e));
+        if (ratio < 3) pale.push(ratio.toFixed(2) + ' ' + e.closest('[title]').title);
     }
     return pale;";
 
