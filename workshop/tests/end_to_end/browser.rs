@@ -194,7 +194,7 @@ fn every_theme_can_be_read() {
 
 /// The texts of a page, of its code and of its pictures, whose contrast to what is behind them is under 4.5, by WCAG's formula;
 /// and the icons whose contrast is under 3. Those of the pictures' lines are reckoned where the pictures are made.
-const CONTRAST: &str = "
+pub(crate) const CONTRAST: &str = "
     document.querySelectorAll('details').forEach(e => e.open = true);
     const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
     const rgba = colour => {
@@ -239,7 +239,7 @@ const CONTRAST: &str = "
     }
     for (const e of document.querySelectorAll('#mdbook-menu-bar svg')) {
         const ratio = contrast(getComputedStyle(e).fill, paper(e));
-        if (ratio < 3) pale.push(ratio.toFixed(2) + ' ' + e.closest('[title]').title);
+        if (ratio < 3 && e.getClientRects().length) pale.push(ratio.toFixed(2) + ' ' + e.closest('[title]').title);
     }
     return pale;";
 

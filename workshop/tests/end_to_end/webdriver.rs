@@ -108,6 +108,12 @@ impl Browser {
         self.call("/goog/cdp/execute", &body).expect("the page is resized");
     }
 
+    /// Lays the pages out for `screen` or for `print`.
+    pub(crate) fn medium(&self, medium: &str) {
+        let body = json!({"cmd": "Emulation.setEmulatedMedia", "params": {"media": medium}});
+        self.call("/goog/cdp/execute", &body).expect("the medium is changed");
+    }
+
     /// What has come to one of the browser's logs since the last call: `browser` is its console.
     pub(crate) fn log(&self, kind: &str) -> Vec<Value> {
         let lines = self.call("/se/log", &json!({"type": kind})).expect("a log");
