@@ -142,7 +142,7 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
         ("near-misses.md".to_owned(), near),
         ("threads.md".to_owned(), threads),
         ("seen.md".to_owned(), seen),
-        ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
+        ("minutes.md".to_owned(), minutes(case)),
     ];
     let mut verdicts = Verdicts { schema: 1, broken: keys(broken), near_misses: Vec::new() };
     for (near_miss, report) in ghost.near_misses.iter().zip(&judged.near_misses) {
@@ -167,6 +167,11 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
         files.push((format!("{}.txt", interleaving.name), interleaving.text));
     }
     Ok(files)
+}
+
+/// What a trainer wants to know first.
+fn minutes(case: &Case) -> String {
+    format!("{} minutes; difficulty {} of 3. The objective: {}\n", case.minutes, case.difficulty, case.objective)
 }
 
 fn keys(report: &Report) -> Vec<String> {

@@ -23,6 +23,7 @@ mod regenerate;
 mod search;
 mod see;
 mod skeleton;
+mod slides;
 mod sqlite;
 mod watch;
 mod webdriver;
