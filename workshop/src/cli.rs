@@ -13,7 +13,10 @@ use crate::{
     conform::measured,
     learn::{check, exercise::Exercise, hints, list, solution, start, watch},
     make::{regenerate, skeleton},
-    read::{book, diff, serve, show, tour},
+    read::{
+        book::{self, Wanted},
+        diff, serve, show, tour,
+    },
     train::trainer,
 };
 
@@ -160,11 +163,15 @@ enum Command {
     /// The book, built and served on 127.0.0.1 until Ctrl-C
     #[command(after_help = "Examples:
   cargo run -- book
-  cargo run -- book --build")]
+  cargo run -- book --build
+  cargo run -- book --pdf")]
     Book {
         /// Build it into book/book and serve nothing
         #[arg(long)]
         build: bool,
+        /// Print it into book/book as a PDF, with Chromium
+        #[arg(long, conflicts_with = "build")]
+        pdf: bool,
         /// The port; 0 takes any free one
         #[arg(long, default_value_t = 3001)]
         port: u16,
@@ -264,9 +271,14 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::New { slug }) => skeleton::run(&checkout, &slug, cli.json),
         Some(Command::Conform { part, field }) => measured::run(&checkout, part.as_deref(), field, cli.json),
         Some(Command::Regenerate) => regenerate::run(&checkout, cli.json),
-        Some(Command::Book { build, port, without }) => {
+        Some(Command::Book { build, pdf, port, without }) => {
             without.heeded("book", "leave --json out")?;
-            book::run(&checkout, build, port)
+            let wanted = match (pdf, build) {
+                (true, _) => Wanted::Printed,
+                (_, true) => Wanted::Built,
+                _ => Wanted::Served(port),
+            };
+            book::run(&checkout, wanted)
         }
         Some(Command::Completions { shell, without }) => {
             without.heeded("completions", "what it prints is for a shell")?;

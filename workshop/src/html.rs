@@ -16,10 +16,49 @@ pub(crate) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The text as HTML, with what stands between backticks as code.
-pub(crate) fn with_code(text: &str) -> String {
-    let parts = text.split('`').enumerate();
-    parts
-        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
-        .collect()
+/// A paragraph of Markdown: what stands between backticks is code, between asterisks it is emphasised, and a link is its words.
+pub(crate) fn inline(paragraph: &str) -> String {
+    let mut html = String::new();
+    for (place, part) in paragraph.split('`').enumerate() {
+        if place % 2 == 1 {
+            html.push_str(&format!("<code>{}</code>", escaped(part)));
+            continue;
+        }
+        for (place, part) in without_links(part).split("**").enumerate() {
+            let emphasised: String = part
+                .split('*')
+                .enumerate()
+                .map(|(place, part)| if place % 2 == 1 { format!("<em>{}</em>", escaped(part)) } else { escaped(part) })
+                .collect();
+            html.push_str(&if place % 2 == 1 { format!("<strong>{emphasised}</strong>") } else { emphasised });
+        }
+    }
+    html
+}
+
+/// The text with the words of its links, and without what they lead to.
+fn without_links(text: &str) -> String {
+    let mut parts = text.split("](");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if let Some(opened) = told.rfind('[') {
+            told.remove(opened);
+        }
+        told.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inline;
+
+    #[test]
+    fn a_paragraph_is_escaped_and_its_signs_are_read() {
+        assert_eq!(inline("a <b> is `x < y`, *not* &"), "a &lt;b&gt; is <code>x &lt; y</code>, <em>not</em> &amp;");
+        assert_eq!(
+            inline("**One**: [the *other*](a.md#b), and [1]"),
+            "<strong>One</strong>: the <em>other</em>, and [1]"
+        );
+    }
 }

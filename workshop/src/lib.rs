@@ -27,6 +27,7 @@ pub mod catalogue {
     pub mod ghosts;
     #[cfg(feature = "sqlite")]
     pub mod sqlite;
+    pub(crate) mod typed;
 }
 
 pub mod read {
@@ -63,7 +64,9 @@ pub mod train {
     pub mod board;
     pub mod handout;
     pub mod kit;
+    pub mod pack;
     pub mod preflight;
+    pub mod slides;
     pub mod trainer;
 }
 

@@ -22,6 +22,8 @@ pub struct Case {
     pub minutes: u32,
     /// From 1, plain, to 3, demanding.
     pub difficulty: u8,
+    /// What people can do afterwards, a sentence; it may tell the cause.
+    pub objective: String,
     /// Where to look, what to ask, the mechanism, the fix.
     pub hints: Vec<String>,
     /// The promise whose scene the picture shows; without it, the first that the broken twin breaks.
@@ -221,6 +223,7 @@ family = "state"
 symptom = "Something is wrong."
 minutes = 10
 difficulty = 1
+objective = "You can tell."
 hints = ["a", "b", "c", "d"]
 try = []
 near_miss = []
@@ -267,7 +270,7 @@ seen = []
         let said = refusal(&GOOD.replace("difficulty = 1", "difficulty = 4"));
         assert_eq!(said, "cases/example/case.toml:5: `difficulty` is 1, 2 or 3");
         let said = refusal(&GOOD.replace(", \"d\"", ""));
-        assert!(said.starts_with("cases/example/case.toml:6: `hints` has four rungs"), "{said}");
+        assert!(said.starts_with("cases/example/case.toml:7: `hints` has four rungs"), "{said}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use toml::{Table, Value};
 use super::{
     case::Case,
     ghosts::{self, Ghost},
+    typed::typed,
 };
 use crate::{
     Refusal,
@@ -243,7 +244,7 @@ fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
         .tries
         .iter()
         .map(|line| {
-            let curl = line.curl.replace("{base}", "http://127.0.0.1:3000");
+            let curl = typed(&line.curl, "http://127.0.0.1:3000");
             format!("\n```console\n$ {curl}\n```\n\n{}", wrapped(&line.shows, ""))
         })
         .collect();

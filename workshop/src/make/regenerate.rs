@@ -19,7 +19,7 @@ use crate::{
     },
     checkout::Checkout,
     conform::measured,
-    html::with_code,
+    html::inline,
     terminal::{print, print_json, wrapped},
 };
 
@@ -147,7 +147,7 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
         ("near-misses.md".to_owned(), near),
         ("threads.md".to_owned(), threads),
         ("seen.md".to_owned(), seen),
-        ("minutes.md".to_owned(), format!("{} minutes; difficulty {} of 3.\n", case.minutes, case.difficulty)),
+        ("minutes.md".to_owned(), minutes(case)),
     ];
     let mut verdicts = Verdicts { schema: 1, broken: keys(broken), near_misses: Vec::new() };
     for (near_miss, report) in ghost.near_misses.iter().zip(&judged.near_misses) {
@@ -183,6 +183,11 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
     Ok(files)
 }
 
+/// What a trainer wants to know first.
+fn minutes(case: &Case) -> String {
+    format!("{} minutes; difficulty {} of 3. The objective: {}\n", case.minutes, case.difficulty, case.objective)
+}
+
 fn keys(report: &Report) -> Vec<String> {
     report.broken().into_iter().map(str::to_owned).collect()
 }
@@ -209,8 +214,8 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
                 text,
                 "<p><strong>Breaks</strong> <code>{}</code>: {}</p>\n<p><strong>Seen</strong> {}</p>",
                 judged.key,
-                with_code(&judged.promise),
-                with_code(observed)
+                inline(&judged.promise),
+                inline(observed)
             )
         }
         None => writeln!(text, "<p><strong>Keeps every promise</strong>: only the model rejects it.</p>"),

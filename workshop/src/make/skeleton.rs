@@ -35,7 +35,8 @@ const FAMILY: &str = "# State\n\n";
 const MANIFEST: &str = "workshop/Cargo.toml";
 const TWINS: &str = "# The twins and the specification: three lines for each ghost.\n";
 
-/// The words of the pictures, and where those of the ghosts begin.
+/// What is searched for, the words of the pictures, and where those of the ghosts begin.
+const SEARCHED: &str = "book/search.toml";
 const WORDS: &str = "book/pictures/words.toml";
 const OF_GHOSTS: &str = "# Of each ghost:\n\n";
 
@@ -74,6 +75,7 @@ pub fn run(checkout: &Checkout, slug: &str, json: bool) -> Result<bool, Refusal>
     let added = [
         added(checkout, SUMMARY, FAMILY, &chapter)?,
         added(checkout, MANIFEST, TWINS, &dependencies)?,
+        added(checkout, SEARCHED, OF_GHOSTS, &filled("[{slug}]\nwords = [\"what people search for\"]\n\n"))?,
         added(checkout, WORDS, OF_GHOSTS, &filled(include_str!("../../templates/picture-words.toml")))?,
     ];
     for (name, text) in &files {

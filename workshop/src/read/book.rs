@@ -17,6 +17,9 @@ use crate::{
     checkout::Checkout,
 };
 
+mod paper;
+mod search;
+
 const SOURCE: &str = "book/src";
 const SUMMARY: &str = "book/src/SUMMARY.md";
 
@@ -36,6 +39,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         faults.push(format!("{SUMMARY} does not lead to {SOURCE}/{page}"));
     }
     chapters(checkout, &entries, &mut faults)?;
+    search::faults(checkout, &mut faults)?;
     for ghost in ghosts::ALL.iter() {
         answers(checkout, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
     }
@@ -215,6 +219,17 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
         .filter(|target| target.ends_with(".md") && !target.contains("://"))
 }
 
+/// What is to become of the book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is served on this port until Ctrl-C.
+    Served(u16),
+    /// It is built, and that is all.
+    Built,
+    /// It is built and printed.
+    Printed,
+}
+
 #[cfg(not(feature = "book"))]
 pub use without_mdbook::run;
 
@@ -223,23 +238,27 @@ pub use without_mdbook::run;
 mod without_mdbook {
     use std::process::Command;
 
+    use super::{Wanted, paper};
     use crate::{Refusal, cargo::program, checkout::Checkout, terminal::print};
 
     /// Says what follows, and becomes `cargo run --features book -- book …`.
     ///
     /// # Errors
-    /// If cargo cannot be started.
-    pub fn run(checkout: &Checkout, build_only: bool, port: u16) -> Result<bool, Refusal> {
+    /// If cargo cannot be started, or the book is to be printed and there is no Chromium.
+    pub fn run(checkout: &Checkout, wanted: Wanted) -> Result<bool, Refusal> {
+        if wanted == Wanted::Printed {
+            paper::chromium()?;
+        }
         let faults = super::faults(checkout)?;
         if !faults.is_empty() {
             return Err(Refusal::new(format!("the book cannot be built:\n{}", faults.join("\n"))));
         }
         let mut arguments = vec!["run".to_owned(), "--features".to_owned(), "ghosts/book".to_owned()];
         arguments.extend(["--", "book"].map(str::to_owned));
-        if build_only {
-            arguments.push("--build".to_owned());
-        } else {
-            arguments.extend(["--port".to_owned(), port.to_string()]);
+        match wanted {
+            Wanted::Served(port) => arguments.extend(["--port".to_owned(), port.to_string()]),
+            Wanted::Built => arguments.push("--build".to_owned()),
+            Wanted::Printed => arguments.push("--pdf".to_owned()),
         }
         let line = format!("cargo {}", arguments.join(" "));
         if cfg!(windows) {
@@ -267,6 +286,8 @@ mod without_mdbook {
 }
 
 #[cfg(feature = "book")]
+pub use paper::write as pdf;
+#[cfg(feature = "book")]
 pub use with_mdbook::{build, router, run};
 
 /// With the feature: mdBook as a library, and a server for what it has made.
@@ -286,18 +307,27 @@ mod with_mdbook {
     use mdbook_driver::MDBook;
     use tokio::{runtime, signal};
 
+    use super::{Wanted, paper, search};
     use crate::{Refusal, checkout::Checkout, read::serve, terminal::print};
 
-    /// Builds the book, and serves it until Ctrl-C unless it is only to be built.
+    /// Builds the book, and serves or prints it if that is wanted.
     ///
     /// # Errors
-    /// If a page is not in order, the book cannot be written, or the port is taken.
-    pub fn run(checkout: &Checkout, build_only: bool, port: u16) -> Result<bool, Refusal> {
-        if build_only {
-            let built = build(checkout)?;
-            print(&format!("the book is in {}\n", built.join("index.html").display()))?;
-            return Ok(true);
+    /// If a page is not in order, the book cannot be written, the port is taken, or there is no Chromium to print it.
+    pub fn run(checkout: &Checkout, wanted: Wanted) -> Result<bool, Refusal> {
+        match wanted {
+            Wanted::Served(port) => serve(checkout, port)?,
+            Wanted::Built => print(&format!("the book is in {}\n", build(checkout)?.join("index.html").display()))?,
+            Wanted::Printed => {
+                // That there is nothing to print with is said before the book is built.
+                paper::chromium()?;
+                print(&format!("the book is in {}\n", paper::write(&build(checkout)?)?.display()))?;
+            }
         }
+        Ok(true)
+    }
+
+    fn serve(checkout: &Checkout, port: u16) -> Result<(), Refusal> {
         let runtime = runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -310,8 +340,7 @@ mod with_mdbook {
                 listener.local_addr().map_err(|error| Refusal::new(format!("cannot read the port: {error}")))?;
             print(&format!("the book is on http://{address} until Ctrl-C\n"))?;
             serve::until(listener, router(built), async { drop(signal::ctrl_c().await) }).await
-        })?;
-        Ok(true)
+        })
     }
 
     /// Builds the book into `book/book` and says where that is.
@@ -329,6 +358,7 @@ mod with_mdbook {
         writable(&built)
             .map_err(|error| Refusal::new(format!("cannot write the book into {}: {error}", built.display())))?;
         book.build().map_err(|error| Refusal::new(format!("mdBook cannot build the book: {error:#}")))?;
+        search::write(checkout, &built)?;
         Ok(built)
     }
 

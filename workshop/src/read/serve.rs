@@ -12,6 +12,7 @@ use crate::{
     catalogue::{
         case::{self, Case},
         ghosts::Ghost,
+        typed::typed,
     },
     checkout::Checkout,
     terminal::{print, print_json, wrapped},
@@ -119,7 +120,7 @@ fn invitation(ghost: &Ghost, case: &Case, fixed: bool, base: &str) -> String {
     text.push_str(&wrapped(&format!("{laid}{}", case.symptom), ""));
     text.push_str("\nIn a second terminal:\n");
     for line in &case.tries {
-        text.push_str(&format!("\n  {}\n", line.curl.replace("{base}", base)));
+        text.push_str(&format!("\n  {}\n", typed(&line.curl, base).replace('\n', "\n  ")));
         text.push_str(&wrapped(&line.shows, "    "));
     }
     text.push_str(&format!("\nCtrl-C stops it. The other twin: cargo ghosts serve {}{other}\n", ghost.slug));

@@ -10,6 +10,7 @@ use crate::{
     catalogue::{
         case::{self, Case, Family},
         ghosts,
+        typed::typed,
     },
     checkout::Checkout,
     terminal::{print, print_json, wrapped},
@@ -38,7 +39,7 @@ pub struct Agenda {
     people: Option<u32>,
     /// How they sit, in words.
     groups: String,
-    ghosts: Vec<String>,
+    pub(super) ghosts: Vec<String>,
     before: Vec<Reminder>,
     blocks: Vec<Block>,
 }
@@ -98,17 +99,30 @@ pub fn run(
     format: Format,
     json: bool,
 ) -> Result<bool, Refusal> {
-    let mut candidates = Vec::new();
-    for ghost in ghosts::ALL.iter() {
-        candidates.push(Candidate { slug: ghost.slug.to_owned(), case: case::read(checkout, ghost.slug)? });
-    }
-    let agenda = plan(&candidates, minutes, people, families)?;
+    let agenda = planned(checkout, minutes, people, families)?;
     match format {
         _ if json => print_json(&agenda)?,
         Format::Text => print(&agenda.text())?,
         Format::Markdown => print(&agenda.markdown())?,
     }
     Ok(true)
+}
+
+/// The run sheet of exactly so many minutes.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn planned(
+    checkout: &Checkout,
+    minutes: u32,
+    people: Option<u32>,
+    families: &[Family],
+) -> Result<Agenda, Refusal> {
+    let mut candidates = Vec::new();
+    for ghost in ghosts::ALL.iter() {
+        candidates.push(Candidate { slug: ghost.slug.to_owned(), case: case::read(checkout, ghost.slug)? });
+    }
+    plan(&candidates, minutes, people, families)
 }
 
 fn plan(all: &[Candidate], minutes: u32, people: Option<u32>, families: &[Family]) -> Result<Agenda, Refusal> {
@@ -324,12 +338,14 @@ impl Agenda {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "\n{} to {}  {}", clock(block.from), clock(block.to), block.title);
             text.push_str(&wrapped(&block.what, "  "));
-            text.extend(block.commands.iter().map(|command| format!("    {command}\n")));
+            text.extend(
+                block.commands.iter().map(|command| format!("    {}\n", typed(command, "").replace('\n', "\n    "))),
+            );
         }
         text
     }
 
-    fn markdown(&self) -> String {
+    pub(super) fn markdown(&self) -> String {
         let mut text = format!("# {}\n\n{}.\n\n", self.title(), capital(&self.groups));
         for reminder in &self.before {
             let commands = inline(&reminder.commands);

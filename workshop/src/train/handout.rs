@@ -10,9 +10,10 @@ use crate::{
     catalogue::{
         case,
         ghosts::{self, Ghost},
+        typed::typed,
     },
     checkout::Checkout,
-    html::escaped,
+    html::{escaped, inline},
     terminal::{print, print_json, wrapped},
 };
 
@@ -27,7 +28,7 @@ const QUESTIONS: [&str; 3] = [
 /// What a handout is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// At most 80 columns wide but for the curl lines, a form feed between two ghosts
+    /// At most 80 columns wide, a form feed between two ghosts
     Text,
     /// For a wiki
     Markdown,
@@ -89,7 +90,7 @@ fn handout(checkout: &Checkout, slug: &'static str) -> Result<Handout, Refusal> 
         slug,
         title: case.title,
         symptom: case.symptom,
-        story: paragraphs.filter(|paragraph| !paragraph.is_empty()).collect(),
+        story: paragraphs.filter(|paragraph| !paragraph.is_empty() && !paragraph.starts_with("{{#")).collect(),
         see: [format!("cargo ghosts serve {slug}")].into_iter().chain(curls).collect(),
         work: vec![
             (format!("cargo ghosts start {slug}"), "your own copy"),
@@ -107,7 +108,7 @@ impl Handout {
             text.push_str(&wrapped(paragraph, "  "));
         }
         text.push_str("\nSee it: the first line in one terminal, the others in a second\n\n");
-        text.extend(self.see.iter().map(|line| format!("  {line}\n")));
+        text.extend(self.see.iter().map(|line| format!("  {}\n", typed(line, "").replace('\n', "\n  "))));
         text.push_str("\nLay it to rest\n\n");
         for (command, what) in &self.work {
             // Writing to a String cannot fail.
@@ -122,7 +123,7 @@ impl Handout {
     fn markdown(&self) -> String {
         let mut text = format!("# {}\n\n*{}*\n\n{STORY}\n\n{}\n", self.title, self.symptom, self.story.join("\n\n"));
         text.push_str("\n## See it\n\nThe first line in one terminal, the others in a second:\n\n```console\n");
-        text.extend(self.see.iter().map(|line| format!("$ {line}\n")));
+        text.extend(self.see.iter().map(|line| format!("$ {}\n", typed(line, ""))));
         text.push_str("```\n\n## Lay it to rest\n\n```console\n");
         for (command, what) in &self.work {
             // Writing to a String cannot fail.
@@ -137,9 +138,9 @@ impl Handout {
         let mut html = format!("<section>\n<h1>{}</h1>\n", escaped(&self.title));
         let _ = writeln!(html, "<p><em>{}</em></p>\n<h2>The page at 3 a.m.</h2>", escaped(&self.symptom));
         for paragraph in &self.story {
-            let _ = writeln!(html, "<p>{}</p>", with_code(paragraph));
+            let _ = writeln!(html, "<p>{}</p>", inline(paragraph));
         }
-        let see: String = self.see.iter().map(|line| format!("$ {}\n", escaped(line))).collect();
+        let see: String = self.see.iter().map(|line| format!("$ {}\n", on_lines(line))).collect();
         let _ = writeln!(html, "<h2>See it</h2>\n<p>The first line in one terminal, the others in a second:</p>");
         let _ = writeln!(html, "<pre>{see}</pre>\n<h2>Lay it to rest</h2>");
         let line = |(command, what): &(String, &str)| format!("$ {}# {what}\n", escaped(&format!("{command:44}")));
@@ -150,35 +151,39 @@ impl Handout {
     }
 }
 
+/// A command as it is typed, as HTML.
+fn on_lines(command: &str) -> String {
+    typed(command, "").lines().map(escaped).collect::<Vec<_>>().join("\n")
+}
+
 const STYLE: &str = "body{font:11pt/1.45 Georgia,serif;max-width:44em;margin:2em auto;padding:0 1em}\
 h1{font-size:1.6em;margin-bottom:0}h2{font-size:1.1em;margin-bottom:.3em}p{margin:.5em 0}\
 pre{font:9.5pt/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere;background:#f3f3f3;padding:.6em}\
+table{border-collapse:collapse;width:100%}td,th{border:1px solid #888;font-size:.9em;padding:.3em .5em;text-align:left;\
+vertical-align:top}\
 .write{border-bottom:1px solid #888;padding-bottom:3.2em}\
 section+section{break-before:page;margin-top:4em}\
 @media print{body{margin:0;max-width:none}section+section{margin-top:0}}";
 
-fn html(handouts: &[Handout]) -> String {
-    let sections: String = handouts.iter().map(Handout::section).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Handouts</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{sections}</body>\n</html>\n"
-    )
+/// The handouts of some ghosts as one file to print.
+///
+/// # Errors
+/// If a chapter or `case.toml` cannot be read.
+pub(super) fn page(checkout: &Checkout, chosen: &[&'static Ghost]) -> Result<String, Refusal> {
+    let handouts = chosen.iter().map(|ghost| handout(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
+    Ok(html(&handouts))
 }
 
-/// A paragraph with what stands between backticks as code, and what stands between asterisks with emphasis.
-fn with_code(paragraph: &str) -> String {
-    let mut html = String::new();
-    for (place, part) in paragraph.split('`').enumerate() {
-        if place % 2 == 1 {
-            let _ = write!(html, "<code>{}</code>", escaped(part));
-            continue;
-        }
-        for (place, part) in part.split('*').enumerate() {
-            let part = escaped(part);
-            html.push_str(&if place % 2 == 1 { format!("<em>{part}</em>") } else { part });
-        }
-    }
-    html
+fn html(handouts: &[Handout]) -> String {
+    paper("Handouts", &handouts.iter().map(Handout::section).collect::<String>())
+}
+
+/// One file to print from a browser, a page for each section.
+pub(super) fn paper(title: &str, sections: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{sections}</body>\n</html>\n"
+    )
 }
 
 #[cfg(test)]
@@ -238,10 +243,5 @@ mod tests {
         let page = handout(&Checkout::here(), "hidden-flush").unwrap().section();
         let lines = page.lines().filter(|line| line.trim_start_matches("<pre>").starts_with("$ ")).count();
         assert_eq!(lines, 6, "{page}");
-    }
-
-    #[test]
-    fn html_is_escaped_and_code_is_code() {
-        assert_eq!(with_code("a <b> is `x < y`, *not* &"), "a &lt;b&gt; is <code>x &lt; y</code>, <em>not</em> &amp;");
     }
 }

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Subcommand;
 
-use super::{agenda, board, handout, kit, preflight};
+use super::{agenda, board, handout, kit, pack, preflight, slides};
 use crate::{Refusal, catalogue::case::Family, checkout::Checkout};
 
 /// The commands for whoever runs a workshop, and for those who prepare for one.
@@ -42,6 +42,38 @@ pub enum Command {
         /// The output format
         #[arg(long, default_value = "text")]
         format: handout::Format,
+    },
+    /// Pages for the big screen, one idea each, with notes
+    ///
+    /// One HTML file. Arrow keys turn them, N opens the notes in a second window, F fills the screen.
+    #[command(after_help = "Examples:
+  cargo ghosts slides hidden-flush leaked-permit > slides.html
+  cargo ghosts slides --all > slides.html")]
+    Slides {
+        /// The ghosts, in the order of the day
+        #[arg(value_name = "SLUG")]
+        slugs: Vec<String>,
+        /// Those of every ghost
+        #[arg(long)]
+        all: bool,
+    },
+    /// All that a day of a workshop needs, in a new folder
+    ///
+    /// Run sheet, slides, handouts, answers, an evaluation, and the mails before and after.
+    #[command(after_help = "Examples:
+  cargo ghosts pack monday --minutes 90 --people 12")]
+    Pack {
+        /// Where to write it
+        folder: PathBuf,
+        /// How long the workshop is
+        #[arg(long)]
+        minutes: u32,
+        /// How many people come
+        #[arg(long)]
+        people: Option<NonZeroU32>,
+        /// Only ghosts of these families
+        #[arg(long, value_delimiter = ',')]
+        families: Vec<Family>,
     },
     /// Who has solved what, from the participants' progress files
     #[command(after_help = "Examples:
@@ -88,6 +120,10 @@ pub fn run(checkout: &Checkout, command: Command, json: bool) -> Result<bool, Re
             agenda::run(checkout, minutes, people.map(NonZeroU32::get), &families, format, json)
         }
         Command::Handout { slug, all, format } => handout::run(checkout, slug.as_deref(), all, format, json),
+        Command::Slides { slugs, all } => slides::run(checkout, &slugs, all, json),
+        Command::Pack { folder, minutes, people, families } => {
+            pack::run(checkout, &folder, minutes, people.map(NonZeroU32::get), &families, json)
+        }
         Command::Board { paths, html } => board::run(&paths, html.as_deref(), json),
         Command::Preflight { kit } => preflight::run(checkout, kit.as_deref(), json),
         Command::Kit { file } => kit::run(checkout, &file, json),

@@ -18,12 +18,12 @@ use tokio::runtime;
 use crate::webdriver::Browser;
 
 /// The book, built and served once for all tests: to build it again takes the pages away from under their readers.
-struct Book {
+pub(crate) struct Book {
     base: &'static str,
 }
 
 impl Book {
-    fn serve() -> Self {
+    pub(crate) fn serve() -> Self {
         static BASE: OnceLock<String> = OnceLock::new();
         let base = BASE.get_or_init(|| {
             let built = book::build(&Checkout::here()).unwrap_or_else(|refusal| panic!("{refusal}"));
@@ -42,7 +42,7 @@ impl Book {
     }
 
     /// The names of all pages that were built.
-    fn pages(&self) -> Vec<String> {
+    pub(crate) fn pages(&self) -> Vec<String> {
         let files = fs::read_dir(Checkout::here().path("book/book")).expect("the built book");
         let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
         // The table of contents is a frame for browsers without scripts.
@@ -51,18 +51,18 @@ impl Book {
         pages.into_iter().collect()
     }
 
-    fn address(&self, page: &str) -> String {
+    pub(crate) fn address(&self, page: &str) -> String {
         format!("{}/{page}", self.base)
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(crate) fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// Fails with all that is wrong with any page.
 #[track_caller]
-fn none(faults: &[String]) {
+pub(crate) fn none(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
@@ -179,7 +179,7 @@ fn every_theme_can_be_read() {
     let (book, browser) = (Book::serve(), Browser::start());
     let mut faults = Vec::new();
     browser.open(&book.address("index.html"));
-    for theme in ["light", "navy", "coal"] {
+    for theme in ["light", "rust", "coal", "navy", "ayu"] {
         browser.run(&format!("localStorage.setItem('mdbook-theme', '{theme}')"));
         for page in book.pages().into_iter().filter(|page| page != "print.html") {
             browser.open(&book.address(&page));
@@ -192,9 +192,9 @@ fn every_theme_can_be_read() {
     none(&faults);
 }
 
-/// The texts of a page, and of its pictures, whose contrast to what is behind them is under 4.5, by WCAG's formula. The
-/// colours of code are mdBook's.
-const CONTRAST: &str = "
+/// The texts of a page, of its code and of its pictures, whose contrast to what is behind them is under 4.5, by WCAG's formula;
+/// and the icons whose contrast is under 3. Those of the pictures' lines are reckoned where the pictures are made.
+pub(crate) const CONTRAST: &str = "
     document.querySelectorAll('details').forEach(e => e.open = true);
     const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
     const rgba = colour => {
@@ -230,12 +230,16 @@ const CONTRAST: &str = "
     };
     const written = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim());
     const pale = [];
-    for (const e of document.querySelectorAll('main *')) {
-        if (e.closest('pre') || !written(e) || ['title', 'desc', 'STYLE', 'SCRIPT'].includes(e.tagName)) continue;
+    for (const e of document.querySelectorAll('#mdbook-sidebar *, .page *')) {
+        if (!written(e) || !e.getClientRects().length || ['title', 'desc', 'STYLE', 'SCRIPT'].includes(e.tagName)) continue;
         const drawn = e.closest('svg');
         const style = getComputedStyle(e);
         const ratio = drawn ? contrast(style.fill, behind(e.closest('text') || e)) : contrast(style.color, paper(e));
         if (ratio < 4.5) pale.push(ratio.toFixed(2) + ' ' + e.tagName + ' ' + e.textContent.trim().slice(0, 50));
+    }
+    for (const e of document.querySelectorAll('#mdbook-menu-bar svg')) {
+        const ratio = contrast(getComputedStyle(e).fill, paper(e));
+        if (ratio < 3 && e.getClientRects().length) pale.push(ratio.toFixed(2) + ' ' + e.closest('[title]').title);
     }
     return pale;";
 

@@ -1,5 +1,5 @@
 //! The twins and the book, seen with programs from outside. Needs the packages `chromium`, `chromium-driver`, `curl`, `git`,
-//! `haproxy`, `nginx` and `tmux`; `.ci/run` installs what is missing.
+//! `haproxy`, `nginx`, `npm` and `tmux`; `.ci/run` installs what is missing.
 
 #[path = "../copy/mod.rs"]
 mod copy;
@@ -11,15 +11,19 @@ mod learner;
 #[path = "../serving/mod.rs"]
 mod serving;
 
+mod access;
 mod browser;
 mod curl;
 mod exercises;
 mod kit;
+mod paper;
 mod pastes;
 mod proxies;
 mod regenerate;
+mod search;
 mod see;
 mod skeleton;
+mod slides;
 mod sqlite;
 mod watch;
 mod webdriver;

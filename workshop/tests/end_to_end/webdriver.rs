@@ -73,6 +73,12 @@ impl Browser {
         self.call("/execute/sync", &body).unwrap_or_else(|error| panic!("{error}\n{script}"))
     }
 
+    /// What a script gives to its last argument, a function, sooner or later.
+    pub(crate) fn run_to_its_end(&self, script: &str) -> Value {
+        let body = json!({"script": script, "args": []});
+        self.call("/execute/async", &body).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Whether an expression of the page becomes true within ten seconds.
     pub(crate) fn becomes(&self, expression: &str) -> bool {
         let wait = "setTimeout(arguments[0], 20)";
@@ -100,6 +106,12 @@ impl Browser {
         let params = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
         let body = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": params});
         self.call("/goog/cdp/execute", &body).expect("the page is resized");
+    }
+
+    /// Lays the pages out for `screen` or for `print`.
+    pub(crate) fn medium(&self, medium: &str) {
+        let body = json!({"cmd": "Emulation.setEmulatedMedia", "params": {"media": medium}});
+        self.call("/goog/cdp/execute", &body).expect("the medium is changed");
     }
 
     /// What has come to one of the browser's logs since the last call: `browser` is its console.
@@ -161,7 +173,7 @@ impl Drop for Browser {
 }
 
 /// A program of the search path.
-fn program(name: &str, package: &str) -> PathBuf {
+pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     found.unwrap_or_else(|| panic!("there is no {name}: it is in Debian's package `{package}`"))

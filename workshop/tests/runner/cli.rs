@@ -44,6 +44,16 @@ fn a_near_miss_that_does_not_break_what_it_is_known_for_makes_the_tour_fail() {
 }
 
 #[test]
+fn without_chromium_there_is_no_pdf_and_the_sentence_says_what_to_do() {
+    let printed =
+        ghosts(&["book", "--pdf"]).env("PATH", "").env_remove("CHROMIUM").output().expect("the runner starts");
+    assert_eq!(printed.status.code(), Some(2), "{}", out(&printed));
+    assert_eq!(out(&printed), "");
+    let said = err(&printed);
+    assert!(said.lines().count() == 1 && said.contains("install the package `chromium`"), "{said}");
+}
+
+#[test]
 fn no_line_is_wider_than_80_columns() {
     for arguments in
         [&[] as &[&str], &["show", "hidden-flush"], &["show", "hidden-flush", "--near-misses"], &["--help"]]

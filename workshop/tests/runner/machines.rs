@@ -165,9 +165,11 @@ fn what_a_trainer_does_is_printed_in_the_documented_forms() {
         &["agenda", "--minutes", "240", "--people", "3", "--json"] as &[&str],
         &["agenda", "--minutes", "60", "--json"],
         &["handout", "--all", "--json"],
+        &["slides", "hidden-flush", "--json"],
     ] {
         hold(&forms, &heading(arguments[0]), &run(arguments));
     }
+    hold(&forms, &heading("pack"), &copy.ghosts(&["pack", "monday", "--minutes", "60", "--json"]));
     let solved = |at: u32, event: &str| {
         format!("{{\"schema\":1,\"at\":{at},\"slug\":\"hidden-flush\",\"event\":\"{event}\"}}\n")
     };

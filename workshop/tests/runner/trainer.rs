@@ -75,6 +75,45 @@ fn a_handout_is_of_one_ghost_or_of_all() {
 }
 
 #[test]
+fn slides_are_of_the_named_ghosts_in_their_order() {
+    let page = out(&run(&["slides", "leaked-permit", "hidden-flush"]));
+    let at = |title: &str| page.find(&format!("<h1>{title}</h1>")).expect(title);
+    assert!(at("The leaked permit") < at("The hidden flush") && !page.contains("The unread body"));
+    assert!(at("The hidden flush") < at("One place in your own service"));
+    for wrong in [&["slides"] as &[&str], &["slides", "hidden-flush", "--all"], &["slides", "hiden-flush"]] {
+        let refused = run(wrong);
+        assert_eq!((refused.status.code(), &*out(&refused)), (Some(2), ""), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_pack_has_all_that_a_day_needs_and_overwrites_nothing() {
+    let folder = Folder::new("pack");
+    let monday = folder.path("monday");
+    let packed = run(&["pack", &monday, "--minutes", "90", "--people", "12"]);
+    assert_eq!((packed.status.code(), &*err(&packed)), (Some(0), ""));
+    let sheet = fs::read_to_string(folder.0.join("monday/run-sheet.md")).expect("a run sheet");
+    assert!(sheet.contains("90 minutes with 12 people"), "{sheet}");
+    let mut names: Vec<String> = fs::read_dir(&monday)
+        .expect("the folder")
+        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let expected = ["answers.html", "evaluation.html", "follow-up.txt", "handouts.html", "invitation.txt"];
+    assert_eq!(names, [&expected as &[&str], &["run-sheet.md", "slides.html"]].concat());
+    // Slides, handouts and answers are of the ghosts of the run sheet, and of no others.
+    for file in ["slides.html", "handouts.html", "answers.html"] {
+        let page = fs::read_to_string(folder.0.join("monday").join(file)).expect(file);
+        for (title, there) in [("The captured context", true), ("The body that closes twice", false)] {
+            assert_eq!(page.contains(&format!("<h1>{title}</h1>")), there, "{file}: {title}");
+        }
+    }
+    let refused = run(&["pack", &monday, "--minutes", "90"]);
+    assert_eq!((refused.status.code(), &*out(&refused)), (Some(2), ""));
+    assert!(err(&refused).contains("monday has something in it; name a new folder"), "{}", err(&refused));
+}
+
+#[test]
 fn a_board_is_one_file_that_stands_by_itself() {
     let folder = Folder::new("board");
     let solved = "{\"schema\":1,\"at\":60,\"slug\":\"hidden-flush\",\"event\":\"solved\"}\n";

@@ -9,7 +9,7 @@ use crate::{
         case::{Case, Choice},
         ghosts::Ghost,
     },
-    html::{escaped, with_code},
+    html::{escaped, inline},
 };
 
 /// What a reader has to know of the choices.
@@ -47,7 +47,7 @@ pub(in crate::make) fn page(ghost: &'static Ghost, case: &Case) -> Result<String
         );
         terminal(&mut html, "client", &shown.client, timed);
         let most = if choice.best { " <b>This tells the most.</b>" } else { "" };
-        let _ = write!(html, "<p>{}{most}</p>\n</details>\n", with_code(&choice.tells));
+        let _ = write!(html, "<p>{}{most}</p>\n</details>\n", inline(&choice.tells));
     }
     if let Some(night) = &case.night {
         let night = escaped(&night.replace("{base}", "http://127.0.0.1:3000"));

@@ -1,0 +1,53 @@
+// What a reader needs who searches, or who has no mouse. Without this file every page is there all the same.
+"use strict";
+
+// mdBook lets no form of a page be sent; what the box on the cover asks is a question to its search.
+for (const form of document.querySelectorAll("form.symptom")) {
+    form.addEventListener("submit", () => {
+        const words = encodeURIComponent(form.elements.search.value.trim());
+        location.href = `${form.action}?search=${words}`;
+    });
+}
+
+// The way past the table of contents stands in the page, behind it; a keyboard has to come to it first.
+const skip = document.querySelector(".skip");
+const content = document.getElementById("mdbook-content");
+content.tabIndex = -1;
+document.body.prepend(skip);
+
+// Verdicts are sentences, and may be broken anywhere; transcripts and interleavings are tables.
+for (const report of document.querySelectorAll("main pre > code.language-text")) {
+    report.classList.toggle("sentences", !/^interleaving | ms  /m.test(report.textContent));
+}
+
+// A block of code that scrolls can be scrolled by a keyboard too, and mdBook does not turn the page then.
+const scrolling = () => {
+    for (const block of document.querySelectorAll("main pre, main pre > code, main .table-wrapper")) {
+        const scrolls = block.scrollWidth > block.clientWidth + 1 && getComputedStyle(block).overflowX == "auto";
+        block.toggleAttribute("tabindex", scrolls);
+        if (scrolls) {
+            block.tabIndex = 0;
+        }
+    }
+};
+document.addEventListener("keydown", event => {
+    const sideways = event.key == "ArrowLeft" || event.key == "ArrowRight";
+    if (sideways && event.target.matches("main pre, main pre > code, main .table-wrapper")) {
+        event.stopPropagation();
+    }
+}, true);
+// What is in a fold has no width before it is open.
+document.addEventListener("toggle", scrolling, true);
+addEventListener("resize", scrolling);
+scrolling();
+
+// mdBook opens its table of contents by a label, to which no keyboard comes.
+const contents = document.getElementById("mdbook-sidebar-toggle");
+contents.tabIndex = 0;
+contents.setAttribute("role", "button");
+contents.addEventListener("keydown", event => {
+    if (event.key == "Enter" || event.key == " ") {
+        event.preventDefault();
+        contents.click();
+    }
+});

@@ -1,0 +1,121 @@
+//! The search of the book, asked as a reader asks it: mdBook's own scripts, in a browser, with the index that was built.
+
+use ghosts::{catalogue::ghosts::ALL, checkout::Checkout};
+
+use crate::{
+    browser::{Book, none, texts},
+    webdriver::Browser,
+};
+
+/// What people search for, and the page that must come first.
+const QUERIES: [(&str, &str); 33] = [
+    ("504 but charged", "ignored-deadline"),
+    ("connection pool exhausted", "leaked-permit"),
+    ("wrong user under load", "closure-captured-state"),
+    ("empty 200", "swallowed-panic"),
+    ("CLOSE-WAIT", "unread-body"),
+    ("SSE buffering", "hidden-flush"),
+    ("stream arrives all at once", "hidden-flush"),
+    ("keep-alive body not read", "unread-body"),
+    ("connections pile up", "unread-body"),
+    ("liveness vs readiness", "lying-health-check"),
+    ("health check 200 database down", "lying-health-check"),
+    ("poll_ready clone", "unready-clone"),
+    ("deadlock", "leaked-permit"),
+    ("connection leak", "leaked-permit"),
+    ("double close", "body-double-close"),
+    ("slot released twice", "body-double-close"),
+    ("timeout but still running", "ignored-deadline"),
+    ("spawn_blocking timeout", "ignored-deadline"),
+    ("panic no log", "swallowed-panic"),
+    ("request id mixed up", "closure-captured-state"),
+    ("graceful shutdown", "symptoms"),
+    // None of these is in the table of words as it stands here.
+    ("gzip stream hangs", "hidden-flush"),
+    ("pool empty after errors", "leaked-permit"),
+    ("kubernetes restarts all pods", "lying-health-check"),
+    ("card charged twice", "ignored-deadline"),
+    ("dropping a JoinHandle does not stop the task", "ignored-deadline"),
+    ("handler panicked but status 200", "swallowed-panic"),
+    ("upload slot taken twice", "body-double-close"),
+    ("too many connections in CLOSE_WAIT", "unread-body"),
+    ("concurrency limit panic", "unready-clone"),
+    ("span of the wrong request", "closure-captured-state"),
+    ("semaphore", "leaked-permit"),
+    ("test with a paused clock", "laboratory"),
+];
+
+#[test]
+fn what_people_search_for_leads_to_its_page_first() {
+    let (book, browser) = (Book::serve(), Browser::start());
+    browser.open(&book.address("index.html"));
+    browser.press("/");
+    assert!(browser.becomes("document.activeElement.id == 'mdbook-searchbar'"), "the key opens no search");
+    let mut faults = Vec::new();
+    for (query, page) in QUERIES {
+        let first = first_hit(&browser, query);
+        if !first.starts_with(&format!("{page}.html#")) || first.ends_with("#the-fix") {
+            faults.push(format!("\"{query}\" leads to {first} first, and not to {page}.html"));
+        }
+    }
+    none(&faults);
+}
+
+/// Where the first hit leads, without what mdBook adds to mark the words there.
+fn first_hit(browser: &Browser, query: &str) -> String {
+    browser.run(&format!(
+        "const bar = document.getElementById('mdbook-searchbar');
+         bar.value = {query:?};
+         bar.dispatchEvent(new KeyboardEvent('keyup'))"
+    ));
+    let told = format!("document.getElementById('mdbook-searchresults-header').textContent.includes({query:?})");
+    assert!(browser.becomes(&told), "nothing is said about \"{query}\"");
+    let hit = browser.run(
+        "const hit = document.querySelector('#mdbook-searchresults li > a');
+         return hit ? hit.pathname.slice(1) + hit.hash : 'nothing'",
+    );
+    hit.as_str().expect("a text").to_owned()
+}
+
+#[test]
+fn reports_and_generated_tables_are_not_searched() {
+    let (book, browser) = (Book::serve(), Browser::start());
+    browser.open(&book.address("index.html"));
+    browser.press("/");
+    assert!(browser.becomes("document.activeElement.id == 'mdbook-searchbar' && window.search.index"));
+    let texts =
+        texts(&browser.run("return Object.values(window.search.index.documentStore.docs).map(doc => doc.body)"));
+    let mut faults = Vec::new();
+    for slug in ALL.iter().map(|ghost| ghost.slug) {
+        for file in ["broken.txt", "difference.diff", "near-misses.md", "promises.md", "seen.md"] {
+            let text = Checkout::here().text(&format!("book/src/generated/{slug}/{file}")).expect("a generated file");
+            // The head of a difference, for its code is in the page too; and the last line of a report or table.
+            let line = if file.ends_with(".diff") { text.lines().next() } else { text.lines().last() };
+            // mdBook joins the words of a page with single spaces.
+            let words: Vec<_> = line.expect("a line").split_whitespace().collect();
+            let longest =
+                words.join(" ").split(['|', '`']).map(str::trim).max_by_key(|part| part.len()).map(str::to_owned);
+            let part = longest.expect("a part");
+            if texts.iter().any(|text| text.contains(&part)) {
+                faults.push(format!("\"{part}\" of {slug}/{file} is searched"));
+            }
+        }
+    }
+    none(&faults);
+    let rest = texts.iter().filter(|text| text.contains("in whose buffer is the line")).count();
+    assert_eq!(rest, 1, "the pages themselves are searched");
+}
+
+#[test]
+fn a_symptom_on_the_cover_leads_to_the_index_of_symptoms_and_to_its_chapter() {
+    const ENTER: &str = "\u{e007}";
+    let (book, browser) = (Book::serve(), Browser::start());
+    browser.open(&book.address("index.html"));
+    browser.run("document.getElementById('symptom').focus()");
+    browser.press("empty 200");
+    browser.press(ENTER);
+    assert!(browser.becomes("location.pathname == '/symptoms.html'"), "the box leads nowhere");
+    assert!(browser.becomes("document.querySelector('#mdbook-searchresults li > a')"), "nothing was searched for");
+    let first = browser.run("return document.querySelector('#mdbook-searchresults li > a').pathname");
+    assert_eq!(first, "/swallowed-panic.html");
+}
