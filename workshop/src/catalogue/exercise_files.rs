@@ -166,7 +166,7 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
     let mut files = vec![
         ("Cargo.toml".to_owned(), filled(&package(checkout, shared.is_some())?)),
         ("Cargo.lock".to_owned(), checkout.text("Cargo.lock")?),
-        ("README.md".to_owned(), filled(&page(case, ghost.asked, &lib, shared.is_some()))),
+        ("README.md".to_owned(), filled(&page(case, &promises(checkout, slug)?, ghost.asked, &lib, shared.is_some()))),
         ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
         ("tests/promises.rs".to_owned(), filled(PROMISES) + &races),
         ("examples/serve.rs".to_owned(), filled(SERVE)),
@@ -234,7 +234,14 @@ fn placed(checkout: &Checkout, workspace: &Table, template: &str) -> Result<Stri
     Ok(template.replace("{place}", &format!("{:x}", place.finish())).replace("{edition}", edition))
 }
 
-fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
+/// The sentences of the promises, from the table that the book prints.
+fn promises(checkout: &Checkout, slug: &str) -> Result<Vec<String>, Refusal> {
+    let table = checkout.text(&format!("book/src/generated/{slug}/promises.md"))?;
+    let sentence = |line: &str| Some(line.strip_prefix("| `")?.split_once("` | ")?.1.strip_suffix(" |")?.to_owned());
+    Ok(table.lines().filter_map(sentence).collect())
+}
+
+fn page(case: &Case, promises: &[String], asked: &[Asked], lib: &str, shared: bool) -> String {
     let header =
         lib.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
     let scenario: Vec<&str> = header.take_while(|line| *line != "# Cause").collect();
@@ -248,6 +255,7 @@ fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
             format!("\n```console\n$ {curl}\n```\n\n{}", wrapped(&line.shows, ""))
         })
         .collect();
+    let promises: String = promises.iter().map(|promise| bullet(promise)).collect();
     let asked: String = asked.iter().map(|asked| bullet(asked.sentence)).collect();
     let interleavings =
         "$ cargo test --workspace         # and every order in which threads can meet in src/shared.rs\n";
@@ -260,6 +268,7 @@ fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
         .replace("{scenario}", scenario.trim())
         .replace("{minutes}", &case.minutes.to_string())
         .replace("{tries}", &tries)
+        .replace("{promises}", &promises)
         .replace("{asked}", &asked)
         .replace("{interleavings}", if shared { interleavings } else { "" })
         .replace("{shared}", if shared { told } else { "" })
