@@ -75,6 +75,7 @@ pub mod make {
 
     mod marks;
     mod picture;
+    mod poster;
     mod reading;
     pub mod regenerate;
     pub mod see;

@@ -153,7 +153,8 @@ const CONNECTIONS_COME_BACK: Asked = Asked::new(
 );
 const A_CONNECTION_FOR_EACH: Asked = Asked::new(
     "a-connection-for-each",
-    "An order has a connection of the pool until the database has begun to answer it.",
+    "An order has a connection of the pool until the database has begun to answer it. One whose client has left may go \
+     on until then, or end at once.",
 );
 const ORDERS_ONLY: Asked = Asked::new(
     "orders-only",
@@ -162,7 +163,8 @@ const ORDERS_ONLY: Asked = Asked::new(
 );
 const BACK_IN_ROTATION: Asked = Asked::new(
     "back-in-rotation",
-    "An instance that's well serves all orders, and one that was sick does so again three periods after it's well.",
+    "An instance that's well serves all orders once a check has passed, and one that was sick does so again three \
+     periods after it's well.",
 );
 const NOT_READ_AHEAD: Asked = Asked::new(
     "not-read-ahead",

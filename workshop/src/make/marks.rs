@@ -1,7 +1,7 @@
 //! The marks in the twins' sources: the lines that a picture and a chapter speak of.
 //!
 //! A mark is an anchor: `mark-order`, `mark-2` or `mark-2-order`. The picture shows its lines beside the step of that name, and in
-//! the chapter's listing its first line has that number, so that the text can speak of it. A long listing comes in several steps.
+//! the chapter's listing that number stands above them, so that the text can speak of it. A long listing comes in several steps.
 
 use crate::{Refusal, checkout::Checkout};
 
@@ -60,7 +60,7 @@ fn numbered(mark: &str) -> (Option<u8>, &str) {
 /// The longest listing that a chapter shows in one piece.
 pub(super) const LONGEST: usize = 25;
 
-/// The listing of an anchor in steps: whole items, as many as fit into one, with the numbers of its marks. None where the
+/// The listing of an anchor in steps: whole items, as many as fit into one, each mark with its number above it. None where the
 /// source has no such anchor, or where it is short and has no numbers.
 pub(super) fn listing(source: &str, anchor: &str) -> Option<Vec<String>> {
     let is = |mark: &str, line: &str| line.trim() == format!("// {mark}: {anchor}");
@@ -70,8 +70,12 @@ pub(super) fn listing(source: &str, anchor: &str) -> Option<Vec<String>> {
         if let Some(mark) = mark(line) {
             number = numbered(mark).0.or(number);
         } else if !line.trim_start().starts_with("// ANCHOR") {
-            let sign = number.take().map_or_else(String::new, |number| format!(" // {}", circled(number)));
-            code.push(format!("{line}{sign}"));
+            // Above the line and not behind it, where a narrow page would hide it.
+            if let Some(number) = number.take() {
+                let indent = &line[..line.len() - line.trim_start().len()];
+                code.push(format!("{indent}// {}", circled(number)));
+            }
+            code.push(line.to_owned());
         }
     }
     if code.len() <= LONGEST && !code.iter().any(|line| numbers(line).next().is_some()) {
@@ -135,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_with_a_number_has_it_at_its_first_line() {
+    fn a_mark_with_a_number_has_it_above_its_lines() {
         let source = "// ANCHOR: fix\nfn f() {\n    // ANCHOR: mark-2-in\n    a();\n    b();\n    // ANCHOR_END: mark-2-in\n}\n\
                       // ANCHOR_END: fix\n";
         assert_eq!(read(source).unwrap(), [Mark { name: "in".to_owned(), code: "a();\nb();".to_owned() }]);
-        assert_eq!(listing(source, "fix").unwrap(), ["fn f() {\n    a(); // ②\n    b();\n}\n"]);
+        assert_eq!(listing(source, "fix").unwrap(), ["fn f() {\n    // ②\n    a();\n    b();\n}\n"]);
         assert_eq!(listing(source, "defect"), None);
     }
 

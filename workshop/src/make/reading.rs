@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::marks;
 use crate::{Refusal, catalogue::generated::FOLDER, checkout::Checkout};
 
 /// What there is to read in a chapter.
@@ -63,6 +64,8 @@ fn read(page: &str, included: &dyn Fn(&str) -> String) -> Reading {
     let mut whole = String::new();
     for line in page.lines() {
         match line.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}")) {
+            // A picture, or what a terminal shows.
+            Some(file) if file.ends_with(".html") => {}
             Some(file) => whole.push_str(&included(file)),
             None => whole.push_str(line),
         }
@@ -81,13 +84,18 @@ fn read(page: &str, included: &dyn Fn(&str) -> String) -> Reading {
         }
         match &fence {
             _ if folds > 0 => {}
-            Some(kind) if kind.starts_with("rust") || kind == "diff" => reading.lines += usize::from(!line.is_empty()),
+            Some(kind) if kind.starts_with("rust") || kind == "diff" => reading.lines += usize::from(is_code(line)),
             Some(_) => {}
             None if line.starts_with(['<', '|']) || line.contains("{{#") => {}
             None => reading.words += line.split_whitespace().filter(|word| is_word(word)).count(),
         }
     }
     reading
+}
+
+/// An empty line is none, nor is the number above a line.
+fn is_code(line: &str) -> bool {
+    !line.is_empty() && marks::numbers(line).next().is_none()
 }
 
 /// A number in a circle is none.
@@ -101,9 +109,9 @@ mod tests {
 
     #[test]
     fn words_and_code_are_counted_and_what_is_folded_or_printed_is_not() {
-        let page = "# A head\n\nFour words are (①) here – so.\n\n| a | table |\n\n```rust,ignore\n{{#include x.rs}}\n```\n\n\
+        let page = "# A head\n\nFour words are (①) here – so.\n\n| a | table |\n\n```rust,ignore\n{{#include x.rs}}\n```\n\n{{#include see.html}}\n\n\
                     ```text\noutput\n```\n\n<details>\n<summary>More</summary>\n\nFolded.\n\n</details>\n\n- Two words\n";
-        let reading = read(page, &|file| format!("// {file}\nf();\n\n"));
+        let reading = read(page, &|file| format!("// {file}\n// ①\nf();\n\n"));
         assert_eq!(reading, Reading { words: 9, lines: 2 });
     }
 

@@ -6,7 +6,7 @@ use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::{
-    marks, picture, reading, see,
+    marks, picture, poster, reading, see,
     storyboard::{Storyboard, Words},
 };
 use crate::{
@@ -111,6 +111,7 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
         files.insert(format!("{FOLDER}/{}/reading.md", ghost.slug), line);
     }
     files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
+    files.insert(format!("{FOLDER}/{COVER}/{SEEN}.svg"), of_readme(checkout, &files)?);
     files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
     let readme = with_terminals(&with_table(&readme, &cases)?, &cases)?;
@@ -293,6 +294,18 @@ fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
         let _ = writeln!(table, "| [`{slug}`](book/src/{slug}.md) | {} |", case.symptom);
     }
     between(readme, BEGIN, END, &table)
+}
+
+/// The picture with which the README begins.
+fn of_readme(checkout: &Checkout, files: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let name = format!("{FOLDER}/{SEEN}/timeline.html");
+    let picture = files.get(&name).map(String::as_str).unwrap_or_default();
+    let words = Words::read(checkout)?;
+    let said = ["key", "key-same", "key-rows"].map(|word| words.get(SEEN, word));
+    let said = said.into_iter().collect::<Result<Vec<_>, _>>().map(|said| said.join(" · "));
+    let css = checkout.text("book/css/pictures.css")?;
+    said.and_then(|said| poster::poster(picture, &css, &said))
+        .map_err(|why| Refusal::new(format!("cannot draw {name} for the README: {why}")))
 }
 
 /// The README with a ghost as two terminals show it.

@@ -1,6 +1,7 @@
 /// Answers 504 once the time is up that the client, or else `limit`, allows.
 async fn within_budget(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
-    let deadline = Instant::now() + granted(request.headers(), limit); // ①
+    // ①
+    let deadline = Instant::now() + granted(request.headers(), limit);
     let settlement = Arc::new(Settlement::new());
     request.extensions_mut().insert(Arc::clone(&settlement));
     let mut answer = pin!(next.run(request));

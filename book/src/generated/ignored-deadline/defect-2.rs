@@ -5,6 +5,7 @@ async fn place_order(
     Path(order): Path<String>,
     uri: Uri,
 ) -> Result<String, StatusCode> {
-    let checkout = tokio::spawn(shop.check_out(order, uri, settlement)); // ②
+    // ②
+    let checkout = tokio::spawn(shop.check_out(order, uri, settlement));
     checkout.await.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR))
 }

@@ -3,7 +3,8 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
     let deadline = Instant::now() + granted(request.headers(), limit);
     let settlement = Arc::new(Settlement::new());
     request.extensions_mut().insert(Arc::clone(&settlement));
-    request.extensions_mut().insert(deadline); // ②
+    // ②
+    request.extensions_mut().insert(deadline);
     let mut answer = pin!(next.run(request));
     if let Ok(answer) = timeout_at(deadline, &mut answer).await {
         return answer;

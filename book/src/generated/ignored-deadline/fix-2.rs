@@ -6,5 +6,6 @@ async fn place_order(
     Path(order): Path<String>,
     uri: Uri,
 ) -> Result<String, StatusCode> {
-    shop.check_out(order, uri, settlement, deadline).await // ①
+    // ①
+    shop.check_out(order, uri, settlement, deadline).await
 }

@@ -4,7 +4,8 @@ impl Desk {
         let mut place = timeout(self.wait, self.pool.place()).await.map_err(|_| self.exhausted())?;
         self.holders.lock().unwrap().insert(place.number, (who, Instant::now()));
         if place.connection.is_none() {
-            place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?); // ①
+            // ①
+            place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
         }
         Ok(Lease { desk: self.clone(), place })
     }

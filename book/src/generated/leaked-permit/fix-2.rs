@@ -2,7 +2,8 @@ impl Desk {
     /// Waits for a place, and dials where it has no connection.
     async fn check_out(&self, who: String) -> Result<Lease, Response> {
         let place = timeout(self.wait, self.pool.place()).await.map_err(|_| self.exhausted())?;
-        let mut lease = Lease { desk: self.clone(), place, clean: true }; // ①
+        // ①
+        let mut lease = Lease { desk: self.clone(), place, clean: true };
         self.holders.lock().unwrap().insert(lease.place.number, (who, Instant::now()));
         if lease.place.connection.is_none() {
             lease.place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);

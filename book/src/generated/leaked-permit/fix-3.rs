@@ -2,7 +2,8 @@ impl Lease {
     /// Asks the connection for rows; an empty page is the last.
     async fn query(&mut self, query: String) -> Result<Vec<String>, BoxError> {
         let Some(connection) = &mut self.place.connection else { return Err("there is no connection".into()) };
-        self.clean = false; // ②
+        // ②
+        self.clean = false;
         let page = connection.ready().await?.call(query).await;
         self.clean = match &page {
             Ok(rows) => rows.is_empty(),

@@ -12,7 +12,8 @@ impl Database {
 
     /// Asks for a sign of life, on a connection of its own so as not to queue behind the orders.
     async fn ping(&self) -> bool {
-        let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes"); // ①
+        // ①
+        let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
         self.ask(ping).await.status().is_success()
     }
 }

@@ -4,7 +4,8 @@ async fn check_each_period(database: Database, period: Duration, verdict: watch:
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !verdict.is_closed() {
         ticks.tick().await;
-        let answered = timeout(period / 2, database.ping()).await.unwrap_or(false); // ②
+        // ②
+        let answered = timeout(period / 2, database.ping()).await.unwrap_or(false);
         let health = if answered { UP } else { DOWN };
         if verdict.send_replace(health) != health {
             info!(health = health.status, "the health has changed");

@@ -1,6 +1,7 @@
 impl IntoResponse for Health {
     fn into_response(self) -> Response {
-        let status = if self == UP { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }; // ①
+        // ①
+        let status = if self == UP { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, Json(self)).into_response()
     }
 }
@@ -15,7 +16,8 @@ impl Database {
     /// Asks for a sign of life, on a connection of the pool, as an order asks.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
-        let Ok(_connection) = self.pool.acquire().await else { // ②
+        // ②
+        let Ok(_connection) = self.pool.acquire().await else {
             return false;
         };
         self.ask(ping).await.status().is_success()

@@ -15,5 +15,6 @@ async fn check_each_period(database: Database, period: Duration, verdict: watch:
 /// Tells how the service is.
 async fn readyz(State(shop): State<Shop>) -> Health {
     // Without its checker, the last verdict is history.
-    if shop.health.has_changed().is_err() { DOWN } else { *shop.health.borrow() } // ⑤
+    // ⑤
+    if shop.health.has_changed().is_err() { DOWN } else { *shop.health.borrow() }
 }

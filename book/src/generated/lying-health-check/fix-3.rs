@@ -3,7 +3,8 @@ async fn orders(State(mut shop): State<Shop>, order: Request) -> Response {
     let connection = select! {
         biased;
         // A checker that is gone ends the wait as well.
-        _ = shop.health.wait_for(|health| *health == DOWN) => None, // ④
+        // ④
+        _ = shop.health.wait_for(|health| *health == DOWN) => None,
         connection = shop.database.connect() => connection,
     };
     let Some(_connection) = connection else {

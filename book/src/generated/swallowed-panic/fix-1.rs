@@ -1,7 +1,8 @@
 /// Keeps a panic from the connection: it becomes an ERROR event and a 500 without details.
 async fn recover(request: Request, next: Next) -> Response {
     let span = Span::current();
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await; // ①
+    // ①
+    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = outcome.unwrap_or_else(|payload| {
         log_panic(&span, &*payload);
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -13,5 +14,6 @@ async fn recover(request: Request, next: Next) -> Response {
 struct RecoveredBody {
     inner: Body,
     /// The span of the request, because the connection polls a body outside of it.
-    span: Span, // ②
+    // ②
+    span: Span,
 }

@@ -6,7 +6,8 @@ impl HttpBody for RecoveredBody {
         let poll = || Pin::new(&mut self.inner).poll_frame(cx);
         catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|payload| {
             log_panic(&self.span, &*payload);
-            Poll::Ready(Some(Err(axum::Error::new("the body panicked")))) // ③
+            // ③
+            Poll::Ready(Some(Err(axum::Error::new("the body panicked"))))
         })
     }
 

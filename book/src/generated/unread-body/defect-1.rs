@@ -1,6 +1,7 @@
 /// A message that came to nothing, with all that support may want to know of it.
 enum Incident {
-    Refused(StatusCode, Request), // ①
+    // ①
+    Refused(StatusCode, Request),
     Failed(Uri, Response<Incoming>),
 }
 

@@ -15,7 +15,8 @@ async fn incidents(State(gate): State<Gate>) -> String {
 
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     if let Err(status) = admit(request.headers()) {
-        let (head, _unread) = request.into_parts(); // ①
+        // ①
+        let (head, _unread) = request.into_parts();
         gate.report(Incident::Refused(status, head));
         return status.into_response();
     }
