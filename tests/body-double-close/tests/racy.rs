@@ -16,5 +16,7 @@ fn a_count_beside_a_once_is_not_what_the_handler_received() {
     assert!(report.all_kept(), "{report}");
     // It takes a fraction of this.
     let hammered = Spec::hammer(once::app, Force { time: Duration::from_secs(60), tries: u64::MAX });
+    // With --nocapture: in which try.
+    println!("{hammered}");
     assert!(hammered.is_rejected(), "{hammered}");
 }

@@ -89,6 +89,8 @@ fn falls(contexts: fn() -> Contexts) {
     let report = check(move |warehouse, log| desk(contexts(), warehouse, log));
     assert!(report.all_kept(), "{report}");
     let hammered = hammer(Arc::new(move |warehouse, log| desk(contexts(), warehouse, log)), FORCE);
+    // With --nocapture: in which try.
+    println!("{hammered}");
     assert!(hammered.is_rejected(), "{hammered}");
 }
 

@@ -116,6 +116,8 @@ fn two_cells_of_the_apps_own_are_no_agreement() {
     assert!(report.all_kept(), "{report}");
     let force = Force { time: Duration::from_secs(300), tries: u64::MAX };
     let hammered = hammer(Arc::new(checkout(Fault::LooksThenCharges)), force);
+    // With --nocapture: in which try.
+    println!("{hammered}");
     assert!(hammered.is_rejected(), "{hammered}");
 }
 

@@ -99,6 +99,8 @@ fn falls_on_real_threads(fault: Fault) {
     let report = check(service(fault));
     assert!(report.all_kept(), "{report}");
     let hammered = hammer(Arc::new(service(fault)), Force { time: Duration::from_secs(300), tries: u64::MAX });
+    // With --nocapture: in which try.
+    println!("{hammered}");
     assert!(hammered.is_rejected(), "{hammered}");
 }
 

@@ -206,6 +206,11 @@ impl Page<'_> {
                 continue;
             };
             shown.push(&mark.name);
+            let label = match line.outer() {
+                Some(Place::Left) => format!("{}: {}", scenes.words.get(scenes.slug, "lane-left")?, line.label),
+                Some(Place::Right) => format!("{}: {}", scenes.words.get(scenes.slug, "lane-right")?, line.label),
+                _ => line.label.clone(),
+            };
             let sign = if line.fault {
                 " ❶"
             } else if line.noticed {
@@ -216,7 +221,7 @@ impl Page<'_> {
             let _ = write!(
                 code,
                 "<li class=\"step\" data-row=\"{row}\">{}{sign}\n<code class=\"language-rust\">{}</code></li>\n",
-                escaped(&line.label),
+                escaped(&label),
                 mark.code.lines().map(escaped).collect::<Vec<_>>().join("\n")
             );
         }
@@ -426,11 +431,7 @@ impl Page<'_> {
             marks.push_str(&mark("1", x + width / 2.0 + 3.0, y + 8.0));
         }
         if line.noticed {
-            let side = match (line.from, line.to) {
-                (_, Some(to)) if to != Place::Hidden => to,
-                (Some(from), _) if from != Place::Hidden => from,
-                _ => line.beside.unwrap_or(Place::Left),
-            };
+            let side = line.outer().unwrap_or(Place::Left);
             let x = if side == Place::Right { RIGHT - 4.0 } else { Self::x(side) };
             marks.push_str(&mark("2", x, y + 12.0));
         }
@@ -793,7 +794,7 @@ mod tests {
         assert_eq!(codes.len(), 2);
         assert!(codes[0].starts_with("name = &lt;who&gt;;</code>"), "{html}");
         assert!(codes[1].starts_with("let is = name;\nsay(is);</code>"), "{html}");
-        assert!(html.contains("data-row=\"2\">ada: bob ❷"), "{html}");
+        assert!(html.contains("data-row=\"2\">clients: ada: bob ❷"), "{html}");
     }
 
     #[test]

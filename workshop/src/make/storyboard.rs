@@ -216,6 +216,14 @@ pub(super) struct Line {
     pub(super) noticed: bool,
 }
 
+impl Line {
+    /// The lane beside the hidden one that has to do with it.
+    pub(super) fn outer(&self) -> Option<Place> {
+        let crosses = [self.to, self.from].into_iter().flatten().find(|place| *place != Place::Hidden);
+        crosses.or(self.beside).filter(|place| *place != Place::Hidden)
+    }
+}
+
 /// One side as it is told.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
