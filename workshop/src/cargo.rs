@@ -32,7 +32,7 @@ pub(crate) fn program(variable: &str, name: &str) -> OsString {
 /// # Errors
 /// If it cannot be started.
 pub(crate) fn followed(folder: &Path, arguments: &[&str], what: &str) -> Result<(bool, String), Refusal> {
-    let cannot = |error: io::Error| Refusal::new(format!("cargo cannot be started: {error}"));
+    let cannot = |error: io::Error| Refusal::new(format!("cannot start cargo: {error}"));
     let mut cargo = cargo(folder);
     cargo.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = cargo.spawn().map_err(cannot)?;
@@ -62,7 +62,7 @@ pub(crate) fn followed(folder: &Path, arguments: &[&str], what: &str) -> Result<
 
 /// What cargo names last as the cause of an error.
 pub(crate) fn last_cause(said: &str) -> &str {
-    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("cargo says nothing")
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("cargo said nothing")
 }
 
 /// What cargo is doing, if this line says it, without the folders of our own crates.

@@ -100,12 +100,12 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
 pub(crate) fn unwritable(name: &str, error: &io::Error) -> Refusal {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; everything is as it was: make room, and try again"
+            "; nothing was changed: free some space, and try again"
         }
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            "; work in a clone that you may write to"
+            "; work in a clone that you can write to"
         }
-        _ => "; everything is as it was",
+        _ => "; nothing was changed",
     };
     Refusal::new(format!("cannot write {name}: {error}{advice}"))
 }

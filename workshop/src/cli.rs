@@ -38,7 +38,7 @@ const EXAMPLES: &str = "Examples:
   cargo ghosts serve hidden-flush                 the broken twin, for curl
   cargo ghosts serve hidden-flush --fixed --port 0
   cargo ghosts diff hidden-flush                  what laid it to rest
-  cargo ghosts start hidden-flush                 the broken twin, yours to mend
+  cargo ghosts start hidden-flush                 the broken twin, yours to fix
   cargo ghosts check hidden-flush                 whether it is laid to rest
   cargo ghosts watch hidden-flush                 the same, on every save
   cargo run -- book                               the book, in a browser";
@@ -57,7 +57,7 @@ enum Command {
         #[arg(long)]
         near_misses: bool,
     },
-    /// One twin on a real socket of 127.0.0.1, until Ctrl-C
+    /// One twin on a real socket on 127.0.0.1, until Ctrl-C
     #[command(after_help = "Examples:
   cargo ghosts serve hidden-flush
   cargo ghosts serve hidden-flush --fixed --port 0")]
@@ -71,14 +71,14 @@ enum Command {
         #[arg(long, default_value_t = 3000)]
         port: u16,
     },
-    /// The difference of the twins
+    /// The difference between the twins
     #[command(after_help = "Examples:
   cargo ghosts diff hidden-flush")]
     Diff {
         /// The ghost
         slug: String,
     },
-    /// An exercise: the broken twin, yours to mend
+    /// An exercise: the broken twin, yours to fix
     #[command(after_help = "Examples:
   cargo ghosts start
   cargo ghosts start hidden-flush")]
@@ -86,19 +86,19 @@ enum Command {
         /// The ghost; without it, the next one
         slug: Option<String>,
     },
-    /// Builds your exercise and holds it against the promises
+    /// Your exercise, built and judged by the promises
     #[command(after_help = "Examples:
   cargo ghosts check hidden-flush
   cd exercises/hidden-flush && cargo ghosts check
   cargo ghosts check hidden-flush --wire
   cargo ghosts check hidden-flush --junit verdicts.xml")]
     Check {
-        /// The ghost; without it, that of the folder or the one worked at last
+        /// The ghost; without it, the folder's own or the one you worked on last
         slug: Option<String>,
         /// Write the verdicts to this file too, as JUnit XML
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
-        /// Show what crossed the wire, too, where a promise is broken
+        /// Show also what crossed the wire, where a promise is broken
         #[arg(long)]
         wire: bool,
     },
@@ -108,31 +108,31 @@ enum Command {
   cargo ghosts hint hidden-flush --again
   cd exercises/hidden-flush && cargo ghosts hint")]
     Hint {
-        /// The ghost; without it, that of the folder or the one worked at last
+        /// The ghost; without it, the folder's own or the one you worked on last
         slug: Option<String>,
-        /// Read those again that you have taken, and take none
+        /// Show the hints that you have taken again, and take no new one
         #[arg(long)]
         again: bool,
     },
-    /// The fix as a difference to your files, each piece with its reason
+    /// The fix as a diff against your files, each piece with its reason
     #[command(after_help = "Examples:
   cargo ghosts solution hidden-flush
   cargo ghosts solution hidden-flush --yes")]
     Solution {
-        /// The ghost; without it, that of the folder or the one worked at last
+        /// The ghost; without it, the folder's own or the one you worked on last
         slug: Option<String>,
-        /// Do not ask, even if the ghost is not laid to rest yet
+        /// Don't ask, even if the ghost isn't laid to rest yet
         #[arg(long)]
         yes: bool,
     },
-    /// Your exercise as it began; what you have is kept aside
+    /// Your exercise as it was at the start; what you have is kept aside
     #[command(after_help = "Examples:
   cargo ghosts reset hidden-flush")]
     Reset {
-        /// The ghost; without it, that of the folder or the one worked at last
+        /// The ghost; without it, the folder's own or the one you worked on last
         slug: Option<String>,
     },
-    /// All ghosts, and how far you have come with each
+    /// All ghosts, and how far you've come with each
     #[command(after_help = "Examples:
   cargo ghosts list
   cargo ghosts list --json")]
@@ -144,19 +144,19 @@ enum Command {
         /// Its name, kebab-case, by mechanism
         slug: String,
     },
-    /// Published layers, held against the conformance suite
+    /// Published layers, judged by the conformance suite
     #[command(after_help = "Examples:
   cargo ghosts conform
   cargo ghosts conform TimeoutLayer --json
   cargo ghosts conform --field")]
     Conform {
-        /// A part of the names of the rows to judge; without it, all
+        /// Part of the names of the rows to judge; without it, all
         part: Option<String>,
         /// The layers of other crates, in a workspace of their own: builds some 300 of them, judges, and keeps the result
         #[arg(long)]
         field: bool,
     },
-    /// Everything generated and committed, made anew
+    /// Every generated file that's committed, made again
     #[command(after_help = "Examples:
   cargo ghosts regenerate")]
     Regenerate,
@@ -197,7 +197,7 @@ enum Command {
   cargo ghosts man > ghosts.1 && man ./ghosts.1
   cargo ghosts man --into target/man")]
     Man {
-        /// Write a page for each command too, into this folder
+        /// Write a page for each command as well, into this folder
         #[arg(long, value_name = "FOLDER")]
         into: Option<PathBuf>,
         #[command(flatten)]
@@ -209,9 +209,9 @@ enum Command {
   cd exercises/hidden-flush && cargo ghosts watch
   cargo ghosts watch hidden-flush --manual-run")]
     Watch {
-        /// The ghost; without it, that of the folder or the one worked at last
+        /// The ghost; without it, the folder's own or the one you worked on last
         slug: Option<String>,
-        /// Judge when a key asks for it, where file events do not arrive (WSL, network drives)
+        /// Judge when you press a key, where file events don't arrive (WSL, network drives)
         #[arg(long)]
         manual_run: bool,
         #[command(flatten)]

@@ -73,7 +73,10 @@ pub mod train {
 pub mod make {
     //! For whoever makes a ghost: its skeleton, what is generated of it, and the order of the trees.
 
+    mod marks;
     mod picture;
+    mod poster;
+    mod reading;
     pub mod regenerate;
     pub mod see;
     pub mod skeleton;

@@ -235,7 +235,7 @@ pub fn append(checkout: &Checkout, event: &Event) -> Result<(), Refusal> {
     written.map_err(|error| unwritable(&name, &error))
 }
 
-const NEWER: &str = "a newer version of this workshop has written it";
+const NEWER: &str = "a newer version of this workshop wrote it";
 
 /// The beginning of what this version writes. A file of many events is not parsed whenever one more is added.
 const OURS: &[u8] = b"{\"schema\":1,";
@@ -294,7 +294,7 @@ fn event(line: &[u8]) -> Result<Event, String> {
     struct Form {
         schema: u32,
     }
-    let unlike = |error: serde_json::Error| format!("no event: {error}");
+    let unlike = |error: serde_json::Error| format!("not an event: {error}");
     let form: Form = serde_json::from_slice(line).map_err(unlike)?;
     if form.schema > SCHEMA {
         return Err(NEWER.to_owned());
@@ -394,7 +394,7 @@ mod tests {
         let progress = read(&clone).unwrap();
         assert_eq!(progress.events, [at(1, Deed::Started), at(2, Deed::Solved)]);
         assert_eq!(progress.unreadable.len(), 1);
-        assert!(progress.unreadable[0].to_string().starts_with("line 2: no event: "), "{:?}", progress.unreadable);
+        assert!(progress.unreadable[0].to_string().starts_with("line 2: not an event: "), "{:?}", progress.unreadable);
         fs::remove_dir_all(clone.root()).unwrap();
     }
 
@@ -406,7 +406,7 @@ mod tests {
         let said = append(&clone, &at(1, Deed::Started)).unwrap_err().to_string();
         assert_eq!(
             said,
-            "exercises/progress.jsonl, line 1: a newer version of this workshop has written it; update this clone with \
+            "exercises/progress.jsonl, line 1: a newer version of this workshop wrote it; update this clone with \
              `git pull`"
         );
         assert_eq!(fs::read_to_string(clone.exercises().join(FILE)).unwrap(), newer);

@@ -5,7 +5,7 @@
 //! are slow together: the 95th percentile goes from 80 ms to more than a second, most of it spent waiting for a lock.
 //!
 //! # Trigger
-//! 1. Ada sends a chunked upload; the handler reads it to its end and works on, holding the spent body.
+//! 1. Ada sends a chunked upload; the handler reads it to its end and goes on working, holding the spent body.
 //! 2. Ben's upload begins in the slot that Ada's has given back.
 //! 3. Ada's body is dropped. Cem's upload begins, and is told Ben's slot.
 //! 4. A handler refuses Dora's upload at its first bytes. Until she has sent the rest, nobody else gets in.
@@ -137,7 +137,9 @@ impl http_body::Body for UploadBody {
                 }
             }
             Some(Err(_)) => self.upload.close("failed"),
+            // ANCHOR: mark-complete
             None => self.upload.close("complete"),
+            // ANCHOR_END: mark-complete
         }
         Poll::Ready(frame)
     }
@@ -153,7 +155,9 @@ impl http_body::Body for UploadBody {
 
 impl Drop for UploadBody {
     fn drop(&mut self) {
+        // ANCHOR: mark-goes-on
         self.upload.close(if self.inner.is_end_stream() { "complete" } else { "abandoned" });
+        // ANCHOR_END: mark-goes-on
         *self.upload.rest.lock().unwrap() = Some(mem::take(&mut self.inner));
     }
 }

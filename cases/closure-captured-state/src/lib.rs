@@ -1,7 +1,7 @@
 //! An order desk: `GET /orders` shows a customer their orders and parcels, asked from the warehouse.
 //!
 //! # Symptom
-//! Ada's page lists Bob's parcels, and her request stands in the access log under Bob's name. It happens a
+//! Ada's page lists Bob's parcels, and her request is in the access log under Bob's name. It happens a
 //! few times a day, never in a test.
 //!
 //! # Trigger
@@ -11,8 +11,8 @@
 //!
 //! # Cause
 //! The closure that is given to `from_fn` captures one `RequestContext`. axum clones the closure for each
-//! request, but a clone of an `Arc` is the same cell: all requests write and read one slot. What a request
-//! wrote before an `.await`, another one has overwritten when it reads it after.
+//! request, but a clone of an `Arc` is the same cell: all requests write and read one slot. By the time
+//! a request reads after an `.await` what it wrote before, another one has overwritten it.
 //!
 //! # Cost
 //! One customer's data in another's hands, and an access log that cannot say whose.
@@ -68,7 +68,9 @@ async fn identify(
     let Some(user) = bearer(request.headers()) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
+    // ANCHOR: mark-overwrites
     context.begin(user);
+    // ANCHOR_END: mark-overwrites
     let response = next.run(request).await;
     let (user, log_id) = (context.user(), context.log_id());
     // Nobody may be reading the access log any more; the customer still gets the answer.
@@ -83,7 +85,9 @@ async fn orders(
     Extension(context): Extension<RequestContext>,
 ) -> Result<String, StatusCode> {
     let orders = ask(&warehouse, "/orders", &context).await?;
+    // ANCHOR: mark-parcels
     let parcels = ask(&warehouse, "/parcels", &context).await?;
+    // ANCHOR_END: mark-parcels
     Ok(orders + &parcels)
 }
 

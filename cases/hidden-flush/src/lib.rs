@@ -1,7 +1,7 @@
 //! A build server shows its logs while the builds run, compressed for clients that accept gzip.
 //!
 //! # Symptom
-//! Whoever follows a build sees nothing for minutes, then the whole log at once; and nothing at all
+//! Anyone following a build sees nothing for minutes, then the whole log at once; and nothing at all
 //! when the build hangs. Without gzip, every line comes the moment it is printed.
 //!
 //! # Trigger
@@ -129,8 +129,10 @@ impl HttpBody for GzipBody {
             // ANCHOR: data
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
+                    // ANCHOR: mark-line-in
                     this.encoder.write_all(&data).map_err(Error::new)?;
                     this.unflushed += data.len();
+                    // ANCHOR_END: mark-line-in
                     if this.unflushed >= BLOCK {
                         return this.flush();
                     }
@@ -146,7 +148,9 @@ impl HttpBody for GzipBody {
                     this.ended = true;
                     return this.flush();
                 }
+                // ANCHOR: mark-line-out-late
                 None => return this.finish(),
+                // ANCHOR_END: mark-line-out-late
             }
         }
         Poll::Ready(this.last.take())

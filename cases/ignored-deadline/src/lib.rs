@@ -10,16 +10,16 @@
 //! 3. The bank answers, the receipt is sealed, and the first order is charged.
 //!
 //! # Cause
-//! A time-out drops the future it wraps and nothing else. The handler's future only waits for a task; dropping the
+//! A timeout drops the future it wraps and nothing else. The handler's future only waits for a task; dropping the
 //! handle of a task detaches it, a closure in `spawn_blocking` cannot be stopped at all, the bank is never told how
-//! much time there was, and a body that streams on after the head is no longer under the time-out.
+//! much time there was, and a body that streams on after the head is no longer under the timeout.
 //!
 //! # Cost
 //! Customers pay for orders that they were told had failed, often twice; and an overloaded service goes on with work
 //! whose answer nobody waits for.
 //!
 //! # Start here
-//! `within_budget` sets the limit, `place_order` does the work, `Settlement` in `shared.rs` stands between them.
+//! `within_budget` sets the limit, `place_order` does the work, `Settlement` in `shared.rs` is between them.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -110,7 +110,9 @@ impl Shop {
 // ANCHOR: defect
 /// Answers 504 once the time is up that the client, or else `limit`, allows.
 async fn within_budget(State(limit): State<Duration>, mut request: Request, next: Next) -> Response {
+    // ANCHOR: mark-1
     let deadline = Instant::now() + granted(request.headers(), limit);
+    // ANCHOR_END: mark-1
     let settlement = Arc::new(Settlement::new());
     request.extensions_mut().insert(Arc::clone(&settlement));
     let mut answer = pin!(next.run(request));
@@ -122,17 +124,21 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
         return answer.await;
     }
     warn!("the deadline has passed");
+    // ANCHOR: mark-gone
     StatusCode::GATEWAY_TIMEOUT.into_response()
+    // ANCHOR_END: mark-gone
 }
 
-/// Checks out in a task of its own, so that a client who hangs up does not interrupt a payment half-way.
+/// Checks out in a task of its own, so that a client who hangs up does not interrupt a payment halfway.
 async fn place_order(
     State(shop): State<Shop>,
     Extension(settlement): Extension<Arc<Settlement>>,
     Path(order): Path<String>,
     uri: Uri,
 ) -> Result<String, StatusCode> {
+    // ANCHOR: mark-2-order
     let checkout = tokio::spawn(shop.check_out(order, uri, settlement));
+    // ANCHOR_END: mark-2-order
     checkout.await.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR))
 }
 // ANCHOR_END: defect

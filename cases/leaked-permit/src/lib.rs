@@ -1,23 +1,23 @@
 //! A stock query service over a pool of its own: each request has a connection while its rows are fetched and sent.
 //!
 //! # Symptom
-//! After some bad minutes every request is answered 503, for ever. The database is healthy and idle, and a restart helps.
+//! After some bad minutes every request is answered 503 for good. The database is healthy and idle, and a restart helps.
 //!
 //! # Trigger
 //! 1. The database refuses Ada's query. She is told so.
 //! 2. Ben closes his browser while his rows are on their way.
-//! 3. Cem gives up waiting for a connection at the moment at which Dora's comes back.
+//! 3. Cem gives up waiting for a connection at the moment Dora's comes back.
 //! 4. Three connections are all there are. Emil is told that none of them came back in time.
 //!
 //! # Cause
-//! A place is given back by a line that only a request with a good end comes to: `?`, a panic and a client that leaves lead
-//! past it. And who stops waiting leaves the queue, but takes along what was already granted.
+//! A place is given back on a line that only a request with a good end reaches: `?`, a panic and a client that leaves all
+//! bypass it. And a request that stops waiting leaves the queue, but takes along what it was already granted.
 //!
 //! # Cost
 //! Each such request takes a place with it for good. When the last one is gone, so is the service.
 //!
 //! # Start here
-//! Follow one place through `stock`: where is it given back, and which ways out lead past that?
+//! Follow one place through `stock`: where is it given back, and which ways out bypass that?
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -82,7 +82,9 @@ impl Desk {
         let mut place = timeout(self.wait, self.pool.place()).await.map_err(|_| self.exhausted())?;
         self.holders.lock().unwrap().insert(place.number, (who, Instant::now()));
         if place.connection.is_none() {
+            // ANCHOR: mark-1
             place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
+            // ANCHOR_END: mark-1
         }
         Ok(Lease { desk: self.clone(), place })
     }
@@ -114,14 +116,18 @@ impl Lease {
 async fn stock(State(desk): State<Desk>, Path(item): Path<String>, headers: HeaderMap) -> Result<Response, Response> {
     let who = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("somebody");
     let mut lease = desk.check_out(who.to_owned()).await?;
+    // ANCHOR: mark-2-lost
     let first = lease.query(format!("stock {item}")).await.map_err(unavailable)?;
+    // ANCHOR_END: mark-2-lost
     let rows = stream::try_unfold((lease, Some(first)), |(mut lease, fetched)| async move {
         let page = match fetched {
             Some(page) => page,
             None => lease.query("more".to_owned()).await?,
         };
         if page.is_empty() {
+            // ANCHOR: mark-3
             lease.release();
+            // ANCHOR_END: mark-3
             return Ok(None);
         }
         let text = page.iter().map(|row| format!("{row}\n")).collect::<String>();

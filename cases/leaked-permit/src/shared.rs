@@ -94,7 +94,7 @@ impl<C> Future for Waiting<C> {
 
 // ANCHOR: defect
 impl<C> Drop for Waiting<C> {
-    /// Who stops waiting leaves the queue.
+    /// A request that stops waiting leaves the queue.
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         self.pool.state.lock().unwrap().queue.remove(&ticket);

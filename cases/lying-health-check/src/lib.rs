@@ -10,8 +10,8 @@
 //! 3. Orders come, and none is served.
 //!
 //! # Cause
-//! The verdict is right and stands where no machine reads it: `Json` alone is a 200, and a probe or a proxy looks at
-//! the status only. It holds for orders as well, so a proxy that learns from failed orders learns nothing. And the
+//! The verdict is right, but no machine reads it where it is: `Json` alone is a 200, and a probe or a proxy looks
+//! only at the status. It holds for orders as well, so a proxy that learns from failed orders learns nothing. And the
 //! check does not use what the orders use: it needs no connection of the pool.
 //!
 //! # Cost
@@ -88,7 +88,9 @@ impl Database {
 // ANCHOR: defect
 impl IntoResponse for Health {
     fn into_response(self) -> Response {
+        // ANCHOR: mark-answer
         Json(self).into_response()
+        // ANCHOR_END: mark-answer
     }
 }
 
@@ -100,7 +102,9 @@ impl Database {
 
     /// Asks for a sign of life, on a connection of its own so as not to queue behind the orders.
     async fn ping(&self) -> bool {
+        // ANCHOR: mark-1
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        // ANCHOR_END: mark-1
         self.ask(ping).await.status().is_success()
     }
 }
@@ -111,7 +115,9 @@ async fn check_each_period(database: Database, period: Duration, verdict: watch:
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !verdict.is_closed() {
         ticks.tick().await;
+        // ANCHOR: mark-2-ping
         let answered = timeout(period / 2, database.ping()).await.unwrap_or(false);
+        // ANCHOR_END: mark-2-ping
         let health = if answered { UP } else { DOWN };
         if verdict.send_replace(health) != health {
             info!(health = health.status, "the health has changed");

@@ -13,7 +13,7 @@
 //! `unwrap_or_default` throws the `JoinError` away and makes up an answer: a default `Response` is
 //! an empty 200, so all outer layers see a success. The task does not end with its client, and a
 //! body is polled outside of it, by the connection. One panic poisons the `Mutex`, `expect` then
-//! panics for ever, and `recover` hides that too.
+//! panics every time, and `recover` hides that too.
 //!
 //! # Cost
 //! An outage that nothing shows: the access log says 200, the gauge says idle. All there is of a panic
@@ -87,7 +87,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {
@@ -120,7 +120,9 @@ async fn count_in_flight(State(gauge): State<Arc<AtomicI64>>, request: Request, 
 // ANCHOR: defect
 /// Keeps a panic from the connection: only the task that the request runs in ends with it.
 async fn recover(request: Request, next: Next) -> Response {
+    // ANCHOR: mark-panics
     tokio::spawn(next.run(request)).await.unwrap_or_default()
+    // ANCHOR_END: mark-panics
 }
 // ANCHOR_END: defect
 

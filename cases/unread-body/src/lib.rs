@@ -11,11 +11,11 @@
 //!
 //! # Cause
 //! An `Incident` is the message itself, for the support page to show, and a message has its body with it. A body that is
-//! neither read nor dropped stops its connection: what follows on the wire cannot be reached, so that it cannot be used
-//! again; and the rest may still be wanted, so that it is not closed either.
+//! neither read nor dropped stops its connection: what follows on the wire cannot be reached, so the connection cannot be
+//! used again; and the rest may still be wanted, so it is not closed either.
 //!
 //! # Cost
-//! A hundred incidents hold a hundred connections, also those of clients that left long ago. Over HTTP/2 they hold the
+//! A hundred incidents hold a hundred connections, even those of clients that left long ago. Over HTTP/2 they hold the
 //! window of the connection, and no other upload on it moves.
 //!
 //! # Start here
@@ -75,7 +75,9 @@ struct Gate {
 // ANCHOR: defect
 /// A message that came to nothing, with all that support may want to know of it.
 enum Incident {
+    // ANCHOR: mark-1
     Refused(StatusCode, Request),
+    // ANCHOR_END: mark-1
     Failed(Uri, Response<Incoming>),
 }
 
@@ -90,7 +92,9 @@ async fn incidents(State(gate): State<Gate>) -> String {
 
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     if let Err(status) = admit(request.headers()) {
+        // ANCHOR: mark-refused
         gate.report(Incident::Refused(status, request));
+        // ANCHOR_END: mark-refused
         return status.into_response();
     }
     gate.relay(Request::post("/upload"), request.into_body()).await
@@ -128,7 +132,7 @@ async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     gate.relay(Request::get(name), Body::empty()).await
 }
 
-/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+/// The user has been checked in front of us; how much is coming is known only if the upload says so.
 fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match length {

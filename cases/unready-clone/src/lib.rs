@@ -5,16 +5,16 @@
 //! and the panic's place is in tower. Without the limit all is well, and no test has failed.
 //!
 //! # Trigger
-//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, stands behind the layer, in one
+//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, is behind the layer, in one
 //!    stack with it.
 //! 2. A request comes.
 //!
 //! # Cause
-//! `poll_ready` reserves a place with `self.inner`, and a reservation belongs to the instance that made it. Called is then a
-//! clone, which has none. The place stays with `self.inner`, and is never used.
+//! `poll_ready` reserves a place with `self.inner`, and a reservation belongs to the instance that made it. The call then goes
+//! to a clone, which has none. The place stays with `self.inner`, and is never used.
 //!
 //! # Cost
-//! All requests, where the service behind insists on its contract. Where it does not, more of them than the limit allows,
+//! All requests, if the service behind insists on its contract. If it does not, more of them than the limit allows,
 //! and only under load.
 //!
 //! # Start here
@@ -83,7 +83,9 @@ where
 
     // ANCHOR: defect
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // ANCHOR: mark-ready
         self.inner.poll_ready(cx)
+        // ANCHOR_END: mark-ready
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
@@ -91,10 +93,14 @@ where
         let span = info_span!("request", id = ?id);
         request.headers_mut().insert(HEADER, id.clone());
         // The answer may come long after this call has returned, so that the future needs a service of its own.
+        // ANCHOR: mark-call
         let mut inner = self.inner.clone();
+        // ANCHOR_END: mark-call
         let answer = async move {
             // Called in here and not outside, so that what it logs is logged in the span.
+            // ANCHOR: mark-panic
             let mut response = inner.call(request).await?;
+            // ANCHOR_END: mark-panic
             response.headers_mut().insert(HEADER, id);
             Ok(response)
         };

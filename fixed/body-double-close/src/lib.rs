@@ -5,7 +5,7 @@
 //! are slow together: the 95th percentile goes from 80 ms to more than a second, most of it spent waiting for a lock.
 //!
 //! # Trigger
-//! 1. Ada sends a chunked upload; the handler reads it to its end and works on, holding the spent body.
+//! 1. Ada sends a chunked upload; the handler reads it to its end and goes on working, holding the spent body.
 //! 2. Ben's upload begins in the slot that Ada's has given back.
 //! 3. Ada's body is dropped. Cem's upload begins, and is told Ben's slot.
 //! 4. A handler refuses Dora's upload at its first bytes. Until she has sent the rest, nobody else gets in.
@@ -16,7 +16,7 @@
 //! Nobody reads what the handler left; hyper knows what to do with it, and makes nobody wait.
 //!
 //! # Cost
-//! One lock without contention for each frame. A client on HTTP/1.1 whose upload was refused half-way loses its connection.
+//! One lock without contention for each frame. A client on HTTP/1.1 whose upload was refused halfway loses its connection.
 //!
 //! # Start here
 //! Follow one upload through `Upload::close`: who calls it, and how often?
@@ -119,7 +119,9 @@ impl http_body::Body for UploadBody {
                 }
             }
             Some(Err(_)) => self.upload.close("failed"),
+            // ANCHOR: mark-complete
             None => self.upload.close("complete"),
+            // ANCHOR_END: mark-complete
         }
         Poll::Ready(frame)
     }
@@ -135,7 +137,9 @@ impl http_body::Body for UploadBody {
 
 impl Drop for UploadBody {
     fn drop(&mut self) {
+        // ANCHOR: mark-goes-on
         self.upload.close(if self.inner.is_end_stream() { "complete" } else { "abandoned" });
+        // ANCHOR_END: mark-goes-on
     }
 }
 

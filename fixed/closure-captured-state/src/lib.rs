@@ -1,7 +1,7 @@
 //! An order desk: `GET /orders` shows a customer their orders and parcels, asked from the warehouse.
 //!
 //! # Symptom
-//! Ada's page lists Bob's parcels, and her request stands in the access log under Bob's name. It happens a
+//! Ada's page lists Bob's parcels, and her request is in the access log under Bob's name. It happens a
 //! few times a day, never in a test.
 //!
 //! # Trigger
@@ -62,8 +62,10 @@ async fn identify(
         return StatusCode::UNAUTHORIZED.into_response();
     };
     // ANCHOR: fix
+    // ANCHOR: mark-asks
     context.begin(user);
     request.extensions_mut().insert(context.clone());
+    // ANCHOR_END: mark-asks
     let response = next.run(request).await;
     // ANCHOR_END: fix
     let (user, log_id) = (context.user(), context.log_id());
@@ -78,7 +80,9 @@ async fn orders(
     Extension(context): Extension<RequestContext>,
 ) -> Result<String, StatusCode> {
     let orders = ask(&warehouse, "/orders", &context).await?;
+    // ANCHOR: mark-parcels
     let parcels = ask(&warehouse, "/parcels", &context).await?;
+    // ANCHOR_END: mark-parcels
     Ok(orders + &parcels)
 }
 

@@ -1,7 +1,7 @@
 //! A build server shows its logs while the builds run, compressed for clients that accept gzip.
 //!
 //! # Symptom
-//! None: whoever follows a build reads each line when it is printed, with gzip and without.
+//! None: anyone following a build reads each line when it is printed, with gzip and without.
 //!
 //! # Trigger
 //! 1. A client that accepts gzip asks for the log of a running build.
@@ -120,14 +120,18 @@ impl HttpBody for GzipBody {
             // ANCHOR: fix
             let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
+                // ANCHOR: mark-line-out
                 Poll::Pending if this.unflushed > 0 => return this.flush(),
+                // ANCHOR_END: mark-line-out
                 Poll::Pending => return Poll::Pending,
             };
             // ANCHOR_END: fix
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
+                    // ANCHOR: mark-line-in
                     this.encoder.write_all(&data).map_err(Error::new)?;
                     this.unflushed += data.len();
+                    // ANCHOR_END: mark-line-in
                     if this.unflushed >= BLOCK {
                         return this.flush();
                     }

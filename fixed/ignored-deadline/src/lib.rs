@@ -17,7 +17,7 @@
 //! One swap an order, and a clock read for each question to the bank. A closure that has lost still runs to its end.
 //!
 //! # Start here
-//! `within_budget` sets the limit, `place_order` does the work, `Settlement` in `shared.rs` stands between them.
+//! `within_budget` sets the limit, `place_order` does the work, `Settlement` in `shared.rs` is between them.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -128,7 +128,9 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
     let deadline = Instant::now() + granted(request.headers(), limit);
     let settlement = Arc::new(Settlement::new());
     request.extensions_mut().insert(Arc::clone(&settlement));
+    // ANCHOR: mark-2
     request.extensions_mut().insert(deadline);
+    // ANCHOR_END: mark-2
     let mut answer = pin!(next.run(request));
     if let Ok(answer) = timeout_at(deadline, &mut answer).await {
         return answer;
@@ -138,7 +140,9 @@ async fn within_budget(State(limit): State<Duration>, mut request: Request, next
         return answer.await;
     }
     warn!("the deadline has passed");
+    // ANCHOR: mark-gone
     StatusCode::GATEWAY_TIMEOUT.into_response()
+    // ANCHOR_END: mark-gone
 }
 
 /// Checks out in the future that the deadline drops: the charge is the last step.
@@ -149,7 +153,9 @@ async fn place_order(
     Path(order): Path<String>,
     uri: Uri,
 ) -> Result<String, StatusCode> {
+    // ANCHOR: mark-1-order
     shop.check_out(order, uri, settlement, deadline).await
+    // ANCHOR_END: mark-1-order
 }
 // ANCHOR_END: fix
 

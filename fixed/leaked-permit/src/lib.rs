@@ -1,24 +1,24 @@
 //! A stock query service over a pool of its own: each request has a connection while its rows are fetched and sent.
 //!
 //! # Symptom
-//! After some bad minutes every request is answered 503, for ever. The database is healthy and idle, and a restart helps.
+//! After some bad minutes every request is answered 503 for good. The database is healthy and idle, and a restart helps.
 //!
 //! # Trigger
 //! 1. The database refuses Ada's query. She is told so.
 //! 2. Ben closes his browser while his rows are on their way.
-//! 3. Cem gives up waiting for a connection at the moment at which Dora's comes back.
+//! 3. Cem gives up waiting for a connection at the moment Dora's comes back.
 //! 4. Three connections are all there are. Emil is told that none of them came back in time.
 //!
 //! # Fix
-//! A place has an owner from the moment at which it is granted, and the owner's `Drop` gives it back: after an answer, an
-//! error, a panic, and when the request is dropped. Its connection goes with it only if nothing is left in it. Who
-//! stops waiting passes on what was already granted.
+//! A place has an owner from the moment it is granted, and the owner's `Drop` gives it back: after an answer, an
+//! error, a panic, and when the request is dropped. Its connection goes with it only if nothing is left in it. A request
+//! that stops waiting passes on what it was already granted.
 //!
 //! # Cost
-//! A connection that is dropped half-way is closed, and another has to be dialled.
+//! A connection that is dropped halfway is closed, and another has to be dialled.
 //!
 //! # Start here
-//! Follow one place through `stock`: where is it given back, and which ways out lead past that?
+//! Follow one place through `stock`: where is it given back, and which ways out bypass that?
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -81,7 +81,9 @@ impl Desk {
     /// Waits for a place, and dials where it has no connection.
     async fn check_out(&self, who: String) -> Result<Lease, Response> {
         let place = timeout(self.wait, self.pool.place()).await.map_err(|_| self.exhausted())?;
+        // ANCHOR: mark-1
         let mut lease = Lease { desk: self.clone(), place, clean: true };
+        // ANCHOR_END: mark-1
         self.holders.lock().unwrap().insert(lease.place.number, (who, Instant::now()));
         if lease.place.connection.is_none() {
             lease.place.connection = Some(self.connect.clone().oneshot(()).await.map_err(unavailable)?);
@@ -103,7 +105,9 @@ impl Lease {
     /// Asks the connection for rows; an empty page is the last.
     async fn query(&mut self, query: String) -> Result<Vec<String>, BoxError> {
         let Some(connection) = &mut self.place.connection else { return Err("there is no connection".into()) };
+        // ANCHOR: mark-2
         self.clean = false;
+        // ANCHOR_END: mark-2
         let page = connection.ready().await?.call(query).await;
         self.clean = match &page {
             Ok(rows) => rows.is_empty(),
@@ -117,7 +121,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.desk.holders.lock().unwrap().remove(&self.place.number);
         let connection = self.place.connection.take().filter(|_| self.clean);
+        // ANCHOR: mark-refuses
         self.desk.pool.give_back(Place { number: self.place.number, connection });
+        // ANCHOR_END: mark-refuses
     }
 }
 

@@ -94,7 +94,7 @@ impl<C> Future for Waiting<C> {
 
 // ANCHOR: fix
 impl<C> Drop for Waiting<C> {
-    /// Who stops waiting leaves the queue, and leaves to the next what was granted and not fetched.
+    /// A request that stops waiting leaves the queue, and leaves to the next what it was granted and has not fetched.
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut state = self.pool.state.lock().unwrap();

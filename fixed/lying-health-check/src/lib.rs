@@ -88,8 +88,10 @@ impl Database {
 // ANCHOR: fix
 impl IntoResponse for Health {
     fn into_response(self) -> Response {
+        // ANCHOR: mark-1-answer
         let status = if self == UP { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, Json(self)).into_response()
+        // ANCHOR_END: mark-1-answer
     }
 }
 
@@ -103,7 +105,9 @@ impl Database {
     /// Asks for a sign of life, on a connection of the pool, as an order asks.
     async fn ping(&self) -> bool {
         let ping = Request::get("/ping").body(Body::empty()).expect("a request that never changes");
+        // ANCHOR: mark-2
         let Ok(_connection) = self.pool.acquire().await else {
+            // ANCHOR_END: mark-2
             return false;
         };
         self.ask(ping).await.status().is_success()
@@ -116,7 +120,9 @@ async fn check_each_period(database: Database, period: Duration, verdict: watch:
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !verdict.is_closed() {
         ticks.tick().await;
+        // ANCHOR: mark-ping
         let answered = timeout(period / 2, database.ping()).await.unwrap_or(false);
+        // ANCHOR_END: mark-ping
         let health = if answered { UP } else { DOWN };
         if verdict.send_replace(health) != health {
             info!(health = health.status, "the health has changed");
@@ -127,7 +133,9 @@ async fn check_each_period(database: Database, period: Duration, verdict: watch:
 /// Tells how the service is.
 async fn readyz(State(shop): State<Shop>) -> Health {
     // Without its checker, the last verdict is history.
+    // ANCHOR: mark-5
     if shop.health.has_changed().is_err() { DOWN } else { *shop.health.borrow() }
+    // ANCHOR_END: mark-5
 }
 
 /// Passes an order on to the database, unless the service is not ready, or ceases to be while the order waits.
@@ -135,7 +143,9 @@ async fn orders(State(mut shop): State<Shop>, order: Request) -> Response {
     let connection = select! {
         biased;
         // A checker that is gone ends the wait as well.
+        // ANCHOR: mark-4
         _ = shop.health.wait_for(|health| *health == DOWN) => None,
+        // ANCHOR_END: mark-4
         connection = shop.database.connect() => connection,
     };
     let Some(_connection) = connection else {

@@ -90,7 +90,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {
@@ -124,10 +124,14 @@ async fn count_in_flight(State(gauge): State<Arc<AtomicI64>>, request: Request, 
 /// Keeps a panic from the connection: it becomes an ERROR event and a 500 without details.
 async fn recover(request: Request, next: Next) -> Response {
     let span = Span::current();
+    // ANCHOR: mark-1-panics
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    // ANCHOR_END: mark-1-panics
     let response = outcome.unwrap_or_else(|payload| {
         log_panic(&span, &*payload);
+        // ANCHOR: mark-answer
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        // ANCHOR_END: mark-answer
     });
     response.map(|inner| Body::new(RecoveredBody { inner, span }))
 }
@@ -136,7 +140,9 @@ async fn recover(request: Request, next: Next) -> Response {
 struct RecoveredBody {
     inner: Body,
     /// The span of the request, because the connection polls a body outside of it.
+    // ANCHOR: mark-2
     span: Span,
+    // ANCHOR_END: mark-2
 }
 
 impl HttpBody for RecoveredBody {
@@ -147,7 +153,9 @@ impl HttpBody for RecoveredBody {
         let poll = || Pin::new(&mut self.inner).poll_frame(cx);
         catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|payload| {
             log_panic(&self.span, &*payload);
+            // ANCHOR: mark-3
             Poll::Ready(Some(Err(axum::Error::new("the body panicked"))))
+            // ANCHOR_END: mark-3
         })
     }
 
@@ -163,7 +171,9 @@ impl HttpBody for RecoveredBody {
 fn log_panic(span: &Span, payload: &(dyn Any + Send)) {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    // ANCHOR: mark-error
     error!(parent: span, panic = text, "the request panicked");
+    // ANCHOR_END: mark-error
 }
 // ANCHOR_END: fix
 

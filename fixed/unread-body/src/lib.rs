@@ -92,8 +92,10 @@ async fn incidents(State(gate): State<Gate>) -> String {
 
 async fn upload(State(gate): State<Gate>, request: Request) -> Response {
     if let Err(status) = admit(request.headers()) {
+        // ANCHOR: mark-1-refused
         let (head, _unread) = request.into_parts();
         gate.report(Incident::Refused(status, head));
+        // ANCHOR_END: mark-1-refused
         return status.into_response();
     }
     gate.relay(Request::post("/upload"), request.into_body()).await
@@ -132,7 +134,7 @@ async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     gate.relay(Request::get(name), Body::empty()).await
 }
 
-/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+/// The user has been checked in front of us; how much is coming is known only if the upload says so.
 fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match length {

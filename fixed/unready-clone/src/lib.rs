@@ -4,7 +4,7 @@
 //! None: behind a limit as many requests run as it allows, the others wait, and each is answered.
 //!
 //! # Trigger
-//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, stands behind the layer, in one
+//! 1. A service that lets only so many requests in, such as tower's `ConcurrencyLimit`, is behind the layer, in one
 //!    stack with it.
 //! 2. A request comes.
 //!
@@ -79,7 +79,9 @@ where
 
     // ANCHOR: fix
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // ANCHOR: mark-ready
         self.inner.poll_ready(cx)
+        // ANCHOR_END: mark-ready
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
@@ -87,11 +89,15 @@ where
         let span = info_span!("request", id = ?id);
         request.headers_mut().insert(HEADER, id.clone());
         // The clone has reserved nothing, so it stays, and the one that is ready goes with the future.
+        // ANCHOR: mark-call
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
+        // ANCHOR_END: mark-call
         let answer = async move {
             // Called in here and not outside, so that what it logs is logged in the span.
+            // ANCHOR: mark-called
             let mut response = inner.call(request).await?;
+            // ANCHOR_END: mark-called
             response.headers_mut().insert(HEADER, id);
             Ok(response)
         };

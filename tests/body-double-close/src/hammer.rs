@@ -71,7 +71,7 @@ fn one_upload(app: &App, hammer: &mut Hammer) -> Proof {
     let live = std::iter::from_fn(|| bodies.try_recv().ok()).count();
     let refused = |answer: &Option<Result<Response, _>>| matches!(answer, Some(Ok(answer)) if answer.status() == StatusCode::SERVICE_UNAVAILABLE);
     let both = live == 2 && !answers.iter().any(refused);
-    require(!both, "there is one slot, and after it was given back two uploads have one at once")
+    require(!both, "there is one slot, and after it was given back two uploads have a slot at once")
 }
 
 fn upload() -> Request {

@@ -59,84 +59,87 @@ const SLOT_HAS_ONE_UPLOAD: Asked =
     Asked::new("slot-has-one-upload", "No two uploads whose bodies can still yield something have the same `x-slot`.");
 const NO_MORE_THAN_SLOTS: Asked = Asked::new(
     "no-more-than-slots",
-    "There are never more live uploads than slots, and after any mixture of endings as many as there are slots \
-             succeed.",
+    "There are never more live uploads than slots, and after any mix of endings every slot can be used again.",
 );
 const ENDED_STAYS_ENDED: Asked = Asked::new(
     "ended-stays-ended",
-    "A body says that it has ended only when it has, and again when it is polled again; what lies under it is not \
-             polled again.",
+    "A body says that it has ended only when it has, and says so again if it's polled again. The body under it isn't \
+     polled again.",
 );
 const AUDIT_IS_TRUE: Asked = Asked::new(
     "audit-is-true",
-    "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how it \
-             ended.",
+    "Each upload leaves exactly one line in the audit: its slot, the bytes that the handler received, and how the \
+     upload ended.",
 );
 const NOBODY_WAITS: Asked = Asked::new(
     "nobody-waits",
-    "Below the limit no request waits for another's body, nor for the rest of its own: each is answered as soon \
-             as without the layer.",
+    "Below the limit, no request waits for another's body or for the rest of its own: each is answered as soon as it \
+     would be without the layer.",
 );
 const FREE_AT_LAST_BYTE: Asked = Asked::new(
     "free-at-last-byte",
-    "A slot is free when the last byte has been read, though the handler keeps the spent body and works on.",
+    "A slot is free once the last byte has been read, even if the handler keeps the spent body and goes on working.",
 );
 const ARRIVES_AS_SENT: Asked = Asked::new(
     "arrives-as-sent",
-    "What a client sends reaches whoever reads it as without the layer, in whatever order it comes and also after the answer: \
-             the stated length, each byte, the trailers, and an error where the upload breaks off.",
+    "What a client sends reaches its reader just as it would without the layer, in whatever order it comes, even \
+     after the answer: the stated length, each byte, the trailers, and an error where the upload breaks \
+     off.",
 );
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
-    "Whatever else passes through comes out as it went in: requests but for `x-slot`, and answers, with their heads, bodies, \
-             lengths, trailers and errors.",
+    "Everything else that passes through comes out as it went in: requests except for `x-slot`, and answers, with \
+     their heads, bodies, lengths, trailers and errors.",
 );
 
 const SLOT_NUMBERS: Asked = Asked::new(
     "slot-numbers",
-    "A handler finds exactly one `x-slot`, whatever the client sends: a number from 0 to one less than the number of slots.",
+    "A handler finds exactly one `x-slot`, whatever the client sends: a number from 0 to one less than the number of \
+     slots.",
 );
 const WHEN_ALL_ARE_TAKEN: Asked = Asked::new(
     "when-all-are-taken",
-    "An upload for which there is no slot waits for one, or gets 503 with `retry-after` and its handler hears nothing of it.",
+    "An upload that finds no free slot either waits for one, or gets a 503 with `retry-after` without reaching its \
+     handler.",
 );
 const ANSWER_AT_ONCE: Asked = Asked::new(
     "answer-at-once",
-    "The answer of a handler goes out as soon as the handler has given it, also to a client that is still sending what nobody \
-             is going to read.",
+    "A handler's answer goes out as soon as the handler returns it, even to a client that's still sending what \
+     nobody is going to read.",
 );
 const END_TOLD_AGAIN: Asked = Asked::new(
     "end-told-again",
-    "A handler that polls on after the end is told the end again, also where the body under the layer is one that must not be \
-             polled after its end.",
+    "A handler that polls again after the end sees the end again, even if the body under the layer must not be \
+     polled after its end.",
 );
 const NOTHING_AFTER_RELEASE: Asked = Asked::new(
     "nothing-after-release",
-    "Whoever still has the body of an upload whose slot has been given back to another receives no byte of it.",
+    "Once an upload's slot has gone to another upload, a reader that still has the first one's body gets no byte \
+     from it.",
 );
 const HOW_IT_ENDED: Asked = Asked::new(
     "how-it-ended",
-    "An upload is `complete` in the audit when its handler received all of it, though it may not have asked for the end; \
-             `failed` when the handler saw an error; `abandoned` when nobody read it to its end.",
+    "In the audit, an upload is `complete` when its handler received all of it, even if the handler never asked for \
+     the end; `failed` when the handler saw an error; and `abandoned` when nobody read it to its end.",
 );
 const LEFT_UNANSWERED: Asked = Asked::new(
     "left-unanswered",
-    "Where the client leaves unanswered and a task still has the body, both `failed` and `abandoned` are right.",
+    "If the client leaves without an answer while a task still has the body, `failed` and `abandoned` are both right.",
 );
 const BYTES_IN_HAND: Asked = Asked::new(
     "bytes-in-hand",
-    "The bytes in the audit are those that the handler was given, and not those that wait.",
+    "The bytes in the audit are those that the handler was given, not those that are still waiting.",
 );
 const READ_AHEAD: Asked = Asked::new(
     "read-ahead",
-    "While a handler that has not answered does not read on, at most 64 KiB of an upload are taken from the client beyond what \
-             it has.",
+    "While a handler that hasn't answered isn't reading, at most 64 KiB of its upload are taken from the client \
+     beyond what the handler has received.",
 );
 const PASSES_THROUGH: Asked = Asked::new(
     "passes-through",
-    "Bodies that know their length still do and keep their trailers; they stream in both directions, and no more than 64 KiB \
-             of an answer are read ahead. Requests run at the same time. A request that is given up is dropped, with all that \
-             belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
+    "Bodies that know their length still do, and keep their trailers; they stream in both directions, and no more \
+     than 64 KiB of an answer are read ahead. Requests run concurrently. A cancelled request is dropped with \
+     everything that belongs to it. Any method, extensions, upgrades and extended CONNECT pass.",
 );
 
 /// Holds `app` against every promise.
@@ -334,7 +337,7 @@ async fn slot_has_one_upload(lab: Lab, app: App) -> Proof {
     for mut sending in [ben, cem] {
         sending.feed.end();
         let status = sending.pending.answer().await?.status().as_u16();
-        SLOT_HAS_ONE_UPLOAD.require(status == 200, format!("an upload got {status} in place of 200"))?;
+        SLOT_HAS_ONE_UPLOAD.require(status == 200, format!("an upload got {status} instead of 200"))?;
     }
     Ok(())
 }
@@ -400,7 +403,7 @@ async fn ended_stays_ended(lab: Lab, app: App) -> Proof {
         let polled_on = *locked(&polled_on);
         END_TOLD_AGAIN.require(
             !polled_on,
-            "the body under the layer had ended and was polled once more; one that is made by `stream::unfold` panics then",
+            "the body under the layer had ended and was polled once more; a body made by `stream::unfold` panics then",
         )?;
     }
     Ok(())
@@ -454,12 +457,12 @@ async fn free_at_last_byte(lab: Lab, app: App) -> Proof {
             let ben = stage.ask("ben").await;
             FREE_AT_LAST_BYTE.require(
                 stage.desk.upload("ben").is_some(),
-                "ada's upload was read to its last byte, and its handler works on with the spent body: the slot is not \
-                 free, ben's upload does not begin",
+                "ada's upload was read to its last byte, and its handler goes on working with the spent body: the \
+                 slot is not free, and ben's upload does not begin",
             )?;
             stage.let_go("ada");
             let status = pending.answer().await?.status().as_u16();
-            FREE_AT_LAST_BYTE.require(status == 200, format!("ada got {status} in place of 200"))?;
+            FREE_AT_LAST_BYTE.require(status == 200, format!("ada got {status} instead of 200"))?;
             stage.finish([ben]).await?;
         }
     }
@@ -479,7 +482,7 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
                 let without = seen_to_arrive(&lab, &bare, protocol, arrival, manner, &untouched).await?;
                 let with = seen_to_arrive(&lab, &app, protocol, arrival, manner, &title).await?;
                 ARRIVES_AS_SENT
-                    .require(with == without, format!("the reader saw {with}; without the layer it is {without}"))?;
+                    .require(with == without, format!("the reader saw {with}; without the layer it sees {without}"))?;
             }
         }
         let fed = async |app: &App, title: &str| {
@@ -491,7 +494,7 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
         let without = fed(&bare, "a body of known length, without the layer").await?;
         let with = fed(&app, "a body of known length").await?;
         ARRIVES_AS_SENT
-            .require(with == without, format!("the reader saw {with}; without the layer it is {without}"))?;
+            .require(with == without, format!("the reader saw {with}; without the layer it sees {without}"))?;
 
         let stage = Stage::open(&lab, &app, protocol, 2, "the handler does not read on");
         let (feed, body) = stage.scene.feed("ada's file");
@@ -505,7 +508,7 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
         let ahead = feed.taken() - had;
         READ_AHEAD.require(
             ahead <= MOST_AHEAD,
-            "the handler read one frame and does not read on, and more than 64 KiB of the upload were taken",
+            "the handler read one frame and then stopped reading, and more than 64 KiB of the upload were taken",
         )?;
         drop(feed);
         stage.let_go("ada");
@@ -605,7 +608,7 @@ async fn a_slow_sender_among_others(
 
 fn later(name: &str, bare: u64, with: Option<u64>) -> String {
     match with {
-        Some(with) => format!("{name} is answered after {with} ms; without the layer it is {bare} ms"),
+        Some(with) => format!("{name} is answered after {with} ms; without the layer it takes {bare} ms"),
         None => format!("{name} is not answered; without the layer it takes {bare} ms"),
     }
 }
@@ -847,7 +850,7 @@ impl Stage {
     async fn begin(&self, name: &'static str) -> Result<Caller, Broken> {
         let caller = self.ask(name).await;
         let begun = self.desk.upload(name).is_some();
-        SLOT_RELEASED_ONCE.require(begun, format!("{name}'s upload did not begin though a slot was free"))?;
+        SLOT_RELEASED_ONCE.require(begun, format!("{name}'s upload did not begin even though a slot was free"))?;
         Ok(caller)
     }
 
@@ -858,12 +861,12 @@ impl Stage {
             let Ok(answer) = answer.await else { return Err(Broken::because(format!("{name} got no answer"))) };
             let status = answer.status().as_u16();
             if self.desk.upload(name).is_some() {
-                LEAVES_THE_REST_ALONE.require(status == 200, format!("{name} got {status} in place of 200"))?;
+                LEAVES_THE_REST_ALONE.require(status == 200, format!("{name} got {status} instead of 200"))?;
                 continue;
             }
             WHEN_ALL_ARE_TAKEN.require(
                 status == 503 && answer.headers().contains_key(RETRY_AFTER),
-                format!("{name} was not let in and got {status}; 503 with `retry-after` was due"),
+                format!("{name} was not let in and got {status}; expected a 503 with `retry-after`"),
             )?;
         }
         Ok(())
@@ -1028,7 +1031,7 @@ impl Stage {
             State::Failed => "failed",
             State::Abandoned | State::Live => "abandoned",
         };
-        let says = |true_line: String| format!("the audit says \"{told}\", and \"{true_line}\" is true");
+        let says = |true_line: String| format!("the audit says \"{told}\", but \"{true_line}\" is true");
         // The task saw the body fail, but only after the request had been abandoned.
         if ending == Ending::ClientGoneFromTask {
             let right = ["abandoned", "failed"].into_iter().any(|outcome| told == true_line(outcome));

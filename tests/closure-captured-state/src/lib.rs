@@ -48,44 +48,44 @@ const QUICK: Duration = Duration::from_millis(200);
 
 const ANSWER_NAMES_THE_CALLER: Asked = Asked::new(
     "answer-names-the-caller",
-    "Each answer, and each question to the warehouse, names the user whose request it is, also when another \
-             request comes while it is suspended.",
+    "Each answer, and each question to the warehouse, names the user whose request it belongs to, even if another \
+     request comes while this one is suspended.",
 );
 const ACCESS_LOG_NAMES_THE_CALLER: Asked = Asked::new(
     "access-log-names-the-caller",
-    "Each answer leaves one entry in the access log: the user whose request it was, the `x-log-id` of the \
-             answer and its status.",
+    "Each answer leaves one entry in the access log: the user who sent the request, the `x-log-id` of the answer and \
+     its status.",
 );
 const LOG_IDS_DIFFER: Asked = Asked::new(
     "log-ids-differ",
-    "No two of 1200 requests get the same log id, over several connections, one after another or at once, \
-             whatever `x-log-id` the clients send.",
+    "No two of 1200 requests get the same log id, whether they come one after another or at once, over several \
+     connections, and whatever `x-log-id` the clients send.",
 );
 const ONLY_AUTHORIZATION_COUNTS: Asked = Asked::new(
     "only-authorization-counts",
-    "A request without `authorization` gets 401 and the warehouse hears nothing of it, also while another is \
-             suspended; an `x-user` that the client sends is nobody's identity.",
+    "A request without `authorization` gets a 401 and never reaches the warehouse, even while another is suspended; \
+     an `x-user` that the client sends identifies nobody.",
 );
 const STREAMS_KEEP_APART: Asked = Asked::new(
     "streams-keep-apart",
-    "Requests that overlap on one HTTP/2 connection are answered and logged each under its own user and id.",
+    "Requests that overlap on one HTTP/2 connection are each answered and logged under their own user and id.",
 );
 const ANY_THREAD_MAY_POLL: Asked = Asked::new(
     "any-thread-may-poll",
-    "A request keeps its user and its id when each poll of its future comes from another thread.",
+    "A request keeps its user and its id even when each poll of its future comes from a different thread.",
 );
 const SLOW_REQUESTS_OVERLAP: Asked = Asked::new(
     "slow-requests-overlap",
-    "A request that comes while another is suspended is served at once, also when both are the same user's.",
+    "A request that comes while another is suspended is served at once, even when both come from the same user.",
 );
 const FAILURE_LEAVES_NOTHING: Asked = Asked::new(
     "failure-leaves-nothing",
-    "A request that fails or is given up changes nothing for those before, beside and after it, and is never \
-             logged under another's name.",
+    "A request that fails or is cancelled changes nothing for the requests before, beside and after it, and is never \
+     logged under another user's name.",
 );
 const LOG_LINES_NAME_THE_CALLER: Asked = Asked::new(
     "log-lines-name-the-caller",
-    "Each question to the warehouse is logged under the user and the log id of the request that it is asked for.",
+    "Each question to the warehouse is logged under the user and the log id of the request that it's asked for.",
 );
 const REQUEST_ENDS_WITH_CLIENT: Asked = Asked::new(
     "request-ends-with-client",
@@ -93,36 +93,37 @@ const REQUEST_ENDS_WITH_CLIENT: Asked = Asked::new(
 );
 const DESK_AS_EVER: Asked = Asked::new(
     "desk-as-ever",
-    "Alone at the desk, a customer gets what the warehouse has, or is told why not, in their name, at any path.",
+    "A customer who's alone at the desk gets what the warehouse has, or is told why not, under their own name, at \
+     any path.",
 );
 
 const PAGE: Asked = Asked::new(
     "page",
-    "The page is the list of orders and then that of parcels, byte for byte, as `text/plain; charset=utf-8`, however long \
-             the warehouse takes.",
+    "The page is the list of orders, then the list of parcels, byte for byte, as `text/plain; charset=utf-8`, \
+     however long the warehouse takes.",
 );
 const REFUSALS: Asked = Asked::new(
     "refusals",
-    "Where the warehouse answers with anything but success, the desk answers with that status; where a list has more than \
-             64 KiB or is not UTF-8, with 502.",
+    "If the warehouse answers with anything but success, the desk answers with that status; if a list has more than \
+     64 KiB or isn't UTF-8, the desk answers 502.",
 );
 const ANY_PATH: Asked = Asked::new(
     "any-path",
-    "A 404 or a 405 of the desk's own to a known caller has `x-user`, `x-log-id` and an entry in the access log, as any other \
-             answer has.",
+    "A 404 or 405 that the desk itself gives a known caller has `x-user`, `x-log-id` and an entry in the access log, \
+     like any other answer.",
 );
 const BEARER_ONLY: Asked =
-    Asked::new("bearer-only", "Whoever does not send `authorization: Bearer <user>` gets 401, at any path.");
+    Asked::new("bearer-only", "A request without `authorization: Bearer <user>` gets a 401, at any path.");
 const LOG_MAY_STOP: Asked =
-    Asked::new("log-may-stop", "Requests are served as before when nobody reads the access log any more.");
+    Asked::new("log-may-stop", "Requests are still served as before when nobody reads the access log any more.");
 const LOG_FIELDS: Asked = Asked::new(
     "log-fields",
-    "For each question to the warehouse there is an event, of any level, that has the fields `user` and `log_id`, itself or in \
-             a span round it.",
+    "For each question to the warehouse there's an event, at any level, that has the fields `user` and `log_id`, \
+     itself or in a span round it.",
 );
 const MANY: Asked = Asked::new(
     "many",
-    "Names are right also where a thousand requests come and go while one is suspended, and their log ids differ.",
+    "Even when a thousand requests come and go while one is suspended, the names are right and the log ids differ.",
 );
 
 /// Holds `app` against every promise.
@@ -275,7 +276,7 @@ async fn log_ids_differ(lab: Lab, app: App) -> Proof {
     let mut ids: HashSet<String> = ids.into_iter().collect();
     desk.a_crowd_of_eves(|number, answer| {
         let id = answer.headers().get("x-log-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
-        let told = format!("after the hundred, Eve's request {number} has the log id of one before");
+        let told = format!("after the hundred, Eve's request {number} has the log id of an earlier one");
         MANY.require(ids.insert(id.unwrap_or_default()), told)
     })
     .await
@@ -377,12 +378,14 @@ async fn slow_requests_overlap(lab: Lab, app: App) -> Proof {
         sleep(Duration::from_millis(1_000)).await;
         SLOW_REQUESTS_OVERLAP.require(
             desk.questions() > asked,
-            "Bob came while Ada's request was suspended, and 1000 ms later the warehouse had not been asked for his orders",
+            "Bob came while Ada's request was suspended, and 1000 ms later the warehouse had not been asked for his \
+             orders",
         )?;
         SLOW_REQUESTS_OVERLAP.require(
             second.pending.is_answered(),
             format!(
-                "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though alone he waits {took} ms"
+                "Bob came while Ada's request was suspended, and had no answer 1000 ms later, though he waits only \
+                 {took} ms when he is alone"
             ),
         )?;
         let asked = desk.questions();

@@ -23,7 +23,7 @@ use crate::{
 
 /// More places than a scene takes.
 pub(crate) const PLENTY: usize = 16;
-/// How long it takes an inner service or a client to do the next thing. A scene lasts less than a second, so that no time-out of a
+/// How long it takes an inner service or a client to do the next thing. A scene lasts less than a second, so that no timeout of a
 /// layer's own strikes.
 pub(crate) const PAUSE: Duration = Duration::from_millis(30);
 /// How long a clause waits for what has to come at once, in virtual time.

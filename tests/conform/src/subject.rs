@@ -25,7 +25,7 @@ type Decoding = Arc<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>;
 /// A layer, or what an app puts round its routes, and what it has to be shown.
 ///
 /// Each constructor takes a constructor: a layer is made anew for each scene, so that no scene sees what another left in it.
-/// A limit of the layer's own should be above what a scene asks for, which is at most 128 requests, and a time-out above a second.
+/// A limit of the layer's own should be above what a scene asks for, which is at most 128 requests, and a timeout above a second.
 #[derive(Clone)]
 pub struct Subject {
     make: Make,

@@ -40,23 +40,21 @@ const LIVE: [&str; 5] =
 const MOST_TAKEN: usize = 4 * 1024 * 1024;
 
 const ANSWER_BEGINS_FIRST: Asked =
-    Asked::new("answer-begins-first", "The head of an answer reaches the client before the first event was produced.");
+    Asked::new("answer-begins-first", "The head of an answer reaches the client before the first event is produced.");
 const EVENT_BEFORE_CLOCK: Asked = Asked::new(
     "event-before-clock",
-    "Each event reaches the client before the clock moves after it was produced, whatever the type of the \
-             stream.",
+    "Each event reaches the client before the clock moves on from the moment it was produced, whatever the stream's \
+     type.",
 );
-const SMALL_EVENT_WHEN_QUIET: Asked = Asked::new(
-    "small-event-when-quiet",
-    "An event of one byte reaches the client even though the source then goes quiet.",
-);
+const SMALL_EVENT_WHEN_QUIET: Asked =
+    Asked::new("small-event-when-quiet", "An event of one byte reaches the client even if the source then goes quiet.");
 const BYTES_ONCE_IN_ORDER: Asked = Asked::new(
     "bytes-once-in-order",
-    "All bytes arrive once and in order, and a finished log comes as gzip to whoever accepts it.",
+    "All bytes arrive once and in order, and a finished log comes as gzip to any client that accepts it.",
 );
 const TRAILERS_SURVIVE: Asked = Asked::new(
     "trailers-survive",
-    "Trailers arrive after the last byte, in whatever order the source gives out data, trailers and end.",
+    "Trailers arrive after the last byte, in whatever order the source yields data, trailers and end.",
 );
 const HEADERS_ARE_TRUE: Asked = Asked::new(
     "headers-are-true",
@@ -64,7 +62,7 @@ const HEADERS_ARE_TRUE: Asked = Asked::new(
 );
 const STOPPED_READER_STOPS_SOURCE: Asked = Asked::new(
     "stopped-reader-stops-source",
-    "While the client does not read, at most 4 MiB of an endless source are taken.",
+    "While the client isn't reading, at most 4 MiB are taken from an endless source.",
 );
 const SOURCE_DROPPED_WITH_CLIENT: Asked = Asked::new(
     "source-dropped-with-client",
@@ -72,69 +70,70 @@ const SOURCE_DROPPED_WITH_CLIENT: Asked = Asked::new(
 );
 const SOURCE_ENDS_ONCE: Asked = Asked::new(
     "source-ends-once",
-    "A source that has ended, or failed, is not polled again, for many a stream panics then.",
+    "A source that has ended or failed isn't polled again, because many streams panic if they are.",
 );
 const ERROR_AFTER_ITS_BYTES: Asked = Asked::new(
     "error-after-its-bytes",
-    "An error of the source, or its panic, reaches the client as an error, after every byte that was produced before \
-             it.",
+    "An error or a panic of the source reaches the client as an error, after every byte that was produced before it.",
 );
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
-    "Whatever else passes through comes out as it went in: requests, answers that are not compressed, and all but the \
-             coding of those that are.",
+    "Everything else that passes through comes out as it went in: requests, answers that aren't compressed, and all \
+     but the coding of those that are.",
 );
 
-const NO_TIMER: Asked = Asked::new("no-timer", "An event waits for no timer, however short it is.");
+const NO_TIMER: Asked = Asked::new("no-timer", "An event waits for no timer, however short.");
 const ONE_GZIP_MEMBER: Asked = Asked::new(
     "one-gzip-member",
     "A body with `content-encoding: gzip` is one whole gzip member and nothing after it, because curl and browsers \
-             read no further.",
+     read no further.",
 );
 const GZIP_OR_AS_IT_IS: Asked = Asked::new(
     "gzip-or-as-it-is",
-    "A client that accepts gzip gets a live log as gzip or as it is; a finished one of 64 KiB it gets as gzip.",
+    "A client that accepts gzip gets a live log either as gzip or as it is, and a finished log of 64 KiB as gzip.",
 );
 const WHO_ACCEPTS_GZIP: Asked = Asked::new(
     "who-accepts-gzip",
-    "A client accepts gzip if any of its `accept-encoding` lines names it, in whatever letters, with a weight above zero.",
+    "A client accepts gzip if any of its `accept-encoding` lines names it, in upper or lower case, with a weight \
+     above zero.",
 );
 const ALL_OF_IT: Asked = Asked::new(
     "all-of-it",
-    "The bytes of an answer, decoded, are those that the source produced, and end as it ended.",
+    "An answer's bytes, once decoded, are those that the source produced, and end as the source ended.",
 );
 const LENGTH_TRUE_OR_ABSENT: Asked = Asked::new(
     "length-true-or-absent",
-    "A `content-length` that is there is true of the coding that the answer names, also on a HEAD; it may be left out.",
+    "If there's a `content-length`, it's true of the coding that the answer names, even on a HEAD. It may be left \
+     out.",
 );
 const VARY_NAMES_IT: Asked = Asked::new(
     "vary-names-it",
-    "What is compressed for some clients has `accept-encoding` in its `vary` for all of them, and what the source put \
-             there.",
+    "An answer that's compressed for some clients has `accept-encoding` in its `vary` for all of them, along with \
+     what the source put there.",
 );
 const NOT_COMPRESSED: Asked = Asked::new(
     "not-compressed",
     "Without `gzip` in `accept-encoding`, or with `gzip;q=0`, nothing is compressed; nor is a 204, a 304, or an answer \
-             that has a `content-encoding`.",
+     that has a `content-encoding`.",
 );
 const TRAILERS_WHERE_NAMED: Asked = Asked::new(
     "trailers-where-named",
-    "Trailers are looked for where the request has `te: trailers` and the source's answer a `trailer` header, with gzip \
-             and without.",
+    "Trailers are looked for where the request has `te: trailers` and the source's answer has a `trailer` header, \
+     with gzip and without.",
 );
 const DROPPED_WITHIN: Asked =
-    Asked::new("dropped-within", "The source is dropped within 30 s after the client has left.");
+    Asked::new("dropped-within", "The source is dropped within 30 s after the client leaves.");
 const REST_WHEN_COMPRESSED: Asked = Asked::new(
     "rest-when-compressed",
-    "For a client that accepts gzip only the body, `content-encoding`, `content-length`, `vary`, `etag` and \
-             `accept-ranges` of an answer change; requests of any method, their bodies, trailers and extensions, \
-             upgrades, cancelled calls and panics pass as without the layer.",
+    "For a client that accepts gzip, only the body, `content-encoding`, `content-length`, `vary`, `etag` and \
+     `accept-ranges` of an answer change. Requests of any method, their bodies, trailers and extensions, \
+     upgrades, cancelled calls and panics pass as they would without the layer.",
 );
 const REST_WHEN_NOT: Asked = Asked::new(
     "rest-when-not-compressed",
-    "For a client that does not accept gzip nothing but `vary` changes: bodies keep their lengths, come as they are \
-             produced and are read no further ahead than 64 KiB, and upgrades, cancelled calls and panics pass as \
-             without the layer.",
+    "For a client that doesn't accept gzip, nothing but `vary` changes: bodies keep their lengths, come as they are \
+     produced and are read no further ahead than 64 KiB, and upgrades, cancelled calls and panics pass as \
+     they would without the layer.",
 );
 
 /// Holds `app` against every promise.
@@ -571,6 +570,8 @@ async fn followed(
         ([("content-type", "text/plain")], body).into_response()
     });
     let client = connected(scene, app, protocol, logs).await?;
+    // The moments of what comes now begin after all that came before.
+    scene.settle().await;
     let before = scene.moments_to_leave().len();
     if let Some(moment) = moment {
         client.leaves_at(moment);

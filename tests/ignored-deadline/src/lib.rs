@@ -63,8 +63,8 @@ const BUDGET: &str = "x-budget-ms";
 
 const ANSWER_BY_DEADLINE: Asked = Asked::new(
     "answer-by-deadline",
-    "A client whose order is not done has its 504 by the deadline, and not before nine tenths of its time, whether the bank \
-             or the seal is slow.",
+    "A client whose order isn't done gets its 504 by the deadline, and not before nine tenths of its time, whether \
+     the bank or the seal is slow.",
 );
 const TIGHTER_LIMIT_WINS: Asked = Asked::new(
     "tighter-limit-wins",
@@ -72,17 +72,18 @@ const TIGHTER_LIMIT_WINS: Asked = Asked::new(
 );
 const MALFORMED_BUDGET_DOES_NO_HARM: Asked = Asked::new(
     "malformed-budget-does-no-harm",
-    "A budget that is no number of milliseconds is refused with 400, or ignored.",
+    "A budget that isn't a number of milliseconds is refused with 400, or ignored.",
 );
 const SPENT_BUDGET_ASKS_NOBODY: Asked =
     Asked::new("spent-budget-asks-nobody", "A request whose budget is 0 fails at once, without a call to the bank.");
 const BANK_KNOWS_WHAT_IS_LEFT: Asked = Asked::new(
     "bank-knows-what-is-left",
-    "Each call tells the bank a budget of more than 0 and no more than is left, on the second try and over two hops as well.",
+    "Each call tells the bank a budget that's more than 0 and no more than what's left, on the second try and over \
+     two hops as well.",
 );
 const WORK_IN_TIME_IS_KEPT: Asked = Asked::new(
     "work-in-time-is-kept",
-    "Work that is done in nine tenths of the budget is kept: the order is charged, the statement is whole.",
+    "Work that's done within nine tenths of the budget is kept: the order is charged, the statement is whole.",
 );
 const ANSWER_MATCHES_LEDGER: Asked = Asked::new(
     "answer-matches-ledger",
@@ -90,54 +91,56 @@ const ANSWER_MATCHES_LEDGER: Asked = Asked::new(
 );
 const LATE_SEAL_CHARGES_NOTHING: Asked = Asked::new(
     "late-seal-charges-nothing",
-    "An order whose receipt is still being sealed at the deadline is not charged once it is sealed.",
+    "An order whose receipt is still being sealed at the deadline isn't charged when the receipt is sealed.",
 );
 const NOTHING_RUNS_ON: Asked =
-    Asked::new("nothing-runs-on", "When a request was cut off at its deadline, no task of it is left.");
+    Asked::new("nothing-runs-on", "Once a request has been cut off at its deadline, none of its tasks is left.");
 const STATEMENT_ENDS_AT_DEADLINE: Asked = Asked::new(
     "statement-ends-at-deadline",
-    "A streamed statement arrives up to the deadline and then ends with an error, be the bank quiet or never without a line; \
-             nothing more is read from the bank.",
+    "A streamed statement arrives up to the deadline and then ends with an error, whether the bank has gone quiet or \
+     always has another line; nothing more is read from the bank.",
 );
 const CHARGE_AND_DEADLINE_AGREE: Asked = Asked::new(
     "charge-and-deadline-agree",
-    "An order that is being charged at the very deadline is answered 200 with its whole receipt, or it is not charged.",
+    "An order that's being charged exactly at the deadline is either answered 200 with its whole receipt, or not \
+     charged.",
 );
 const HANG_UP_STOPS_NO_ORDER: Asked = Asked::new(
     "hang-up-stops-no-order",
-    "An order whose client hangs up is charged once if the bank agrees and the receipt is sealed before the deadline, and \
-             never after it.",
+    "An order whose client hangs up is charged once if the bank agrees and the receipt is sealed before the deadline, \
+     and never after it.",
 );
 const ORDERS_AS_EVER: Asked = Asked::new(
     "orders-as-ever",
-    "An order that is charged is answered with its sealed receipt, and one that the bank refuses with the bank's status, each \
-             its own when many come at once.",
+    "An order that's charged is answered with its sealed receipt, and one that the bank refuses is answered with the \
+     bank's status. When many come at once, each gets its own.",
 );
 const STATEMENTS_AS_SENT: Asked = Asked::new(
     "statements-as-sent",
-    "Before the deadline a statement comes as the bank sends it, in whatever order: status, headers, length, each line at once, \
-             trailers and errors.",
+    "Before the deadline, a statement comes as the bank sends it, in whatever order that is: status, headers, \
+     length, each line at once, trailers and errors.",
 );
 
 const SPENT: Asked =
-    Asked::new("spent", "A budget of 0 is spent: the client has an error at once, and the bank hears nothing of it.");
+    Asked::new("spent", "A budget of 0 is spent: the client gets an error at once, and the bank isn't asked.");
 const WHOLE_MILLISECONDS: Asked = Asked::new(
     "whole-milliseconds",
-    "`x-budget-ms` is a whole number of milliseconds, for the bank as for the client: when less than one is left, the bank is not \
-             asked, for 0 would be spent and 1 too much.",
+    "`x-budget-ms` is a whole number of milliseconds, for the bank as well as for the client. When less than one is \
+     left, the bank isn't asked: 0 would be spent, and 1 would be too much.",
 );
 const BUSY_ONCE_MORE: Asked = Asked::new(
     "busy-once-more",
-    "The bank is asked the client's path, once more after a 503, and not a third time; after any other answer it is not asked \
-             again.",
+    "The bank is asked for the client's path, once more after a 503, and never a third time. After any other answer \
+     it isn't asked again.",
 );
 const SEALED_ELSEWHERE: Asked = Asked::new(
     "sealed-elsewhere",
-    "Receipts are sealed on another thread than the one that serves the requests, whichever that is.",
+    "Receipts are sealed on a different thread from the one that serves the requests; it doesn't matter which.",
 );
 const READ_AHEAD: Asked = Asked::new(
     "read-ahead",
-    "While its client does not read, at most 64 KiB more of a statement are taken from the bank than by a server without us.",
+    "While its client isn't reading, at most 64 KiB more of a statement are taken from the bank than a server \
+     without the gateway would take.",
 );
 
 /// Holds `app` against every promise.
@@ -285,10 +288,8 @@ async fn spent_budget_asks_nobody(lab: Lab, app: App) -> Proof {
             shop.bank.will([ok_after(0)]);
             let told = shop.ask(method, path, Some("0")).await?;
             shop.scene.settle().await;
-            SPENT_BUDGET_ASKS_NOBODY.require(
-                shop.bank.calls().is_empty(),
-                "the client had no time left, and the bank was asked all the same",
-            )?;
+            SPENT_BUDGET_ASKS_NOBODY
+                .require(shop.bank.calls().is_empty(), "the client had no time left, and the bank was asked anyway")?;
             SPENT.require(!told.status.is_success() && told.after_ms == 0, format!("{told} to a budget of 0"))?;
             shop.ledger.matches(&told)?;
         }
@@ -436,8 +437,7 @@ async fn late_seal_charges_nothing(lab: Lab, app: App) -> Proof {
 
 async fn nothing_runs_on(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
-        let shop =
-            Shop::open(&lab, &app, format!("{protocol}, a bank that never comes to an end"), protocol, 1000).await?;
+        let shop = Shop::open(&lab, &app, format!("{protocol}, a bank that never finishes"), protocol, 1000).await?;
         shop.scene.settle().await;
         let before = shop.scene.app_tasks();
         for order in ["5", "6", "7"] {
@@ -514,7 +514,7 @@ async fn statement_ends_at_deadline(lab: Lab, app: App) -> Proof {
 
 /// The bank is never without a line: a body that is looked at only when it has none is never looked at.
 async fn never_without_a_line(lab: &Lab, app: &App, protocol: Protocol) -> Proof {
-    let shop = Shop::open(lab, app, format!("{protocol}, a bank that is never without a line"), protocol, 1000).await?;
+    let shop = Shop::open(lab, app, format!("{protocol}, a bank that always has another line"), protocol, 1000).await?;
     let stop = Arc::new(AtomicBool::new(false));
     shop.bank.will([Reply::Stream(100, Body::new(Endless(stop.clone())))]);
     let listener = shop.client.send(request(Method::GET, "/statements/7", None)).await?.listen();
@@ -668,7 +668,7 @@ async fn orders_as_ever(lab: Lab, app: App) -> Proof {
         let same = calls.iter().all(|call| call.question == "POST /orders/7");
         BUSY_ONCE_MORE.require(
             calls.len() == 2 && same,
-            format!("the bank was busy at first, and was asked {}, not twice POST /orders/7", asked(&calls)),
+            format!("the bank was busy at first, and was asked {}, not POST /orders/7 twice", asked(&calls)),
         )?;
 
         let shop = Shop::open(&lab, &app, format!("{protocol}, many at once"), protocol, 1000).await?;
@@ -809,7 +809,7 @@ async fn statements_as_sent(lab: Lab, app: App) -> Proof {
         let (alone, taken) = (unread(None).await?, unread(Some(&app)).await?);
         READ_AHEAD.require(
             taken <= alone + MOST_AHEAD,
-            "nobody reads the statement, and more than 64 KiB of it were taken in vain",
+            "nobody reads the statement, and more than 64 KiB of it were taken anyway",
         )?;
     }
     Ok(())

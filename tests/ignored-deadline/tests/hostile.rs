@@ -1,4 +1,4 @@
-//! Apps that panic, wait for ever or spin: what comes back is a report. A process of its own, because a thread that spins is
+//! Apps that panic, hang or spin: what comes back is a report. A process of its own, because a thread that spins is
 //! left behind and goes on.
 
 use std::sync::Arc;

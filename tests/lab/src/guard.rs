@@ -207,7 +207,7 @@ fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Pr
         // A sixth of the limit, 5 s as a rule.
         if parts == PARTS / 6 {
             child::tell(&format!(
-                "`{key}`: the app does not yield so far; it is given up after {}",
+                "`{key}`: the app has not yielded so far; it is given up after {}",
                 spelled(terms.limit)
             ));
         }

@@ -101,6 +101,8 @@ impl fmt::Display for Hammered {
 /// time, on a thread that has the runtime entered, and says what it saw. An attempt that ends in a panic ends the trial: it is
 /// no breach of what is looked for here.
 ///
+/// What an app changes in its process, its panic hook above all, stays changed: no specification may be judged beside it.
+///
 /// # Panics
 /// If the system gives no thread.
 pub fn strike(force: Force, attempt: impl FnMut(&mut Hammer) -> Proof + Send + 'static) -> Hammered {
@@ -130,7 +132,7 @@ pub fn strike_hearing(
     let verdict = receive_within(&told, force.time);
     stop.store(true, Ordering::SeqCst);
     verdict.unwrap_or_else(|_| match tries.load(Ordering::SeqCst) {
-        0 => not_tried("no try came to its end in time"),
+        0 => not_tried("no try finished in time"),
         tries => Hammered::NothingSeen { tries },
     })
 }

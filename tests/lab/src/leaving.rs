@@ -21,12 +21,18 @@ pub(super) enum Instant {
 }
 
 impl Leaving {
-    /// Twice for each of these steps: in the midst of it, and when all is at rest after it.
-    pub(super) fn at_each(steps: Vec<String>) -> Vec<Self> {
-        let both = |(step, what): (usize, String)| {
-            [Instant::During, Instant::AtRest].map(|instant| Self { step, what: what.clone(), instant })
-        };
-        steps.into_iter().enumerate().flat_map(both).collect()
+    /// In the midst of each of these steps, and when all is at rest after those of one millisecond: who leaves at rest after one
+    /// of them leaves at rest after all.
+    pub(super) fn at_each(steps: &[(u64, String)]) -> Vec<Self> {
+        let mut moments = Vec::new();
+        for (step, (at_ms, what)) in steps.iter().enumerate() {
+            let at = |instant| Self { step, what: what.clone(), instant };
+            moments.push(at(Instant::During));
+            if steps.get(step + 1).is_none_or(|(next_ms, _)| next_ms != at_ms) {
+                moments.push(at(Instant::AtRest));
+            }
+        }
+        moments
     }
 }
 

@@ -164,11 +164,11 @@ impl Scene {
         }
     }
 
-    /// The moments of this scene at which a client may leave: twice for each step so far, in the midst of it and when all is
-    /// at rest after it. Play the scene once to its end, ask for its moments, and play it again for each with a client that
+    /// The moments of this scene at which a client may leave: in the midst of each step so far, and when all is at rest after
+    /// the steps of one instant. Play the scene once to its end, ask for its moments, and play it again for each with a client that
     /// [leaves then](super::Connection::leaves_at).
     pub fn moments_to_leave(&self) -> Vec<Leaving> {
-        Leaving::at_each(self.stage.state().steps.clone())
+        Leaving::at_each(&self.stage.state().steps)
     }
 
     /// Does something once the step with this number, from 0, is taken: in the midst of it.
@@ -192,7 +192,7 @@ impl Scene {
         let step = state.steps.len();
         // An endless source would fill the memory.
         if step < MOST_STEPS {
-            state.steps.push(format!("{} {}", event.lane, event.what));
+            state.steps.push((event.at_ms, format!("{} {}", event.lane, event.what)));
         }
         if let Some(record) = &mut state.record {
             record.push(event);
@@ -410,8 +410,8 @@ struct State {
     arranged: Option<String>,
     /// The first use of a supplied part that must not be.
     breach: Option<Broken>,
-    /// What was noted in the current scene, in words.
-    steps: Vec<String>,
+    /// What was noted in the current scene, in words, and when.
+    steps: Vec<(u64, String)>,
     deeds: Vec<(usize, Deed)>,
     afterwards: Vec<Step>,
 }

@@ -167,7 +167,8 @@ fn who_has_them(app: &App, number: u64, hammer: &mut Hammer) -> Proof {
             && let Some((name, what)) = untrue(&told)
         {
             let observed = format!(
-                "connections changed hands at once; all is at rest, {name} {what}, and who waits in vain is told {told:?}"
+                "connections changed hands at once; all is at rest, {name} {what}, and a request that waits in vain \
+                 is told {told:?}"
             );
             require(false, observed)?;
         }

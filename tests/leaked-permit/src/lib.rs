@@ -43,56 +43,58 @@ const WAIT_MS: u64 = 1000;
 
 const CAPACITY_IS_KEPT: Asked = Asked::new(
     "capacity-is-kept",
-    "After ten times as many requests as there are places, whatever their bad end, as many connections can be had at \
-             once as before.",
+    "After ten times as many requests as there are places, however badly they ended, as many connections can be had \
+     at once as before.",
 );
 const ONE_REQUEST_PER_CONNECTION: Asked =
     Asked::new("one-request-per-connection", "A connection serves one request at a time, however long that takes.");
-const RELEASE_WAKES_A_WAITER: Asked = Asked::new(
-    "release-wakes-a-waiter",
-    "Whatever the end of the request that had it, a place goes at once to one who waits.",
+const RELEASE_WAKES_A_WAITER: Asked =
+    Asked::new("release-wakes-a-waiter", "However a request ends, its place goes at once to one that's waiting.");
+const GRANT_IS_PASSED_ON: Asked = Asked::new(
+    "grant-is-passed-on",
+    "If a request is granted a place and then goes away, the place goes to the next one.",
 );
-const GRANT_IS_PASSED_ON: Asked =
-    Asked::new("grant-is-passed-on", "A place that was granted to a request which then went away goes to the next.");
 const SPOILT_IS_NOT_USED_AGAIN: Asked =
-    Asked::new("spoilt-is-not-used-again", "A connection that broke, or was left half-way, is not used again.");
+    Asked::new("spoilt-is-not-used-again", "A connection that broke, or was left halfway, isn't used again.");
 const WAIT_IS_BOUNDED: Asked = Asked::new(
     "wait-is-bounded",
-    "A wait ends after `wait` with 503, which names the limit and the wait; only waiting is bounded by it, and no dial and no \
-             query.",
+    "A wait ends after `wait`, with a 503 that names the limit and the wait. `wait` bounds only the waiting, not a \
+     dial or a query.",
 );
 const HELD_TO_THE_LAST_ROW: Asked =
     Asked::new("held-to-the-last-row", "A place is held until the answer has its last row.");
 const NO_MORE_THAN_SIZE: Asked = Asked::new(
     "no-more-than-size",
-    "There are never more connections than places, also after a day, and one that is clean is used again.",
+    "There are never more connections than places, even after a day, and a clean connection is used again.",
 );
 const WHAT_HAPPENED_IS_TOLD: Asked = Asked::new(
     "what-happened-is-told",
-    "A request that is served has its own rows, all of them; a query or a dial that fails is never a 200 without rows, nor a \
-             list that looks complete.",
+    "A request that's served gets its own rows, all of them. A query or a dial that fails never becomes a 200 \
+     without rows, or a list that looks complete.",
 );
 const ROWS_COME_AS_FETCHED: Asked = Asked::new(
     "rows-come-as-fetched",
-    "The first rows are with the client before the next are fetched, and what the client does not read is not fetched.",
+    "The first rows reach the client before the next are fetched, and rows that the client doesn't read aren't \
+     fetched.",
 );
 const HOLDERS_ARE_NAMED: Asked = Asked::new(
     "holders-are-named",
-    "The 503 names, by its `x-request-id`, each request that has a connection, and none that has not.",
+    "The 503 names each request that has a connection, by its `x-request-id`, and no other.",
 );
 
 const FAILURE_BEFORE_THE_ROWS: Asked = Asked::new(
     "failure-before-the-rows",
-    "A dial or a query that fails before the first row is answered 502; one that panics has no answer or a 5xx.",
+    "A dial or a query that fails before the first row is answered 502; one that panics gets a 5xx or no answer.",
 );
-const NINE_TENTHS: Asked = Asked::new("nine-tenths", "Who is told 503 has waited for at least nine tenths of `wait`.");
+const NINE_TENTHS: Asked =
+    Asked::new("nine-tenths", "A request that's told 503 has waited for at least nine tenths of `wait`.");
 const IN_DIGITS: Asked =
-    Asked::new("in-digits", "The text of the 503 has the number of places and the wait in milliseconds, in digits.");
+    Asked::new("in-digits", "The text of the 503 gives the number of places, and the wait in milliseconds, in digits.");
 const ONE_MIB_AHEAD: Asked =
-    Asked::new("one-mib-ahead", "Of the rows that a client does not read, not more than one MiB is fetched ahead.");
+    Asked::new("one-mib-ahead", "At most one MiB of the rows that a client doesn't read is fetched ahead.");
 const A_DIAL_MAY_END: Asked = Asked::new(
     "a-dial-may-end",
-    "A dial that the client no longer waits for may go on; its place counts as free when the dial is over.",
+    "A dial may go on when its client no longer waits for it; its place counts as free when the dial is over.",
 );
 
 /// Holds `app` against every promise.
@@ -210,7 +212,7 @@ async fn capacity_is_kept(lab: Lab, app: App) -> Proof {
         stage.has_all_places().await?;
     }
     for protocol in Protocol::BOTH {
-        let stage = Stage::open(&lab, &app, protocol, 2, "clients leave that have not read their rows").await;
+        let stage = Stage::open(&lab, &app, protocol, 2, "clients leave without reading their rows").await;
         for _ in 0..3 {
             let ada = stage.hold(ENDLESS, Step::None, Fate::Rows).await;
             sleep(Duration::from_millis(WAIT_MS)).await;
@@ -351,7 +353,7 @@ async fn release_wakes_a_waiter(lab: Lab, app: App) -> Proof {
 async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         for (fate, title) in [(Fate::Rows, "a good connection"), (Fate::Broken, "a broken connection")] {
-            for (order, who) in [(["ben", "cem"], "the first who waits"), (["cem", "ben"], "the second who waits")] {
+            for (order, who) in [(["ben", "cem"], "the first waiter"), (["cem", "ben"], "the second waiter")] {
                 let title = format!("{who} is granted the place of {title}, and goes away");
                 let stage = Stage::open(&lab, &app, protocol, 1, title).await;
                 stage.works().await?;
@@ -373,14 +375,14 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
                 stage.scene.settle().await;
                 GRANT_IS_PASSED_ON.require(
                     stage.database.was_asked("cem"),
-                    "the place came back while ben and cem waited, ben went away, and cem does not get it",
+                    "the place came back while ben and cem waited, ben went away, and cem did not get it",
                 )?;
                 if let Some(cem) = cem {
                     stage.finish(cem).await?;
                 }
             }
         }
-        let stage = Stage::open(&lab, &app, protocol, 1, "the only one who waits goes away").await;
+        let stage = Stage::open(&lab, &app, protocol, 1, "the only waiter goes away").await;
         stage.works().await?;
         let ada = stage.hold("ada", Step::First, Fate::Rows).await;
         let mut ben = stage.by_hand("ben");
@@ -392,7 +394,7 @@ async fn grant_is_passed_on(lab: Lab, app: App) -> Proof {
         let cem = stage.hold("cem", Step::First, Fate::Rows).await;
         GRANT_IS_PASSED_ON.require(
             stage.database.was_asked("cem"),
-            "the place came back while ben waited, ben went away, and cem, who came then, does not get it",
+            "the place came back while ben waited, ben went away, and cem, who came after that, did not get it",
         )?;
         stage.finish(cem).await?;
     }
@@ -492,7 +494,7 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
             let words: Vec<&str> = told.text.split(|letter: char| !letter.is_ascii_digit()).collect();
             let named = words.contains(&"3") && words.contains(&"700");
             IN_DIGITS
-                .require(named, format!("the 503 names 3 places and a wait of 700 ms nowhere: {:?}", told.text))?;
+                .require(named, format!("the 503 does not name both 3 places and a wait of 700 ms: {:?}", told.text))?;
         }
         drop(holders);
 
@@ -542,7 +544,7 @@ async fn held_to_the_last_row(lab: Lab, app: App) -> Proof {
         )?;
         stage.finish(ada).await?;
         HELD_TO_THE_LAST_ROW
-            .require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben still waits")?;
+            .require(stage.database.was_asked("ben"), "ada's answer had its last row, and ben was still waiting")?;
         stage.finish(ben).await?;
     }
     Ok(())
@@ -636,7 +638,7 @@ async fn what_happened_is_told(lab: Lab, app: App) -> Proof {
                 let came = received.text();
                 WHAT_HAPPENED_IS_TOLD.require(
                     came.is_empty() || came == row_of("ada", 1) + "\n",
-                    format!("{}, and ada had of her rows {came:?}", end.title),
+                    format!("{}, and of her rows ada had {came:?}", end.title),
                 )?;
             } else {
                 let told = match end.fate {
@@ -669,14 +671,14 @@ async fn rows_come_as_fetched(lab: Lab, app: App) -> Proof {
         control(stage.database.was_asked("ada"), "ada's request did not come to the database")?;
         ROWS_COME_AS_FETCHED.require(
             ada.pending.is_answered(),
-            "the first rows were fetched, and ada has no answer before the second page",
+            "the first rows were fetched, and ada had no answer before the second page",
         )?;
         let listener = ada.pending.answer().await?.listen();
         stage.scene.settle().await;
         let came = listener.so_far().text();
         ROWS_COME_AS_FETCHED.require(
             came == row_of("ada", 1) + "\n",
-            format!("the first rows were fetched, and before the second page ada has {came:?}"),
+            format!("the first rows were fetched, and before the second page ada had {came:?}"),
         )?;
         stage.open_gate("ada");
         let came = listener.ended().await.text();
@@ -1010,7 +1012,7 @@ impl Stage {
         let by_then =
             |caller: &Caller| self.database.asked_at_ms(&caller.name).is_some_and(|asked_ms| asked_ms <= at_ms);
         let served = waiting.iter().any(by_then);
-        RELEASE_WAKES_A_WAITER.require(served, format!("{what}, and nobody who waits gets the place at once"))
+        RELEASE_WAKES_A_WAITER.require(served, format!("{what}, and no waiter gets the place at once"))
     }
 }
 
@@ -1031,7 +1033,7 @@ impl Told {
         HOLDERS_ARE_NAMED.require(
             self.status == StatusCode::SERVICE_UNAVAILABLE && right,
             format!(
-                "{} have the connections, and who waited in vain was told {}: {:?}",
+                "{} have the connections, and a request that waited in vain was told {}: {:?}",
                 holders.join(" and "),
                 self.status.as_u16(),
                 self.text
@@ -1299,8 +1301,8 @@ impl OpenQuery {
 impl Drop for OpenQuery {
     fn drop(&mut self) {
         if !self.answered {
-            self.database.scene.note("database", format!("the query for {} is left half-way", self.name));
-            let spoilt = format!("the query of {}'s request was left half-way", self.name);
+            self.database.scene.note("database", format!("the query for {} is left halfway", self.name));
+            let spoilt = format!("the query of {}'s request was left halfway", self.name);
             locked(&self.database.books).connections[self.connection - 1].spoilt = Some(spoilt);
         }
     }

@@ -64,20 +64,22 @@ const PATIENCE: u64 = PERIOD + 50;
 
 const SICK_WITHIN_TWO_PERIODS: Asked = Asked::new(
     "sick-within-two-periods",
-    "`/readyz` is 503 two periods after the database began to fail, to be slow, to hang or to panic, or the pool was \
-             used up.",
+    "`/readyz` is 503 two periods after the database began to fail, answer slowly, hang or panic, or the pool was \
+     used up.",
 );
-const WELL_WITHIN_TWO_PERIODS: Asked =
-    Asked::new("well-within-two-periods", "`/readyz` is 200 again two periods after that is over, without a restart.");
+const WELL_WITHIN_TWO_PERIODS: Asked = Asked::new(
+    "well-within-two-periods",
+    "`/readyz` is 200 again two periods after such a fault is over, without a restart.",
+);
 const BUSY_IS_NOT_SICK: Asked = Asked::new(
     "busy-is-not-sick",
-    "`/readyz` stays 200 while a ping takes a little less than half a period, or the pool is always in use but never for \
-             long.",
+    "`/readyz` stays 200 while a ping takes a little less than half a period, or the pool is always in use but never \
+     for long.",
 );
 const CROWD_IS_SERVED: Asked = Asked::new(
     "crowd-is-served",
-    "Twenty clients who order at once, again and again, are all served, and `/readyz` stays 200, while each order takes \
-             the database a fifth of a period.",
+    "When twenty clients order at once, again and again, and each order takes the database a fifth of a period, all \
+     of them are served and `/readyz` stays 200.",
 );
 const BAD_ORDER_IS_NO_OUTAGE: Asked = Asked::new(
     "bad-order-is-no-outage",
@@ -89,11 +91,12 @@ const NOT_READY_BEFORE_A_CHECK: Asked =
     Asked::new("not-ready-before-a-check", "`/readyz` is 503 until a check has passed.");
 const ONE_PING_A_PERIOD: Asked = Asked::new(
     "one-ping-a-period",
-    "However many probes come, also all at once, the database is pinged at most once a period, be it well or not.",
+    "However many probes come, even all at once, the database is pinged at most once a period, whether it's well or \
+     not.",
 );
 const PROBE_ANSWERED_IN_A_PERIOD: Asked = Asked::new(
     "probe-answered-in-a-period",
-    "A probe is answered within a period, also when the database hangs or the pool is used up.",
+    "A probe is answered within a period, even when the database hangs or the pool is used up.",
 );
 const CHECK_GIVES_PERMIT_BACK: Asked = Asked::new(
     "check-gives-permit-back",
@@ -101,38 +104,38 @@ const CHECK_GIVES_PERMIT_BACK: Asked = Asked::new(
 );
 const ORDERS_REFUSED_WHILE_SICK: Asked = Asked::new(
     "orders-refused-while-sick",
-    "From two periods after such a fault began, an order is answered 503 within a period, and it is served two periods \
-             after that is over; an order that the database fails is a 5xx.",
+    "From two periods after such a fault began, an order is answered 503 within a period. Two periods after the \
+     fault is over, an order is served. An order that the database fails is a 5xx.",
 );
 const WAITING_ORDER_IS_REFUSED: Asked = Asked::new(
     "waiting-order-is-refused",
-    "An order that came before the fault was known and waits for a connection is answered 503 two periods after the \
-             database began to hang or the pool was used up.",
+    "An order that came before the fault was known, and is waiting for a connection, is answered 503 two periods \
+     after the database began to hang or the pool was used up.",
 );
 const REFUSED_ORDER_STAYS_UNDONE: Asked = Asked::new(
     "refused-order-stays-undone",
-    "An order is sent to the database once at most; answered 200 it is carried out, and answered 5xx it is not carried out \
-             afterwards.",
+    "An order is sent to the database at most once. If it's answered 200, it's carried out; if it's answered 5xx, it \
+     isn't carried out afterwards.",
 );
 const CHECK_OUTLIVES_ITS_PROBER: Asked =
-    Asked::new("check-outlives-its-prober", "A prober that hangs up does not stop the check.");
+    Asked::new("check-outlives-its-prober", "A prober that hangs up doesn't stop the check.");
 const PROBING_PROXY_GOES_ROUND: Asked = Asked::new(
     "probing-proxy-goes-round",
     "Behind a proxy that probes the status once a period, no order reaches a sick instance after three periods.",
 );
 const LEARNING_PROXY_GOES_ROUND: Asked = Asked::new(
     "learning-proxy-goes-round",
-    "Behind a proxy that only learns from failed orders, each client is served, and a sick instance gets no more orders \
-             than it takes to learn that.",
+    "Behind a proxy that only learns from failed orders, each client is served, and a sick instance gets no more \
+     orders than the proxy needs to learn that it's sick.",
 );
 const ORDERS_PASS_AS_THEY_ARE: Asked = Asked::new(
     "orders-pass-as-they-are",
-    "While the database is well, an order reaches it once and as it came, and what it answers goes back as it is, frame by \
-             frame: also a 404, also after several periods, also when it is large.",
+    "While the database is well, an order reaches it once and as it came, and the answer goes back as it is, frame \
+     by frame, even if it's a 404, comes after several periods, or is large.",
 );
 const CHECKS_END_WITH_THE_SERVICE: Asked = Asked::new(
     "checks-end-with-the-service",
-    "Two periods after the service was shut down nobody pings the database any more.",
+    "Two periods after the service was shut down, nobody pings the database any more.",
 );
 
 const HALF_A_PERIOD: Asked = Asked::new(
@@ -141,29 +144,31 @@ const HALF_A_PERIOD: Asked = Asked::new(
 );
 const PANIC_ENDS_A_PROBE: Asked = Asked::new(
     "panic-ends-a-probe",
-    "While the driver of the database panics, a probe of `/readyz` may also get no answer, and the instance may stay out \
-     until it is restarted; only a 200 is wrong then.",
+    "While the database's driver panics, a probe of `/readyz` may also get no answer, and the instance may stay out \
+     until it's restarted. Only a 200 is wrong then.",
 );
 const CONNECTIONS_COME_BACK: Asked = Asked::new(
     "connections-come-back",
-    "When no order and no check is under way, every connection of the pool is free, also after clients that left.",
+    "When no order and no check is under way, every connection of the pool is free, even after clients have left.",
 );
 const A_CONNECTION_FOR_EACH: Asked = Asked::new(
     "a-connection-for-each",
-    "An order has a connection of the pool until the database has begun to answer it.",
+    "An order has a connection of the pool until the database has begun to answer it. One whose client has left may go \
+     on until then, or end at once.",
 );
 const ORDERS_ONLY: Asked = Asked::new(
     "orders-only",
-    "Orders are GET and POST: another method is answered 405, another address 404, and neither reaches the database.",
+    "Orders are GET and POST: any other method is answered 405, any other address 404, and neither reaches the \
+     database.",
 );
 const BACK_IN_ROTATION: Asked = Asked::new(
     "back-in-rotation",
-    "An instance that is well serves all orders, and one that was sick does so again three periods after it is well.",
+    "An instance that's well serves all orders once a check has passed, and one that was sick does so again three \
+     periods after it's well.",
 );
 const NOT_READ_AHEAD: Asked = Asked::new(
     "not-read-ahead",
-    "Of an answer that its client does not read, not more than one MiB is read ahead, and its source ends when the client \
-             leaves.",
+    "At most one MiB of an answer is read ahead of its client, and the answer's source ends when the client leaves.",
 );
 
 /// Holds `app` against every promise.
@@ -795,8 +800,8 @@ async fn an_answer_comes_frame_by_frame(lab: &Lab, app: &App, protocol: Protocol
     let order = Request::get("/orders").header("te", "trailers").body(Body::empty()).expect("a path");
     feed.data("first");
     let answer = timeout(Duration::from_millis(PERIOD), client.send(order)).await;
-    let answer =
-        answer.map_err(|_| Broken::because("the database has begun its answer, and the client hears nothing"))??;
+    let answer = answer
+        .map_err(|_| Broken::because("the database has begun its answer, and the client has nothing of it"))??;
     let listener = answer.listen();
     scene.settle().await;
     ORDERS_PASS_AS_THEY_ARE.require(
@@ -812,7 +817,7 @@ async fn an_answer_comes_frame_by_frame(lab: &Lab, app: &App, protocol: Protocol
     let came = listener.ended().await;
     let whole = came.bytes().len() == 300_009 && came.text().ends_with("last");
     ORDERS_PASS_AS_THEY_ARE
-        .require(whole, format!("of an answer of 300009 bytes the client had {}", came.bytes().len()))?;
+        .require(whole, format!("the client had {} of an answer of 300009 bytes", came.bytes().len()))?;
     ORDERS_PASS_AS_THEY_ARE.require(
         came.trailers.is_some_and(|trailers| trailers.contains_key("x-rows")),
         "the trailers of an answer are lost",

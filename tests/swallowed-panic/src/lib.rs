@@ -52,16 +52,16 @@ pub type App =
 
 const PANIC_ANSWERED_WITH_BARE_500: Asked = Asked::new(
     "panic-answered-with-bare-500",
-    "A panic in a handler is answered with 500, and nothing in the answer tells what panicked or where.",
+    "A panic in a handler is answered with 500, and nothing in the answer says what panicked or where.",
 );
 const PANIC_LOGGED_ONCE: Asked = Asked::new(
     "panic-logged-once",
     "Exactly one ERROR event carries the message of the panic, and it or the spans around it name the request and \
-             its route.",
+     its route.",
 );
 const OUTER_LAYERS_SEE_A_500: Asked = Asked::new(
     "outer-layers-see-a-500",
-    "The access log, the gauge and the CORS headers are for a panic as for any other 500.",
+    "The access log, the gauge and the CORS headers are the same for a panic as for any other 500.",
 );
 const LOOK_UP_PANIC_LIKE_HANDLER_PANIC: Asked = Asked::new(
     "look-up-panic-like-handler-panic",
@@ -69,59 +69,61 @@ const LOOK_UP_PANIC_LIKE_HANDLER_PANIC: Asked = Asked::new(
 );
 const NEXT_REQUEST_WORKS: Asked = Asked::new(
     "next-request-works",
-    "After a panic the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and so is one \
-             that comes while another panics; no request is left in flight.",
+    "After a panic, the next request is served, on the same HTTP/2 connection and on a new HTTP/1.1 one, and so is a \
+     request that comes while another panics. No request is left in flight.",
 );
 const HANDLER_LEAVES_WITH_CLIENT: Asked = Asked::new(
     "handler-leaves-with-client",
-    "A handler is dropped, and no longer in flight, at the instant at which its client leaves.",
+    "A handler is dropped, and no longer in flight, the instant its client leaves.",
 );
 const BODY_PANIC_ENDS_IN_ERROR: Asked = Asked::new(
     "body-panic-ends-in-error",
-    "A panic in a streamed body, before its first frame or after any, ends the body with an error and never cleanly; \
-             it does not unwind the connection, is logged once, spares the streams beside it, and leaves nothing in flight.",
+    "A panic in a streamed body, before its first frame or after any, ends the body with an error and never cleanly. \
+     It doesn't unwind the connection, is logged once, spares the streams beside it, and leaves nothing in \
+     flight.",
 );
 const PAYLOAD_OF_ANY_TYPE: Asked = Asked::new(
     "payload-of-any-type",
-    "A panic whose payload is not text is answered, logged and counted like any other.",
+    "A panic whose payload isn't text is answered, logged and counted like any other.",
 );
 const BILLING_GOES_ON: Asked = Asked::new(
     "billing-goes-on",
-    "Each request of a known tenant is billed to it once, whatever has panicked before, and the count goes on from where \
-             it was.",
+    "Each request of a known tenant is billed to it once, whatever has panicked before, and the count goes on from \
+     where it was.",
 );
 const NO_PANIC_AS_EVER: Asked = Asked::new(
     "no-panic-as-ever",
-    "A request that nothing panics in is answered as ever, be the answer the route's, a 401, a 404 or that to a CORS \
-             preflight.",
+    "A request in which nothing panics is answered as before, whether by the route, with a 401 or a 404, or as a \
+     CORS preflight.",
 );
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
-    "Whatever else passes through comes out as it went in: requests and answers, with their heads, bodies, lengths, \
-             trailers and errors, each part as soon as it is there and not before it is wanted.",
+    "Everything else that passes through comes out as it went in: requests and answers, with their heads, bodies, \
+     lengths, trailers and errors, each part as soon as it's there and not before it's wanted.",
 );
 
 const NAMES: Asked = Asked::new(
     "id-and-route",
-    "The ERROR event of a panic, or a span round it, has the request's `x-request-id` and the template of its route, such as \
-             `/invoices/{id}`.",
+    "The ERROR event of a panic, or a span round it, has the request's `x-request-id` and the template of its route, \
+     such as `/invoices/{id}`.",
 );
 const NOTHING_TOLD: Asked = Asked::new(
     "nothing-told",
-    "Neither headers nor body of the answer to a panic have any of its message, or the name of a source file.",
+    "Neither the headers nor the body of the answer to a panic contain any of its message, or the name of a source \
+     file.",
 );
 const NOBODY_WORKS_ON: Asked = Asked::new(
     "nobody-works-on",
-    "A request is over when its client leaves, whatever it runs in: its handler is dropped, and not run to its end.",
+    "A request is over when its client leaves, whatever it runs in: its handler is dropped, not run to its end.",
 );
 const CONNECTION_SPARED: Asked = Asked::new(
     "connection-spared",
-    "A panic in a body is an error of that body, and no panic of the task of its connection.",
+    "A panic in a body is an error of that body, not a panic of its connection's task.",
 );
 const ENTRIES: Asked = Asked::new(
     "one-entry-an-answer",
-    "Each answer leaves one entry in the access log, its route and its status; the route of a path that is nobody's is \
-             `unmatched`, and an answer whose body panics later has the status of its head.",
+    "Each answer leaves one entry in the access log, its route and its status. A path that has no route is logged as \
+     `unmatched`, and an answer whose body panics later has the status of its head.",
 );
 const GAUGE: Asked = Asked::new(
     "gauge-of-the-waiting",
@@ -129,28 +131,30 @@ const GAUGE: Asked = Asked::new(
 );
 const BILL: Asked = Asked::new(
     "bill",
-    "For each request of a known tenant, when its head is there at the latest, an event of any level has the fields `tenant` \
-             and `requests`: how many requests of the tenant's there were, this one included. A request whose look-up panics is \
-             nobody's.",
+    "For each request of a known tenant there's an event, at any level and at the latest when the answer's head is \
+     there, that has the fields `tenant` and `requests`: how many requests the tenant has made, this one \
+     included. A request whose look-up panics is billed to nobody.",
 );
 const TENANT_TOLD: Asked = Asked::new(
     "x-tenant",
-    "A route is told the tenant in `x-tenant`, whatever `x-tenant` the client sends; a request of no tenant gets 401 and no \
-             route hears of it.",
+    "A route is told the tenant in `x-tenant`, whatever `x-tenant` the client sends; a request without a tenant gets \
+     a 401 and reaches no route.",
 );
 const CORS: Asked = Asked::new(
     "cors",
-    "Each answer has the CORS headers that an ordinary 500 has, and a CORS preflight is answered with 200 to whomever sends it.",
+    "Each answer has the CORS headers that an ordinary 500 has, and a CORS preflight is answered with 200, whoever \
+     sends it.",
 );
 const LOG_MAY_STOP: Asked = Asked::new(
     "log-may-stop",
-    "Requests are served as before when nobody takes the entries of the access log any more.",
+    "Requests are still served as before when nobody takes the access log's entries any more.",
 );
 const PASSES_THROUGH: Asked = Asked::new(
     "passes-through",
-    "A body that knows its length still does, and keeps its trailers; it streams in both directions, no more than 64 KiB are \
-             read ahead, and nothing before the route or the client asks. It is dropped with its client, and not polled after its \
-             end. Requests run at the same time. Extensions, 100 Continue, upgrades and extended CONNECT pass.",
+    "A body that knows its length still does, and keeps its trailers; it streams in both directions, no more than 64 \
+     KiB are read ahead, and nothing is read before the route or the client asks. It's dropped with its \
+     client, and not polled after its end. Requests run concurrently. Extensions, 100 Continue, upgrades and \
+     extended CONNECT pass.",
 );
 
 /// Holds `app` against every promise.
@@ -389,7 +393,8 @@ async fn next_request_works(lab: Lab, app: App) -> Proof {
             };
             let which = if protocol == Protocol::Http1 { "a new" } else { "the same" };
             let observed = format!(
-                "a panic in the {site}, and the next request, on {which} connection, got {}; expected 200 with \"invoice 7\"",
+                "a panic in the {site}, and the next request, on {which} connection, got {}; expected 200 with \
+                 \"invoice 7\"",
                 got.as_deref().unwrap_or_default()
             );
             NEXT_REQUEST_WORKS.require(got.is_none(), observed)?;

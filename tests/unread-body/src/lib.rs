@@ -69,101 +69,99 @@ const LETTERS: &str = "a bundle of letters";
 const SMALL_REST_KEEPS_CONNECTION: Asked = Asked::new(
     "small-rest-keeps-connection",
     "After an early answer to an upload of at most 1 KiB that was sent whole, of known length or in one chunk, \
-             the connection serves the next request.",
+     the connection serves the next request.",
 );
 const USED_OR_CLOSED: Asked = Asked::new(
     "used-or-closed",
     "After an early answer to a larger upload that was sent whole, the connection serves the next request or is \
-             closed within 5 s.",
+     closed within 5 s.",
 );
 const LARGE_REST_CLOSES_CONNECTION: Asked = Asked::new(
     "large-rest-closes-connection",
-    "When an upload that was answered early has more than 1 MiB to come, or has stalled half-way, its HTTP/1.1 \
-             connection is closed within 5 s, however many there are.",
+    "When an upload that was answered early has more than 1 MiB to come, or has stalled halfway, its HTTP/1.1 \
+     connection is closed within 5 s, however many there are.",
 );
 const ANSWER_BEFORE_BODY: Asked =
     Asked::new("answer-before-body", "An early answer comes before the body does, and is whole.");
 const NEXT_REQUEST_AS_ITSELF: Asked = Asked::new(
     "next-request-as-itself",
-    "What is pipelined behind a refused upload is answered as itself or not at all, and nothing in the upload \
-             is taken for a request: a promise of hyper's.",
+    "A request that's pipelined behind a refused upload is answered as itself or not at all, and nothing in the \
+     upload is taken for a request: hyper promises that.",
 );
 const STORE_CONNECTION_REUSED: Asked = Asked::new(
     "store-connection-reused",
-    "Ten errors of the store in a row, of 1 KiB each, of known length or in one chunk, with their heads or 20 ms later, \
-             take one connection to it; and no fetch waits for the body of another.",
+    "Ten errors from the store in a row, of 1 KiB each, of known length or in one chunk, with their heads or 20 ms \
+     later, take one connection to the store, and no fetch waits for another's body.",
 );
 const ENDLESS_ERROR_IS_CUT: Asked = Asked::new(
     "endless-error-is-cut",
-    "When an error of the store does not end, its client has a whole 502 and its connection is closed within 5 s; in \
-             the end only connections are open that can be used again.",
+    "When an error from the store doesn't end, its client has a whole 502 and its connection is closed within 5 s. \
+     In the end, the only connections still open are those that can be used again.",
 );
 const REFUSED_RELAY_LETS_GO: Asked = Asked::new(
     "refused-relay-lets-go",
-    "When the store refuses an upload that is still coming, its client has a whole 502 within 5 s; and the client's \
-             connection and the store's are used again or closed within 5 s, closed if the upload has stalled.",
+    "When the store refuses an upload that's still coming, its client has a whole 502 within 5 s. The client's \
+     connection and the store's are used again or closed within 5 s, and closed if the upload has stalled.",
 );
 const NOTHING_LEFT: Asked = Asked::new(
     "nothing-left",
-    "5 s after the last answer no task of a request is left, and no connection that waits for a client that has gone.",
+    "5 s after the last answer, no request has a task left, and no connection is waiting for a client that has gone.",
 );
 const EXPECT_GETS_FINAL_STATUS: Asked = Asked::new(
     "expect-gets-final-status",
-    "Who asks with `expect: 100-continue` and is refused gets the final status without a 100, and then a \
-             connection that is closed or can be used.",
+    "A client that asks with `expect: 100-continue` and is refused gets the final status without a 100, and then its \
+     connection is closed or can be used.",
 );
 const SIBLINGS_KEEP_THEIR_WINDOW: Asked = Asked::new(
     "siblings-keep-their-window",
-    "Over HTTP/2 a refused upload takes nothing from the window of its siblings once it is answered.",
+    "Over HTTP/2, once a refused upload is answered, it takes nothing from the window of its siblings.",
 );
 const INCIDENTS_ARE_TOLD: Asked = Asked::new(
     "incidents-are-told",
-    "Each upload that is refused, by the gate or by the store, and each failed fetch has its line on the support page, \
-             with the status and the name.",
+    "Each upload that's refused, by the gate or by the store, and each failed fetch has its line on the support \
+     page, with the status and the name.",
 );
 const GOOD_ANSWERS_WHOLE: Asked = Asked::new(
     "good-answers-whole",
-    "A good answer of the store reaches its client as it comes, whole, with its status and headers, however slow and \
-             however large it is.",
+    "A good answer from the store reaches its client as it comes, whole, with its status and headers, however slow \
+     and however large it is.",
 );
 const UPLOADS_WHOLE: Asked = Asked::new(
     "uploads-whole",
-    "An upload that may pass reaches the store as it comes, whole and once, however slow it is and however early the store \
-             says yes.",
+    "An upload that may pass reaches the store as it comes, whole and once, however slow it is and however early the \
+     store says yes.",
 );
 const GOOD_ANSWERS_SHARE: Asked = Asked::new(
     "good-answers-share-a-connection",
-    "Ten good answers in a row take one connection to the store and one of their client; when the store has closed it \
-             meanwhile, the next takes a new one.",
+    "Ten good answers in a row take one connection to the store and one from their client. If the store has closed \
+     its connection meanwhile, the next request takes a new one.",
 );
 const FAILURES_ARE_TOLD: Asked = Asked::new(
     "failures-are-told",
-    "Whatever the store answers that is no success, and whatever it does not answer, is a 502 for that client alone, and \
-             an answer that breaks off ends with an error; the next request is served.",
+    "If the store answers with anything but success, or doesn't answer, that client alone gets a 502. An answer that \
+     breaks off ends with an error. The next request is served.",
 );
 
 const STATUSES: Asked = Asked::new(
     "statuses",
-    "An upload without `x-user` gets 403, and one whose `content-length` says 256 KiB or more gets 413; what may pass gets \
-             the store's answer if that is a success, 2xx, and else 502.",
+    "An upload without `x-user` gets a 403, and one whose `content-length` says 256 KiB or more gets a 413. A \
+     request that may pass gets the store's answer if that's a success (2xx), and a 502 if not.",
 );
-const EITHER_REFUSAL: Asked = Asked::new(
-    "either-refusal",
-    "An upload to which both apply, because it has no user and is too large, gets 403 or 413; either is right.",
-);
+const EITHER_REFUSAL: Asked =
+    Asked::new("either-refusal", "An upload that has no user and is too large gets 403 or 413; either is right.");
 const PAGE: Asked = Asked::new(
     "page",
-    "`GET /incidents` has one line for each of the latest 100 incidents, the latest first: the status that the client got, \
-             and the path of what was asked of the store, or `/upload`.",
+    "`GET /incidents` has one line for each of the latest 100 incidents, the latest first: the status that the \
+     client got, and the path that the store was asked for, or `/upload`.",
 );
-const ONCE: Asked = Asked::new("once", "The store is asked once for each request, also when it breaks off.");
+const ONCE: Asked = Asked::new("once", "The store is asked once for each request, even when it breaks off.");
 const AS_FAST_AS_READ: Asked = Asked::new(
     "as-fast-as-read",
-    "While the client of a good answer does not read it, at most 1 MiB of it is taken from the store.",
+    "While a client isn't reading its good answer, at most 1 MiB of it is taken from the store.",
 );
 const OUTLIVES_THE_APP: Asked = Asked::new(
     "outlives-the-app",
-    "A good answer that has begun goes on when the app is dropped, as the `Router` is by `oneshot`.",
+    "A good answer that has begun goes on even if the app is dropped, as `oneshot` drops the `Router`.",
 );
 
 /// Holds `app` against every promise.
@@ -305,7 +303,7 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
         ("1.25 MiB of which nothing comes", NOBODY, known(LARGE), Vec::new(), EITHER),
         ("1.25 MiB at 1 KiB a second", NOBODY, known(LARGE), vec![vec![b'x'; SMALL]; 8], EITHER),
         ("1 KiB that stalls before its last byte", NOBODY, known(SMALL), all(SMALL - 1), &[403]),
-        ("chunks that stall half-way", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], &[403]),
+        ("chunks that stall halfway", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL)], &[403]),
         ("chunks at 1 KiB a second", NOBODY, CHUNKED.to_owned(), vec![chunk(SMALL); 8], &[403]),
     ];
     for (what, user, framing, pieces, refusals) in scenes {
@@ -322,7 +320,7 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
         let (_, ()) = tokio::join!(timeout(IN_TIME, sending), sleep(IN_TIME));
         client.is_answered(refusals)?;
         LARGE_REST_CLOSES_CONNECTION
-            .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is open"))?;
+            .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is still open"))?;
     }
     let stage = Stage::open(&lab, &app, "HTTP/1.1, twenty uploads that stall at once");
     let mut clients = Vec::new();
@@ -369,13 +367,12 @@ async fn answer_before_body(lab: Lab, app: App) -> Proof {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
         let pending = client.begin(request);
         stage.scene.settle().await;
-        ANSWER_BEFORE_BODY.require(pending.is_answered(), "the upload is not answered while its body is awaited")?;
+        ANSWER_BEFORE_BODY.require(pending.is_answered(), "the upload is not answered before its body comes")?;
         let answer = pending.answer().await?;
         is(&answer, status)?;
         let body = answer.listen();
         stage.scene.settle().await;
-        ANSWER_BEFORE_BODY
-            .require(body.end().is_some(), "the answer does not end while the body of the upload is awaited")?;
+        ANSWER_BEFORE_BODY.require(body.end().is_some(), "the answer does not end before the upload's body comes")?;
     }
     Ok(())
 }
@@ -425,7 +422,7 @@ async fn store_connection_reused(lab: Lab, app: App) -> Proof {
     is(&growing, 200)?;
     let other = stage.server.connect("other", Protocol::Http1).await;
     let fetching = timeout(IN_TIME, letters(&other)).await;
-    fetching.unwrap_or_else(|_| STORE_CONNECTION_REUSED.require(false, "5 s later the other fetch has no answer"))
+    fetching.unwrap_or_else(|_| STORE_CONNECTION_REUSED.require(false, "5 s later the other fetch still has no answer"))
 }
 
 async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
@@ -442,14 +439,14 @@ async fn endless_error_is_cut(lab: Lab, app: App) -> Proof {
         let (answered, ()) = tokio::join!(timeout(IN_TIME, asked), sleep(IN_TIME));
         let Ok(answer) = answered else {
             return ENDLESS_ERROR_IS_CUT
-                .require(false, "5 s after the store said that it failed the client has no whole answer");
+                .require(false, "5 s after the store answered with an error, the client has no whole answer");
         };
         let answer = answer?;
-        STATUSES.require(answer.status == 502, format!("the answer is {} in place of 502", answer.status.as_u16()))?;
+        STATUSES.require(answer.status == 502, format!("the answer is {} instead of 502", answer.status.as_u16()))?;
         let whole = answer.end.is_some_and(|(_, end)| end == End::Clean);
         ENDLESS_ERROR_IS_CUT.require(whole, "the 502 breaks off")?;
         stage.scene.settle().await;
-        let told = format!("5 s after the head of an error that is {name}, connections open to no use: ");
+        let told = format!("5 s after the head of an error that is {name}, connections open but of no use: ");
         stage.store_is_let_go(protocol, ENDLESS_ERROR_IS_CUT, &told).await?;
     }
     Ok(())
@@ -487,12 +484,13 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         REFUSED_RELAY_LETS_GO.require(
             at_client == 0 && at_store == 0,
             format!(
-                "5 s after the store's 413 open of {all}: connections of clients {at_client}, to the store {at_store}"
+                "5 s after the store's 413, still open of {all}: connections of clients {at_client}, to the store \
+                 {at_store}"
             ),
         )?;
     }
     for (manner, takes) in [(Manner::Refuses, "a piece a second"), (Manner::RefusesAndReads, "it")] {
-        let title = format!("HTTP/1.1, a refused upload of 32 KiB comes all the same, and the store takes {takes}");
+        let title = format!("HTTP/1.1, a refused upload of 32 KiB comes anyway, and the store takes {takes}");
         let stage = Stage::with(&lab, &app, title, manner);
         let mut client = stage.raw("client");
         let bytes = upload(ADA, &self::known(32 * SMALL), &vec![b'x'; 32 * SMALL]);
@@ -505,7 +503,7 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         let used = client.statuses().len() == 2 && client.has_letters();
         let closed = client.statuses().len() == 1 && client.raw.is_closed();
         REFUSED_RELAY_LETS_GO.require(used || closed, format!("5 s after the upload {}", client.what_became(2)))?;
-        let told = "5 s after the store's 413, connections open to no use: ";
+        let told = "5 s after the store's 413, connections open but of no use: ";
         stage.store_is_let_go(Protocol::Http1, REFUSED_RELAY_LETS_GO, told).await?;
     }
     let stage = Stage::with(&lab, &app, "HTTP/2, a refused upload that stalls", Manner::Refuses);
@@ -518,9 +516,9 @@ async fn refused_relay_lets_go(lab: Lab, app: App) -> Proof {
         return REFUSED_RELAY_LETS_GO.require(false, "5 s after the store's 413 the client has no whole answer");
     };
     let status = status?;
-    STATUSES.require(status == 502, format!("the answer is {} in place of 502", status.as_u16()))?;
+    STATUSES.require(status == 502, format!("the answer is {} instead of 502", status.as_u16()))?;
     letters(&client).await?;
-    let told = "5 s after the store's 413, connections open to no use: ";
+    let told = "5 s after the store's 413, connections open but of no use: ";
     stage.store_is_let_go(Protocol::Http2, REFUSED_RELAY_LETS_GO, told).await
 }
 
@@ -609,7 +607,7 @@ async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
     let stage = Stage::open(&lab, &app, "HTTP/1.1, an upload that is let in");
     let mut client = stage.raw("client");
     client.send(&upload(ADA, &expecting(known(SMALL)), b"")).await;
-    control(client.last_status() == Some(100), "who may send does not get a 100")?;
+    control(client.last_status() == Some(100), "an upload that may pass does not get a 100")?;
     client.send(&[b'x'; SMALL]).await;
     control(client.last_status() == Some(201), "an upload after a 100 does not get a 201")?;
     for (user, framing, status) in
@@ -620,7 +618,7 @@ async fn expect_gets_final_status(lab: Lab, app: App) -> Proof {
         client.send(&upload(user, &expecting(framing.clone()), b"")).await;
         let statuses = client.statuses();
         EXPECT_GETS_FINAL_STATUS
-            .require(statuses == [status], format!("the answer is {statuses:?} in place of {status}"))?;
+            .require(statuses == [status], format!("the answer is {statuses:?} instead of {status}"))?;
         sleep(IN_TIME).await;
         EXPECT_GETS_FINAL_STATUS.require(client.statuses().len() == 1, "a 100 follows the final status")?;
         if client.raw.is_closed() {
@@ -735,22 +733,23 @@ async fn good_answers_whole(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             if name == "slow" {
                 let (waited, first) = (stage.scene.now_ms() - asked, body.so_far().bytes().len());
-                let told =
-                    format!("{waited} ms after a fetch, of the 1024 bytes that the store has sent, there are {first}");
+                let told = format!(
+                    "{waited} ms after a fetch, the client has {first} of the 1024 bytes that the store has sent"
+                );
                 GOOD_ANSWERS_WHOLE.require(first == SMALL && waited < 1000, told)?;
             }
             let body = body.ended().await;
             let got = body.bytes().len();
             let clean = body.end.is_some_and(|(_, end)| end == End::Clean);
             let end = if clean { "and the end" } else { "and it breaks off" };
-            GOOD_ANSWERS_WHOLE.require(clean && got == length, format!("of {length} bytes there come {got}, {end}"))?;
+            GOOD_ANSWERS_WHOLE.require(clean && got == length, format!("{got} of {length} bytes come, {end}"))?;
         }
         let stage = Stage::open(&lab, &app, format!("{protocol}, status and headers"));
         let answer = stage.fetch(protocol, "shelf").await?;
         is(&answer, 203)?;
         for (name, value) in [("x-shelf", "7"), ("content-type", "text/x-letters")] {
             let got = answer.header(name);
-            GOOD_ANSWERS_WHOLE.require(got == Some(value), format!("{name} is {got:?} in place of {value:?}"))?;
+            GOOD_ANSWERS_WHOLE.require(got == Some(value), format!("{name} is {got:?} instead of {value:?}"))?;
         }
         let stage = Stage::open(&lab, &app, format!("{protocol}, a client that does not read"));
         let answer = stage.fetch(protocol, "plenty").await?;
@@ -764,7 +763,7 @@ async fn good_answers_whole(lab: Lab, app: App) -> Proof {
     asked.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40_000))));
     let answer = app(stage.store.dial()).oneshot(asked).await.unwrap_or_else(|never| match never {});
     let status = answer.status().as_u16();
-    STATUSES.require(status == 200, format!("the answer is {status} in place of 200"))?;
+    STATUSES.require(status == 200, format!("the answer is {status} instead of 200"))?;
     let body = to_bytes(answer.into_body(), usize::MAX).await;
     let whole = body.is_ok_and(|body| body.len() == 5 * SMALL);
     OUTLIVES_THE_APP.require(whole, "the answer breaks off when the app is dropped")
@@ -792,10 +791,10 @@ async fn uploads_whole(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             let has = stage.store.seen().uploaded.len();
             UPLOADS_WHOLE
-                .require(has == SMALL, format!("of the first 1024 bytes {has} have come before the others"))?;
+                .require(has == SMALL, format!("{has} of the first 1024 bytes have come before the others"))?;
             if manner == Manner::AcceptsFirst {
                 GOOD_ANSWERS_WHOLE
-                    .require(pending.is_answered(), "the store has said yes, and its client does not hear it")?;
+                    .require(pending.is_answered(), "the store has said yes, and its client has not been told")?;
             }
             for piece in &pieces[1..] {
                 sleep(SLOW).await;
@@ -824,7 +823,7 @@ async fn good_answers_share(lab: Lab, app: App) -> Proof {
             let request = requests[usize::from(number % 5 == 3)](&format!("/fetch/{name}"));
             let answer = client.send(request).await?;
             let status = answer.status().as_u16();
-            STATUSES.require((200..300).contains(&status), format!("in place of a success the answer is {status}"))?;
+            STATUSES.require((200..300).contains(&status), format!("instead of a success the answer is {status}"))?;
             answer.read().await;
         }
         let (asked, dialled) = (stage.store.asked().len(), stage.store.dialled());
@@ -841,7 +840,7 @@ async fn good_answers_share(lab: Lab, app: App) -> Proof {
 async fn failures_are_told(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         works(&lab, &app, protocol).await?;
-        let stage = Stage::open(&lab, &app, format!("{protocol}, answers that are no success, and none"));
+        let stage = Stage::open(&lab, &app, format!("{protocol}, answers that are not a success, and no answer"));
         for name in ["failing", "missing", "moved", "gone"] {
             let answer = stage.fetch(protocol, name).await?;
             let status = answer.status().as_u16();
@@ -911,14 +910,14 @@ fn get_request(path: &str) -> Request {
 
 fn is(answer: &Answer, status: u16) -> Proof {
     let got = answer.status().as_u16();
-    STATUSES.require(got == status, format!("the answer is {got} in place of {status}"))
+    STATUSES.require(got == status, format!("the answer is {got} instead of {status}"))
 }
 
 async fn letters(client: &Connection) -> Proof {
     let answer = client.send(get_request("/fetch/letters")).await?;
     is(&answer, 200)?;
     let text = answer.read().await.text();
-    GOOD_ANSWERS_WHOLE.require(text == LETTERS, format!("in place of the letters there came {text:?}"))
+    GOOD_ANSWERS_WHOLE.require(text == LETTERS, format!("instead of the letters, {text:?} came"))
 }
 
 // ===== Stage =====
@@ -977,7 +976,7 @@ async fn works(lab: &Lab, app: &App, protocol: Protocol) -> Proof {
     let answer = client.send(get_request("/fetch/letters")).await?;
     control(answer.status() == 200, format!("a fetch gets {}", answer.status()))?;
     let text = answer.read().await.text();
-    control(text == LETTERS, format!("in place of the letters there came {text:?}"))
+    control(text == LETTERS, format!("instead of the letters, {text:?} came"))
 }
 
 /// A client that writes and reads bytes.
@@ -1027,7 +1026,7 @@ impl Raw {
         let asked = if statuses == EITHER { EITHER_REFUSAL } else { STATUSES };
         let wanted = statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
         match got {
-            Some(got) => asked.require(statuses.contains(&got), format!("the answer is {got} in place of {wanted}")),
+            Some(got) => asked.require(statuses.contains(&got), format!("the answer is {got} instead of {wanted}")),
             None => ANSWER_BEFORE_BODY.require(false, format!("there is no whole answer, and no {wanted}")),
         }
     }
@@ -1232,7 +1231,7 @@ impl Store {
     fn has(&self, all: &[u8]) -> Proof {
         let seen = self.seen();
         let (got, length) = (seen.uploaded.len(), all.len());
-        UPLOADS_WHOLE.require(seen.ended && seen.uploaded == all, format!("of {length} bytes the store has {got}"))?;
+        UPLOADS_WHOLE.require(seen.ended && seen.uploaded == all, format!("the store has {got} of {length} bytes"))?;
         let asked = seen.asked.len();
         ONCE.require(asked == 1, format!("for one upload the store is asked {asked} times"))
     }

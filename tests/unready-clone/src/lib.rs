@@ -53,43 +53,42 @@ pub type App = Arc<dyn Fn() -> BoxedLayer + Send + Sync>;
 
 const CALLED_WHERE_READY: Asked = Asked::new(
     "called-where-ready",
-    "The service behind is only called on an instance that has said that it is ready, once for each time that it \
-             has.",
+    "The inner service is called only on an instance that has said it's ready, once for each time it has said so.",
 );
 const NOT_READY_AT_THE_LIMIT: Asked = Asked::new(
     "not-ready-at-the-limit",
-    "While every place is taken the layer is not ready, neither for the same caller nor for a clone; it is ready at \
-             the instant at which a call ends.",
+    "While every place is taken, the layer isn't ready, neither for the same caller nor for a clone; it's ready the \
+     instant a call ends.",
 );
 const READY_KEEPS_ITS_PLACE: Asked = Asked::new(
     "ready-keeps-its-place",
-    "A caller that was told ready is told so when it asks again, and reaches the service when it calls, before those who \
-             still wait.",
+    "A caller that was told the layer is ready is told so again if it asks again, and its call reaches the service \
+     before those that are still waiting.",
 );
 const CALLS_OVERLAP: Asked = Asked::new("calls-overlap", "As many calls as there are places run at the same time.");
 const NOTHING_LEFT_RESERVED: Asked = Asked::new(
     "nothing-left-reserved",
-    "No place stays reserved when a call has ended, when its future was dropped, polled or not, or when a service \
-             was dropped that was ready.",
+    "No place stays reserved after a call has ended, after its future was dropped, polled or not, or after a service \
+     that was ready was dropped.",
 );
 const ERRORS_UNCHANGED: Asked = Asked::new(
     "errors-unchanged",
-    "An error of the service behind is the caller's as it is: one of `poll_ready` from `poll_ready`, one of `call` \
-             from the call.",
+    "An error of the inner service reaches the caller unchanged: an error of `poll_ready` from `poll_ready`, an \
+     error of `call` from the call.",
 );
 const ID_OF_ITS_OWN: Asked = Asked::new(
     "id-of-its-own",
-    "Each request reaches the service with one id, which no other request has, and its answer carries the same.",
+    "Each request reaches the service with one id that no other request has, and its answer carries the same id.",
 );
 const ID_IN_THE_LOG: Asked = Asked::new(
     "id-in-the-log",
-    "Whatever the service logs for a request, when it is called, in its future and when that is dropped, is logged in a \
-             span that has the id of this request, and of no other.",
+    "Whatever the service logs for a request, when it's called, in its future and when the future is dropped, is \
+     logged in a span that has this request's id and no other's.",
 );
 const LIVES_WITH_A_LIMIT: Asked = Asked::new(
     "lives-with-a-limit",
-    "In one stack with tower's `ConcurrencyLimit` every call is answered, as many run at a time as the limit says, \
-             and errors come through.",
+    "In one stack with tower's `ConcurrencyLimit`, every call is answered, as many run at a time as the limit says, \
+     and errors come through.",
 );
 const LIVES_WITH_A_BUFFER: Asked = Asked::new(
     "lives-with-a-buffer",
@@ -98,33 +97,33 @@ const LIVES_WITH_A_BUFFER: Asked = Asked::new(
 
 const LEAVES_THE_REST_ALONE: Asked = Asked::new(
     "leaves-the-rest-alone",
-    "Whatever else passes through comes out as it went in: all but the id of requests, answers and bodies, in both \
-             directions.",
+    "Everything else that passes through comes out as it went in: requests, answers and bodies, in both directions, \
+     except for the id.",
 );
 
 const HEADER_OF_THE_ID: Asked = Asked::new(
     "header-of-the-id",
-    "The id is the one value of the header `x-request-id`, of the request and of its answer.",
+    "The id is the only value of the `x-request-id` header, on the request and on its answer.",
 );
 const OTHER_IDS_REPLACED: Asked = Asked::new(
     "other-ids-replaced",
-    "An id that the client has sent, or that the answer of the service has, gives way to that of the layer.",
+    "The layer's id replaces any id that the client has sent or that the service's answer has.",
 );
 const FIELD_OF_THE_SPAN: Asked = Asked::new(
     "field-of-the-span",
-    "A span has an id when one of its fields has it; names, levels and further spans are free.",
+    "A span has an id if one of its fields has it; names, levels and further spans are up to you.",
 );
-const THE_ERROR_ITSELF: Asked = Asked::new(
-    "the-error-itself",
-    "The caller can downcast the error to the type that the service behind has given it.",
+const THE_ERROR_ITSELF: Asked =
+    Asked::new("the-error-itself", "The caller can downcast the error to the type that the inner service gave it.");
+const ALL_PLACES_FREE: Asked = Asked::new(
+    "all-places-free",
+    "When nothing is under way and nobody has been told that the layer is ready, every place is free at once.",
 );
-const ALL_PLACES_FREE: Asked =
-    Asked::new("all-places-free", "When nothing is under way and nobody was told ready, every place is free at once.");
 const THE_REST: Asked = Asked::new(
     "the-rest",
-    "Methods, heads, extensions, bodies and trailers pass as they are; bodies stream, keep their lengths and are read no \
-             further ahead than 64 KiB; upgrades, cancelled calls and panics pass as without the layer, and no task is \
-             left.",
+    "Methods, heads, extensions, bodies and trailers pass as they are; bodies stream, keep their lengths and are \
+     read no further ahead than 64 KiB; upgrades, cancelled calls and panics pass as they would without the \
+     layer, and no task is left.",
 );
 
 /// Holds the layer that `layer` makes against every promise.
@@ -382,7 +381,7 @@ async fn calls_overlap(lab: Lab, app: App) -> Proof {
         for (length, call) in calls {
             let at = answered(call.await)?.at_ms;
             let observed = format!(
-                "three calls were made at 0 ms, with a place for each; that of {length} ms was answered at {at} ms"
+                "three calls were made at 0 ms, with a place for each; the one of {length} ms was answered at {at} ms"
             );
             CALLS_OVERLAP.require(at == length, observed)?;
         }
@@ -408,17 +407,17 @@ async fn nothing_left_reserved(lab: Lab, app: App) -> Proof {
     drop(ada.call(10));
     desk.all_free("a future was dropped before it was polled").await?;
 
-    let (desk, mut ada, _ben) = begin("a future was dropped half-way").await?;
+    let (desk, mut ada, _ben) = begin("a future was dropped halfway").await?;
     ada.ready().await?;
     // What comes of it is of no interest: it has no time.
     let _ = timeout(Duration::from_millis(5), ada.call(10)).await;
-    desk.all_free("a future was dropped half-way").await?;
+    desk.all_free("a future was dropped halfway").await?;
 
-    let (desk, mut ada, _ben) = begin("a service was dropped that was ready").await?;
+    let (desk, mut ada, _ben) = begin("a ready service was dropped").await?;
     ada.ready().await?;
     desk.scene.note("ada", "drops its service");
     drop(ada);
-    desk.all_free("a service was dropped that was ready").await
+    desk.all_free("a ready service was dropped").await
 }
 
 async fn errors_unchanged(lab: Lab, app: App) -> Proof {
@@ -512,7 +511,7 @@ async fn id_in_the_log(lab: Lab, app: App) -> Proof {
     );
     ID_IN_THE_LOG.require(other.is_none(), seen)?;
 
-    for (fails, how) in [(true, "fails"), (false, "is given up half-way")] {
+    for (fails, how) in [(true, "fails"), (false, "is given up halfway")] {
         let desk = Desk::open(lab.scene(format!("a call that {how}")), &app, PLENTY).await?;
         desk.behind.state().logs = true;
         desk.behind.state().fails = fails.then_some(Failure::InCall);
@@ -793,7 +792,7 @@ struct Failed(BoxError);
 
 impl From<Failed> for Broken {
     fn from(Failed(error): Failed) -> Self {
-        Self::because(format!("nothing was to fail, and a caller got the error \"{error}\""))
+        Self::because(format!("nothing should have failed, and a caller got the error \"{error}\""))
     }
 }
 
@@ -804,12 +803,12 @@ fn answered(call: Result<Result<Answer, Failed>, JoinError>) -> Result<Answer, B
 
 fn is_unchanged(error: Option<Failed>, expected: Failure) -> Proof {
     let Some(Failed(error)) = error else {
-        let seen = format!("the service said \"{expected}\", and the caller heard of no error");
+        let seen = format!("the service said \"{expected}\", and the caller got no error");
         return ERRORS_UNCHANGED.require(false, seen);
     };
     let unchanged = error.downcast_ref() == Some(&expected);
     THE_ERROR_ITSELF
-        .require(unchanged, format!("the service said \"{expected}\", and the caller heard \"{error}\", another error"))
+        .require(unchanged, format!("the service said \"{expected}\", and the caller got another error, \"{error}\""))
 }
 
 fn asking(length: u64) -> Request {
@@ -1024,7 +1023,7 @@ impl Service<Request> for Probe {
             self.behind.scene.note("service", format!("is asked for {asked}"));
         } else {
             self.behind.scene.note("service", format!("is asked for {asked}, with no place"));
-            let unready = format!("the service was called for {asked}, which has reserved no place");
+            let unready = format!("the service was called for {asked}, which had reserved no place");
             self.behind.state().unready.get_or_insert(unready);
         }
         self.behind.serve(&request, place)

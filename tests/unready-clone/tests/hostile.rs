@@ -1,4 +1,4 @@
-//! Layers that panic, wait for ever or spin, in the call and when they are asked whether they are ready: what comes back is a
+//! Layers that panic, hang or spin, in the call and when they are asked whether they are ready: what comes back is a
 //! report. A process of its own, because a thread that spins is left behind and goes on.
 
 use std::{

@@ -32,6 +32,12 @@ pub struct Case {
     /// What to try against `ghosts serve`.
     #[serde(rename = "try")]
     pub tries: Vec<Try>,
+    /// What has happened before on-call is woken: commands that bring the broken twin there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub night: Option<String>,
+    /// What on-call may type next.
+    #[serde(default, rename = "choice", skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
     /// The tempting wrong fixes, in the order of `near_misses::ALL`.
     #[serde(rename = "near_miss")]
     pub near_misses: Vec<NearMiss>,
@@ -85,6 +91,21 @@ pub struct Try {
     /// Whether the chapter shows what it prints: for so many seconds the terminals are watched after the command has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<u32>,
+}
+
+/// A command for on-call.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// What is typed; `{base}` stands for the address of the server, and `server.log` has what its terminal has shown.
+    pub run: String,
+    /// What it costs, in the story's minutes: nobody has measured them.
+    pub minutes: u32,
+    /// What its output tells, a sentence or two.
+    pub tells: String,
+    /// Whether it is the one that tells the most.
+    #[serde(default)]
+    pub best: bool,
 }
 
 /// A tempting wrong fix.

@@ -110,8 +110,8 @@ pub fn in_the_clone(checkout: &Checkout, place: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(format!(
-        "{place} is a symbolic link, and cargo does not find the clone from its other end; move the folder itself here, and \
-         leave a link to it there"
+        "{place} is a symbolic link, and cargo does not find the clone from the folder that it leads to; move that \
+         folder here, and leave a link to it in its old place"
     )))
 }
 
@@ -166,7 +166,7 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
     let mut files = vec![
         ("Cargo.toml".to_owned(), filled(&package(checkout, shared.is_some())?)),
         ("Cargo.lock".to_owned(), checkout.text("Cargo.lock")?),
-        ("README.md".to_owned(), filled(&page(case, ghost.asked, &lib, shared.is_some()))),
+        ("README.md".to_owned(), filled(&page(case, &promises(checkout, slug)?, ghost.asked, &lib, shared.is_some()))),
         ("src/lib.rs".to_owned(), without_cause(&lib) + JUDGED),
         ("tests/promises.rs".to_owned(), filled(PROMISES) + &races),
         ("examples/serve.rs".to_owned(), filled(SERVE)),
@@ -177,7 +177,7 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
         let name = format!("cases/{slug}/tests/reproduces.rs");
         let tests = checkout.text(&name)?;
         let model = between(&tests, "// ANCHOR: model\n", "// ANCHOR_END: model\n").ok_or_else(|| {
-            Refusal::new(format!("{name} has no `// ANCHOR: model`, from which the exercise has its model"))
+            Refusal::new(format!("{name} has no `// ANCHOR: model`, where the exercise takes its model from"))
         })?;
         files.push(("src/shared.rs".to_owned(), without_cause(&shared)));
         files.push(("tests/interleavings.rs".to_owned(), filled(INTERLEAVINGS).replace("{model}\n", model)));
@@ -234,7 +234,14 @@ fn placed(checkout: &Checkout, workspace: &Table, template: &str) -> Result<Stri
     Ok(template.replace("{place}", &format!("{:x}", place.finish())).replace("{edition}", edition))
 }
 
-fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
+/// The sentences of the promises, from the table that the book prints.
+fn promises(checkout: &Checkout, slug: &str) -> Result<Vec<String>, Refusal> {
+    let table = checkout.text(&format!("book/src/generated/{slug}/promises.md"))?;
+    let sentence = |line: &str| Some(line.strip_prefix("| `")?.split_once("` | ")?.1.strip_suffix(" |")?.to_owned());
+    Ok(table.lines().filter_map(sentence).collect())
+}
+
+fn page(case: &Case, promises: &[String], asked: &[Asked], lib: &str, shared: bool) -> String {
     let header =
         lib.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
     let scenario: Vec<&str> = header.take_while(|line| *line != "# Cause").collect();
@@ -248,17 +255,20 @@ fn page(case: &Case, asked: &[Asked], lib: &str, shared: bool) -> String {
             format!("\n```console\n$ {curl}\n```\n\n{}", wrapped(&line.shows, ""))
         })
         .collect();
+    let promises: String = promises.iter().map(|promise| bullet(promise)).collect();
     let asked: String = asked.iter().map(|asked| bullet(asked.sentence)).collect();
     let interleavings =
         "$ cargo test --workspace         # and every order in which threads can meet in src/shared.rs\n";
-    let told = "- `src/shared.rs` is what threads share. Its primitives come from `super::sync`, so that a test can try every order of\n  \
-                their steps. Keep the names of its functions if you can; a fix that does not need it may remove it.\n";
+    let told = "- `src/shared.rs` holds what threads share. Its primitives come from `super::sync`, so that a test can try \
+                 every order of\n  their steps. Keep the names of its functions if you can; a fix that does not need \
+                 it may remove it.\n";
     README
         .replace("{title}", &case.title)
         .replace("{symptom}", &case.symptom)
         .replace("{scenario}", scenario.trim())
         .replace("{minutes}", &case.minutes.to_string())
         .replace("{tries}", &tries)
+        .replace("{promises}", &promises)
         .replace("{asked}", &asked)
         .replace("{interleavings}", if shared { interleavings } else { "" })
         .replace("{shared}", if shared { told } else { "" })

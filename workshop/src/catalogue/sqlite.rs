@@ -1,7 +1,7 @@
 //! The stock of `leaked-permit` in SQLite, for `serve` and the end-to-end suite: the specification has it in memory, because
 //! calls that block would stop its clock.
 //!
-//! An answer is one transaction, so a connection that is left half-way cannot begin another.
+//! An answer is one transaction, so a connection that is left halfway cannot begin another.
 //!
 //! SQLite's calls are made in place: in a closure on a thread for blocking work they would outlive a request that is dropped, and
 //! the connection with them, for a moment in which the pool dials its successor. So a runtime with more than one thread is needed.

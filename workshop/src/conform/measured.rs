@@ -58,7 +58,7 @@ pub fn run(checkout: &Checkout, part: Option<&str>, field: bool, json: bool) -> 
     let rows = if field { judge_field(checkout, part)? } else { judge_workspace(checkout, part)? };
     if rows.is_empty() {
         let part = part.unwrap_or_default();
-        return Err(Refusal::new(format!("no row is called anything with \"{part}\" in it")));
+        return Err(Refusal::new(format!("no row has \"{part}\" in its name")));
     }
     let mut wrong = wrong(checkout, &rows)?;
     if part.is_none() {
@@ -110,7 +110,7 @@ fn judge_field(checkout: &Checkout, part: Option<&str>) -> Result<Vec<Judged>, R
     }
     let ran = field_cargo(checkout, "run").arg("--").args(part).output().map_err(|error| cannot(&error.to_string()))?;
     if !ran.status.success() {
-        return Err(cannot("its program did not end well"));
+        return Err(cannot("its program failed"));
     }
     let rows: Rows = serde_json::from_slice(&ran.stdout).map_err(|error| cannot(&error.to_string()))?;
     if part.is_none() {
@@ -152,7 +152,7 @@ pub fn stale(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     let field = kept(checkout)?;
     let mut stale = Vec::new();
     if field.suite != digest(checkout, SUITE)? {
-        stale.push(format!("{FIELD} was judged by another state of the suite: run `{FIELD_COMMAND}`"));
+        stale.push(format!("{FIELD} was judged by another version of the suite: run `{FIELD_COMMAND}`"));
     }
     if field.field != digest(checkout, FIELD_SOURCES)? {
         stale.push(format!("{FIELD} was judged with other rows or another lock file: run `{FIELD_COMMAND}`"));

@@ -49,7 +49,7 @@ fn is_spotless(row: &Judged) -> bool {
 }
 
 fn write_spotless(page: &mut String, rows: &[&Judged]) {
-    let _ = writeln!(page, "## Keep every clause that has a meaning for them ({})\n", rows.len());
+    let _ = writeln!(page, "## Keep every clause that applies to them ({})\n", rows.len());
     let mut by_library = BTreeMap::<String, Vec<String>>::new();
     for row in rows {
         by_library.entry(format!("{} {}", row.library, row.version)).or_default().push(format!("`{}`", row.name));
@@ -197,7 +197,10 @@ fn marked(text: &str) -> String {
 }
 
 fn write_ours(page: &mut String, rows: &[&Judged]) {
-    page.push_str("\n## The ghosts of this book that are a middleware\n\n| ghost | twin or near miss | what falls |\n|---|---|---|\n");
+    page.push_str(
+        "\n## The ghosts of this book that are middleware\n\n| ghost | twin or near miss | what falls \
+         |\n|---|---|---|\n",
+    );
     for row in rows {
         let falls = match listed(&findings(row)) {
             falls if !falls.is_empty() => falls,

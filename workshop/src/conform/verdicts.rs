@@ -80,7 +80,9 @@ pub(super) fn idle(checkout: &Checkout, rows: &[Judged]) -> Result<Vec<String>, 
             for key in &verdict.clauses {
                 let broken = rows.iter().any(|row| title(row) == *named && findings(row).contains(&key.as_str()));
                 if !broken {
-                    idle.push(format!("{FILE} has a verdict on {key} of {named}, and that is no finding of its own"));
+                    idle.push(format!(
+                        "{FILE} has a verdict on {key} of {named}, and that is not a finding of its own"
+                    ));
                 }
             }
         }

@@ -23,7 +23,7 @@ pub enum Meanwhile<'a> {
 }
 
 /// Said while a first build takes its time.
-pub const BUILDS: &str = "building what the exercise needs; the first time it takes a while";
+pub const BUILDS: &str = "building what the exercise needs; the first time takes a while";
 
 /// How the packages of an exercise end; all others are built once.
 const OF_AN_EXERCISE: [&str; 2] = ["-exercise", "-interleavings"];

@@ -38,7 +38,7 @@ pub use page::{Detail, Page, page};
 /// More near misses than this look alike, and naming them says nothing.
 const MOST_ALIKE: usize = 3;
 /// Said while the races are tried.
-const TRIES: &str = "every promise is kept; now its races are tried on real threads, for 2 s";
+const TRIES: &str = "every promise is kept; now trying its races on real threads, for 2 s";
 
 /// Judges an exercise. Tells what goes on meanwhile, from a thread of its own.
 ///
@@ -56,7 +56,7 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
     };
     let promises = |binary: PathBuf| {
         let test = "promises::every_promise_is_kept";
-        let put_back = format!("tests/promises.rs is to be as it was, and src/lib.rs is to end with\n{JUDGED}");
+        let put_back = format!("put tests/promises.rs back as it was, and end src/lib.rs with\n{JUDGED}");
         let heard: Heard<Report> = process::run(&folder, &binary, test, tell)?.ok_or_else(|| gone(test, &put_back))?;
         let all_kept = heard.result.as_ref().is_ok_and(Report::all_kept);
         let hammered = has_hammer(checkout, slug).then(|| tried(&folder, &binary, all_kept, tell)).transpose()?;
@@ -65,7 +65,7 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
     let interleavings = |binary: PathBuf| {
         let test = "every_interleaving_holds";
         let heard: Heard<Result<usize, String>> = process::run(&folder, &binary, test, tell)?
-            .ok_or_else(|| gone(test, "tests/interleavings.rs is to be as it was"))?;
+            .ok_or_else(|| gone(test, "put tests/interleavings.rs back as it was"))?;
         Ok::<_, Refusal>(heard.result)
     };
     let (built, told, explored) = thread::scope(|threads| {
@@ -96,7 +96,7 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
     let held = match explored.transpose()? {
         Some(Ok(Err(_))) if untouched && report.all_kept() => {
             let why =
-                "src/shared.rs is as it was, and the app keeps every promise: it does not share what the model plays";
+                "src/shared.rs is unchanged, and the app keeps every promise: it does not share what the model plays";
             Some(Interleavings::NotApplicable { why: why.to_owned() })
         }
         Some(Ok(Ok(explored))) => Some(Interleavings::Hold { explored }),
@@ -108,8 +108,8 @@ pub fn judge(exercise: &Exercise<'_>, tell: &(dyn Fn(Meanwhile<'_>) + Sync)) -> 
         held.unwrap_or_else(|| {
             let why = unexplorable.map(str::to_owned).unwrap_or_else(|| {
                 format!(
-                    "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to your \
-                     functions, and they are explored",
+                    "tests/interleavings.rs does not compile with this src/shared.rs ({}); adapt `explored` there to \
+                     your functions, and the model explores them",
                     built.first_of_model
                 )
             });
@@ -141,7 +141,7 @@ fn tried(
         Some(Ok(hammered)) => hammered,
         Some(Err(ended)) => not_tried(format!("the hammer {ended}")),
         None => not_tried(format!(
-            "tests/promises.rs has no test `{}`; `cargo ghosts reset` makes the exercise anew, with it",
+            "tests/promises.rs has no test `{}`; `cargo ghosts reset` makes the exercise again, with that test",
             test.trim_start_matches("promises::")
         )),
     })

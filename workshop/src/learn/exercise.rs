@@ -56,7 +56,7 @@ impl<'a> Exercise<'a> {
         }
         match there[..] {
             [only] => Ok(only),
-            [] => Err(Refusal::new("there is no exercise; `cargo ghosts start` makes one")),
+            [] => Err(Refusal::new("there is no exercise yet; `cargo ghosts start` makes one")),
             [first, ..] => Err(Refusal::new(format!(
                 "there are {} exercises; name one, such as `{}`, or go into its folder in {EXERCISES}/",
                 there.len(),
@@ -96,14 +96,14 @@ impl<'a> Exercise<'a> {
         }
         if !folder.is_dir() {
             return Err(Refusal::new(format!(
-                "{place} is a file and no folder; move it away, then `cargo ghosts start {slug}` makes the exercise"
+                "{place} is a file, not a folder; move it away, then `cargo ghosts start {slug}` makes the exercise"
             )));
         }
         if let Some(gone) =
             ["Cargo.toml", "src/lib.rs", "tests/promises.rs"].iter().find(|file| !folder.join(file).is_file())
         {
             return Err(Refusal::new(format!(
-                "{place}/{gone} is gone; `cargo ghosts reset {slug}` begins anew, and keeps aside what you have"
+                "{place}/{gone} is gone; `cargo ghosts reset {slug}` starts over, and keeps what you have aside"
             )));
         }
         in_the_clone(self.checkout, &place)?;
@@ -122,8 +122,8 @@ impl<'a> Exercise<'a> {
         let (place, slug) = (self.place(), self.slug());
         if format < FORMAT {
             return Err(Refusal::new(format!(
-                "{place} was started in an older clone; `cargo ghosts reset {slug}` makes it anew and keeps aside what you \
-                 have, whose src/ can then be copied back"
+                "{place} was started in an older clone; `cargo ghosts reset {slug}` makes it again and keeps what \
+                 you have aside, so that you can copy your src/ back"
             )));
         }
         if format > FORMAT {

@@ -53,7 +53,9 @@ pub fn take(exercise: &Exercise<'_>, again: bool) -> Result<Hints, Refusal> {
     if again && !is_open {
         rungs.truncate(summary.hints);
         if rungs.is_empty() {
-            return Err(Refusal::new(format!("no hint was taken yet; `cargo ghosts hint {slug}` takes the first")));
+            return Err(Refusal::new(format!(
+                "you have taken no hint yet; `cargo ghosts hint {slug}` gives the first"
+            )));
         }
     } else if !is_open {
         rungs = vec![rungs.remove(summary.hints)];

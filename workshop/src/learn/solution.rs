@@ -128,11 +128,12 @@ pub fn run(exercise: &Exercise<'_>, yes: bool, json: bool) -> Result<bool, Refus
 fn agreed(slug: &str) -> Result<bool, Refusal> {
     if !io::stdin().is_terminal() {
         return Err(Refusal::new(format!(
-            "you have not laid {slug} to rest yet; `cargo ghosts hint {slug}` helps, `--yes` shows the solution all the same"
+            "you have not laid {slug} to rest yet; `cargo ghosts hint {slug}` helps, `--yes` shows the solution \
+             anyway"
         )));
     }
     // The answer is what counts; a question that cannot be written is not answered with yes.
-    let _ = write!(io::stderr(), "You have not laid {slug} to rest yet. Show the solution all the same? [y/N] ");
+    let _ = write!(io::stderr(), "You have not laid {slug} to rest yet. Show the solution anyway? [y/N] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

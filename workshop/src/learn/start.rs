@@ -68,7 +68,7 @@ fn not_there(exercise: &Exercise<'_>) -> Result<(), Refusal> {
     }
     exercise.standing()?;
     Err(Refusal::new(format!(
-        "{} is there already; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` begins anew",
+        "{} already exists; `cargo ghosts check {slug}` judges it, `cargo ghosts reset {slug}` starts over",
         exercise.place(),
         slug = exercise.slug()
     )))
@@ -163,7 +163,7 @@ pub fn reset(exercise: &Exercise<'_>, json: bool) -> Result<bool, Refusal> {
         print_json(&Begun { schema: 1, slug, kept })?;
     } else {
         let kept = kept.map(|kept| format!("; what you had is in {kept}")).unwrap_or_default();
-        print(&format!("{} is as it was in the beginning{kept}\n", exercise.place()))?;
+        print(&format!("{} is as it was at the start{kept}\n", exercise.place()))?;
     }
     Ok(true)
 }

@@ -43,7 +43,7 @@ use crate::{
 /// How often the screen says how long a judgement has taken so far.
 const TICK: Duration = Duration::from_secs(1);
 
-const AGAIN: &str = "Press r once more to go back to the start. What you have is kept aside.\n";
+const AGAIN: &str = "Press r again to go back to the start. What you have is kept aside.\n";
 
 /// Judges the exercise at once and on every save, until a key or a signal ends it. With `manual` no file event is waited
 /// for: a key asks for each judgement.
@@ -127,9 +127,9 @@ impl Watch<'_> {
         self.attach();
         self.grown = match self.terminal.manner() {
             Manner::Screen => String::new(),
-            Manner::Lines(why) => format!("{why}: say a key and Enter.\n{KEYS}\n"),
+            Manner::Lines(why) => format!("{why}: type a key, then Enter.\n{KEYS}\n"),
             Manner::Silent => {
-                "Standard input or output is no terminal, so there are no keys. Ctrl-C ends it.\n".to_owned()
+                "Standard input or output isn't a terminal, so keys are off. Ctrl-C stops it.\n".to_owned()
             }
         };
         self.judge()
@@ -344,7 +344,7 @@ impl Watch<'_> {
         for (index, row) in rows.iter().enumerate() {
             self.grown.push_str(&format!("{:2}  {row}\n", index + 1));
         }
-        self.grown.push_str("Say a number to go there.\n");
+        self.grown.push_str("Type a number to go there.\n");
         self.view.over = Some(Over::List { rows, chosen });
         Ok(())
     }
@@ -363,14 +363,14 @@ impl Watch<'_> {
             let slug = self.exercise.slug();
             self.ask(
                 Key::Next,
-                &format!("{slug} is not laid to rest yet. Press n once more to leave it; l leads back.\n"),
+                &format!("{slug} isn't laid to rest yet. Press n again to leave it; l brings you back.\n"),
             );
             return Ok(());
         }
         match next_unsolved(&self.exercise) {
             Ok(Some(ghost)) => self.go(ghost),
             Ok(None) if here.state == State::Solved => {
-                self.note("Every ghost is laid to rest. The key l shows them.\n");
+                self.note("Every ghost is laid to rest. Press l to see them.\n");
                 Ok(())
             }
             Ok(None) => {
@@ -394,7 +394,7 @@ impl Watch<'_> {
         let exercise = Exercise::of(checkout, ghost);
         let begun = lock(&exercise).and_then(|lock| {
             let told = match exercise.is_there() {
-                true => format!("Now {}; l leads back.\n", exercise.slug()),
+                true => format!("Now {}; l brings you back.\n", exercise.slug()),
                 false => {
                     judgement::told(checkout, ["start", exercise.slug()])?;
                     format!("{} is started: read {}/README.md\n", exercise.slug(), exercise.place())
@@ -481,7 +481,7 @@ fn lock(exercise: &Exercise<'_>) -> Result<File, Refusal> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Refusal::new(format!(
-            "another watch judges {} already; go on there, or end it with q and start again",
+            "another watch is already judging {}; go on there, or quit it with q and start again",
             exercise.place()
         ))),
         Err(TryLockError::Error(error)) => Err(cannot(error)),
@@ -573,7 +573,7 @@ mod tests {
         std::fs::create_dir_all(checkout.exercises()).expect("a folder of our own");
         let first = lock(&one).expect("nobody watches");
         let refused = lock(&one).expect_err("the first one watches").to_string();
-        assert!(refused.starts_with("another watch judges exercises/hidden-flush already"), "{refused}");
+        assert!(refused.starts_with("another watch is already judging exercises/hidden-flush"), "{refused}");
         lock(&other).expect("another exercise");
         drop(first);
         lock(&one).expect("the first one has ended, and its file is still there");

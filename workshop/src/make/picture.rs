@@ -9,7 +9,10 @@ use std::fmt::Write;
 
 use lab::SceneRecord;
 
-use super::storyboard::{Line, Place, Shown, Side, Storyboard, Told, Tone, Words, aligned};
+use super::{
+    marks::Mark,
+    storyboard::{Line, Place, Shown, Side, Storyboard, Told, Tone, Words, aligned},
+};
 use crate::html::escaped;
 
 const WIDTH: f32 = 390.0;
@@ -37,6 +40,8 @@ pub(crate) struct Scenes<'a> {
     pub(crate) fixed: &'a SceneRecord,
     /// What was observed where the promise broke.
     pub(crate) failure: &'a str,
+    /// The marks in the source of the broken twin, and of the fixed one.
+    pub(crate) marks: [&'a [Mark]; 2],
 }
 
 /// Both twins in the same scene, as a block of HTML without an empty line, which Markdown takes as it stands.
@@ -50,25 +55,44 @@ pub(crate) fn timelines(scenes: &Scenes<'_>) -> Result<String, String> {
     let rows = aligned(&broken.lines, &fixed.lines);
     let page = Page { rows: &rows, control: broken.control || fixed.control, band: story.band };
     let mut html = format!(
-        "<div class=\"timelines\" data-words=\"{}\">\n",
+        "<div class=\"timelines\" data-words=\"{}\">\n<p class=\"timeline-title\">{}</p>\n",
         ["previous", "next", "all", "step"]
             .map(|word| words.get(slug, word).map(|words| escaped(words).replace('"', "&quot;")))
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?
-            .join("|")
+            .join("|"),
+        escaped(words.get(slug, "scene")?)
     );
+    let mut drawn = String::new();
     for (side, told, beside) in [(Side::Broken, &broken, &fixed), (Side::Fixed, &fixed, &broken)] {
         let caption = escaped(words.get(slug, side.name())?);
         let picture = page.side(scenes, side, told, beside)?;
-        let _ = write!(html, "<figure class=\"timeline\">\n<figcaption>{caption}</figcaption>\n{picture}</figure>\n");
+        let _ = write!(
+            drawn,
+            "<figure class=\"timeline\">\n<figcaption>{caption}</figcaption>\n{picture}{}</figure>\n",
+            page.code(scenes, side)?
+        );
     }
-    let _ = write!(
-        html,
-        "<p class=\"timeline-key\">{} {}</p>\n</div>\n",
-        escaped(words.get(slug, "key")?),
-        escaped(words.get(slug, "source")?)
-    );
+    html.push_str(&drawn);
+    html.push_str(&legend(slug, words, &drawn)?);
+    html.push_str("</div>\n");
     Ok(html)
+}
+
+/// What the colours and lines say that are in the picture, and where the hidden state is from.
+fn legend(slug: &str, words: &Words, drawn: &str) -> Result<String, String> {
+    let mut legend = format!("<p class=\"timeline-key\">{}", escaped(words.get(slug, "key")?));
+    for kind in ["same", "flow", "plain", "bad", "good", "empty"] {
+        if ["same", "flow"].contains(&kind) || drawn.contains(&format!("\"state {kind}")) {
+            let said = escaped(words.get(slug, &format!("key-{kind}"))?);
+            let _ = write!(legend, "\n<span class=\"sample\"><i class=\"{kind}\"></i>{said}</span>");
+        }
+    }
+    for name in ["key-rows", "source"] {
+        let _ = write!(legend, "\n{}", escaped(words.get(slug, name)?));
+    }
+    legend.push_str("</p>\n");
+    Ok(legend)
 }
 
 /// What both sides have in common.
@@ -134,7 +158,7 @@ impl Page<'_> {
                 let equal = twin.is_some_and(|twin| {
                     (&line.label, line.from, line.to, line.beside) == (&twin.label, twin.from, twin.to, twin.beside)
                 });
-                let class = if equal && !line.fault && !line.noticed { " same" } else { "" };
+                let class = if equal { " same" } else { "" };
                 let y = self.edge(index);
                 let _ = write!(body, "<g class=\"event{class}\">\n{}</g>\n", self.event(slug, line, y)?);
             }
@@ -170,6 +194,37 @@ impl Page<'_> {
         svg.push_str(&body);
         svg.push_str("</svg>\n");
         Ok(svg)
+    }
+
+    /// The lines of code that run at the steps of a side, where the source has a mark of that name.
+    fn code(&self, scenes: &Scenes<'_>, side: Side) -> Result<String, String> {
+        let (own, marks) = if side == Side::Broken { (0, scenes.marks[0]) } else { (1, scenes.marks[1]) };
+        let mut shown: Vec<&str> = Vec::new();
+        let mut code = String::new();
+        for (row, line) in self.rows.iter().enumerate().filter_map(|(row, sides)| Some((row, sides[own].as_ref()?))) {
+            let Some(mark) = marks.iter().find(|mark| mark.name == line.step && !shown.contains(&&*mark.name)) else {
+                continue;
+            };
+            shown.push(&mark.name);
+            let sign = if line.fault {
+                " ❶"
+            } else if line.noticed {
+                " ❷"
+            } else {
+                ""
+            };
+            let _ = write!(
+                code,
+                "<li class=\"step\" data-row=\"{row}\">{}{sign}\n<code class=\"language-rust\">{}</code></li>\n",
+                escaped(&line.label),
+                mark.code.lines().map(escaped).collect::<Vec<_>>().join("\n")
+            );
+        }
+        if code.is_empty() {
+            return Ok(code);
+        }
+        let head = escaped(scenes.words.get(scenes.slug, "code")?);
+        Ok(format!("<div class=\"timeline-code\">{head}\n<ul>\n{code}</ul>\n</div>\n"))
     }
 
     /// The last moment that is drawn.
@@ -209,7 +264,7 @@ impl Page<'_> {
         let (top, bottom) = (self.edge(index), self.edge(index + 1));
         let mut drawn = String::new();
         for (number, shown) in states[index].iter().enumerate().filter(|(_, shown)| !shown.text.is_empty()) {
-            let stay = Stay::of(states, others, number, index);
+            let stay = Stay::of(states, number, index);
             let (x, width) = self.cell(states[index].len(), number);
             let share = shown.amount.map_or(1.0, |amount| amount as f32 / self.most() as f32);
             let (from, to) = (x - width * share / 2.0, x + width * share / 2.0);
@@ -224,7 +279,7 @@ impl Page<'_> {
                 drawn,
                 "<g class=\"state {}\">\n\
                  <rect x=\"{from}\" y=\"{top}\" width=\"{}\" height=\"{}\"/>\n<path d=\"{edge}\"/>\n</g>\n",
-                stay.class(shown),
+                class(shown, same(states, others, number, index)),
                 to - from,
                 bottom - top
             );
@@ -236,7 +291,7 @@ impl Page<'_> {
     fn held(&self, slug: &str, states: &[Vec<Shown>], others: &[Vec<Shown>], index: usize) -> Result<String, String> {
         let mut held = String::new();
         for (number, shown) in states[index].iter().enumerate().filter(|(_, shown)| !shown.text.is_empty()) {
-            let stay = Stay::of(states, others, number, index);
+            let stay = Stay::of(states, number, index);
             if stay.first < index {
                 continue;
             }
@@ -250,7 +305,8 @@ impl Page<'_> {
                 return Err(format!("{slug}: \"{}\" does not fit into {letters} letters and {rows} rows", shown.text));
             }
             let first = top + if lines.len() == 1 && bottom - top > 26.0 { 19.0 } else { 13.0 };
-            let _ = writeln!(held, "<g class=\"held {}\">", stay.class(shown));
+            let all_same = (stay.first..stay.end).all(|at| same(states, others, number, at));
+            let _ = writeln!(held, "<g class=\"held {}\">", class(shown, all_same));
             for (number, line) in lines.iter().enumerate() {
                 let y = first + number as f32 * HELD;
                 let _ = writeln!(held, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", escaped(line));
@@ -435,27 +491,35 @@ struct Stay {
     /// From after so many rows, and to so many.
     first: usize,
     end: usize,
-    /// Whether the other side shows the same all the time.
-    same: bool,
 }
 
 impl Stay {
-    fn of(states: &[Vec<Shown>], others: &[Vec<Shown>], cell: usize, index: usize) -> Self {
+    fn of(states: &[Vec<Shown>], cell: usize, index: usize) -> Self {
         let is = |at: &usize| states[*at][cell] == states[index][cell];
         let first = (0..index).rev().take_while(is).last().unwrap_or(index);
         let end = (index + 1..states.len()).take_while(is).last().unwrap_or(index) + 1;
-        let same = |at: usize| others[at].len() == states[at].len() && others[at][cell] == states[at][cell];
-        Self { first, end, same: (first..end).all(same) }
+        Self { first, end }
     }
+}
 
-    fn class(&self, shown: &Shown) -> &'static str {
-        match shown.tone {
-            _ if self.same => "same",
-            Tone::Empty => "empty",
-            Tone::Plain => "plain",
-            Tone::Good => "good",
-            Tone::Bad => "bad",
-        }
+/// Whether the other side shows the same after so many rows: in the same cell, or in any where it has other cells.
+fn same(states: &[Vec<Shown>], others: &[Vec<Shown>], cell: usize, index: usize) -> bool {
+    let (state, other) = (&states[index], &others[index]);
+    if state.len() == other.len() { state[cell] == other[cell] } else { other.contains(&state[cell]) }
+}
+
+fn class(shown: &Shown, same: bool) -> String {
+    let tone = match shown.tone {
+        Tone::Empty => "empty",
+        Tone::Plain => "plain",
+        Tone::Good => "good",
+        Tone::Bad => "bad",
+    };
+    // What is empty is so on each side, and stays dashed where it is grey.
+    match (same, shown.tone) {
+        (false, _) => tone.to_owned(),
+        (true, Tone::Empty) => "empty same".to_owned(),
+        (true, _) => "same".to_owned(),
     }
 }
 
@@ -548,12 +612,21 @@ mod tests {
         fixed = "fixed"
         control = "as it should be"
         key = "1, 2."
+        key-same = "same"
+        key-flow = "other"
+        key-plain = "held"
+        key-bad = "wrong"
+        key-good = "right"
+        key-empty = "empty"
+        key-rows = "Not to scale."
+        code = "in the code"
         previous = "<"
         next = ">"
         all = "all"
         step = "step"
         [shop]
         title = "The shop"
+        scene = "Two ask"
         lane-left = "clients"
         lane-hidden = "name"
         lane-right = "store"
@@ -573,7 +646,15 @@ mod tests {
 
     fn drawn(story: &str, words: &str, broken: &SceneRecord, fixed: &SceneRecord) -> Result<String, String> {
         let (story, words) = (toml::from_str(story).unwrap(), toml::from_str(words).unwrap());
-        timelines(&Scenes { slug: "shop", story: &story, words: &words, broken, fixed, failure: "got <b> & \n\n]]>." })
+        timelines(&Scenes {
+            slug: "shop",
+            story: &story,
+            words: &words,
+            broken,
+            fixed,
+            failure: "got <b> & \n\n]]>.",
+            marks: [&[], &[]],
+        })
     }
 
     fn shop() -> String {
@@ -681,8 +762,38 @@ mod tests {
         let grey = |side| {
             of_class(side, "event").map(|event| event.attribute("class") == Some("event same")).collect::<Vec<_>>()
         };
-        // Where the failure happens is not grey, whatever is the same.
-        assert_eq!((grey(sides[0]), grey(sides[1])), (vec![true, false, false], vec![true, true, false]));
+        // Where the failure happens is marked, and grey all the same.
+        assert_eq!((grey(sides[0]), grey(sides[1])), (vec![true, true, false], vec![true, true, false]));
+        let held = |side| {
+            of_class(side, "state").map(|state| state.attribute("class").unwrap_or_default()).collect::<Vec<_>>()
+        };
+        // Ada's name is the same on both sides until it is overwritten.
+        assert_eq!(held(sides[0]), ["state same", "state same", "state same"]);
+        assert_eq!(held(sides[1]), ["state same", "state plain", "state same", "state plain", "state same"]);
+    }
+
+    #[test]
+    fn the_code_of_a_step_stands_beside_it_where_the_source_has_a_mark() {
+        let broken = scene(&[(0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets bob")]);
+        let (story, words) = (toml::from_str(STORY).unwrap(), toml::from_str(WORDS).unwrap());
+        let mark = |name: &str, code: &str| Mark { name: name.to_owned(), code: code.to_owned() };
+        let marks = [mark("gets", "let is = name;\nsay(is);"), mark("asks", "name = <who>;")];
+        let scenes = Scenes {
+            slug: "shop",
+            story: &story,
+            words: &words,
+            broken: &broken,
+            fixed: &broken,
+            failure: "",
+            marks: [&marks, &[]],
+        };
+        let html = timelines(&scenes).unwrap();
+        let codes: Vec<&str> = html.split("<code class=\"language-rust\">").skip(1).collect();
+        // Once for a step, in the order of the rows, and only on the side that has the mark.
+        assert_eq!(codes.len(), 2);
+        assert!(codes[0].starts_with("name = &lt;who&gt;;</code>"), "{html}");
+        assert!(codes[1].starts_with("let is = name;\nsay(is);</code>"), "{html}");
+        assert!(html.contains("data-row=\"2\">ada: bob ❷"), "{html}");
     }
 
     #[test]
@@ -762,6 +873,10 @@ mod tests {
                 ("line", paper, 3.0),
                 ("flow", paper, 3.0),
                 ("hold-edge", paper, 3.0),
+                ("ink", colour("band"), 4.5),
+                ("line", colour("band"), 3.0),
+                ("dim", colour("same"), 4.5),
+                ("line", colour("same"), 3.0),
                 ("ink", colour("hold"), 4.5),
                 ("ink", colour("bad-fill"), 4.5),
                 ("ink", colour("good-fill"), 4.5),

@@ -6,7 +6,7 @@ use lab::{Outcome, Report};
 use serde::Serialize;
 
 use super::{
-    picture, see,
+    marks, picture, poster, reading, see,
     storyboard::{Storyboard, Words},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     },
     checkout::Checkout,
     conform::measured,
-    html::escaped,
+    html::inline,
     terminal::{print, print_json, wrapped},
 };
 
@@ -52,7 +52,7 @@ pub fn run(checkout: &Checkout, json: bool) -> Result<bool, Refusal> {
         let mut text: String = done.written.iter().map(|name| format!("wrote {name}\n")).collect();
         text.extend(done.removed.iter().map(|name| format!("removed {name}\n")));
         if text.is_empty() {
-            text.push_str("everything generated is as the generator makes it\n");
+            text.push_str("every generated file is up to date\n");
         }
         print(&text)?;
     }
@@ -88,9 +88,10 @@ pub fn stale(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     let files = files(checkout)?;
     let differs =
         files.iter().filter(|(name, text)| checkout.text(name).ok().as_ref() != Some(text)).map(|(name, _)| name);
-    let differs = differs.map(|name| format!("{name} is not what the generator makes now: run `{COMMAND}`"));
-    let orphans =
-        orphans(checkout, &files)?.into_iter().map(|name| format!("nothing generates {name}: run `{COMMAND}`"));
+    let differs = differs.map(|name| format!("{name} is out of date: run `{COMMAND}`"));
+    let orphans = orphans(checkout, &files)?
+        .into_iter()
+        .map(|name| format!("nothing generates {name} any more: run `{COMMAND}`"));
     Ok(differs.chain(orphans).chain(measured::stale(checkout)?).collect())
 }
 
@@ -105,7 +106,12 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
         }
         cases.push((ghost.slug, case));
     }
+    for ghost in ghosts::ALL.iter() {
+        let line = reading::line(checkout, &files, ghost.slug)?;
+        files.insert(format!("{FOLDER}/{}/reading.md", ghost.slug), line);
+    }
     files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
+    files.insert(format!("{FOLDER}/{COVER}/{SEEN}.svg"), of_readme(checkout, &files)?);
     files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
     let readme = with_terminals(&with_table(&readme, &cases)?, &cases)?;
@@ -160,6 +166,15 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
     if case.tries.iter().any(|told| told.watched.is_some()) {
         files.push(("see.html".to_owned(), see::page(ghost, case)?));
     }
+    for (tree, anchor) in [("cases", "defect"), ("fixed", "fix")] {
+        let source = checkout.text(&format!("{tree}/{}/src/lib.rs", ghost.slug))?;
+        for (step, text) in marks::listing(&source, anchor).into_iter().flatten().enumerate() {
+            files.push((format!("{anchor}-{}.rs", step + 1), text));
+        }
+    }
+    if !case.choices.is_empty() {
+        files.push(("choices.html".to_owned(), see::choices::page(ghost, case)?));
+    }
     if let Some(picture) = timelines(checkout, ghost.slug, case, broken, fixed)? {
         files.push(("timeline.html".to_owned(), picture));
     }
@@ -200,8 +215,8 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
                 text,
                 "<p><strong>Breaks</strong> <code>{}</code>: {}</p>\n<p><strong>Seen</strong> {}</p>",
                 judged.key,
-                with_code(&judged.promise),
-                with_code(observed)
+                inline(&judged.promise),
+                inline(observed)
             )
         }
         None => writeln!(text, "<p><strong>Keeps every promise</strong>: only the model rejects it.</p>"),
@@ -211,14 +226,6 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
         let _ = writeln!(text, "<p>It also breaks <code>{}</code>.</p>", others.join("</code>, <code>"));
     }
     text + "</div>\n"
-}
-
-/// The text as HTML, with what stands between backticks as code.
-fn with_code(text: &str) -> String {
-    let parts = text.split('`').enumerate();
-    parts
-        .map(|(place, part)| if place % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { escaped(part) })
-        .collect()
 }
 
 /// The libraries that the reports were made with, from the lock file.
@@ -252,14 +259,16 @@ fn timelines(
     };
     let judged = |report: &'_ Report| report.promises.iter().find(|judged| judged.key == key).cloned();
     let failing = judged(broken).filter(|judged| judged.outcome == Outcome::Broken);
-    let failing = failing.ok_or_else(|| cannot("it is none that the broken twin breaks"))?;
-    let scene = failing.scenes.last().ok_or_else(|| cannot("the broken twin has played no scene of it"))?;
+    let failing = failing.ok_or_else(|| cannot("the broken twin does not break it"))?;
+    let scene = failing.scenes.last().ok_or_else(|| cannot("the broken twin played no scene of it"))?;
     let scenes = judged(fixed).map(|judged| judged.scenes).unwrap_or_default();
     let same = scenes.iter().find(|other| other.title == scene.title);
-    let same = same.ok_or_else(|| cannot(&format!("the fixed twin has not played \"{}\"", scene.title)))?;
+    let same = same.ok_or_else(|| cannot(&format!("the fixed twin did not play \"{}\"", scene.title)))?;
     let failure = failing.observed.as_deref().unwrap_or_default();
     let words = Words::read(checkout)?;
-    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure };
+    let (of_broken, of_fixed) = (marks::of(checkout, "cases", slug)?, marks::of(checkout, "fixed", slug)?);
+    let marks = [&of_broken[..], &of_fixed[..]];
+    let scenes = picture::Scenes { slug, story: &story, words: &words, broken: scene, fixed: same, failure, marks };
     picture::timelines(&scenes).map(Some).map_err(|why| cannot(&why))
 }
 
@@ -287,6 +296,18 @@ fn with_table(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
     between(readme, BEGIN, END, &table)
 }
 
+/// The picture with which the README begins.
+fn of_readme(checkout: &Checkout, files: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let name = format!("{FOLDER}/{SEEN}/timeline.html");
+    let picture = files.get(&name).map(String::as_str).unwrap_or_default();
+    let words = Words::read(checkout)?;
+    let said = ["key", "key-same", "key-rows"].map(|word| words.get(SEEN, word));
+    let said = said.into_iter().collect::<Result<Vec<_>, _>>().map(|said| said.join(" · "));
+    let css = checkout.text("book/css/pictures.css")?;
+    said.and_then(|said| poster::poster(picture, &css, &said))
+        .map_err(|why| Refusal::new(format!("cannot draw {name} for the README: {why}")))
+}
+
 /// The README with a ghost as two terminals show it.
 fn with_terminals(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusal> {
     let ghost = ghosts::find(SEEN)?;
@@ -299,7 +320,7 @@ fn with_terminals(readme: &str, cases: &[(&str, Case)]) -> Result<String, Refusa
 fn between(readme: &str, begin: &str, end: &str, text: &str) -> Result<String, Refusal> {
     let marks = readme.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) =
-        marks.ok_or_else(|| Refusal::new(format!("README.md has lost its marks `{begin}` and `{end}`")))?;
+        marks.ok_or_else(|| Refusal::new(format!("README.md is missing its marks `{begin}` and `{end}`")))?;
     Ok(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
@@ -331,7 +352,7 @@ mod tests {
         assert!(timelines(&here, ghost.slug, &case, &broken, &fixed).unwrap().is_some());
         case.picture = Some("no-such-promise".to_owned());
         let said = timelines(&here, ghost.slug, &case, &broken, &fixed).unwrap_err().to_string();
-        assert!(said.contains("`no-such-promise`") && said.contains("none that the broken twin breaks"), "{said}");
+        assert!(said.contains("`no-such-promise`") && said.contains("the broken twin does not break it"), "{said}");
         case.picture = None;
         assert_eq!(timelines(&here, ghost.slug, &case, &fixed, &fixed).unwrap(), None);
     }

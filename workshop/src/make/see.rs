@@ -11,17 +11,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::{
     Refusal,
-    catalogue::{
-        case::{Case, Try},
-        ghosts::Ghost,
-    },
+    catalogue::{case::Case, ghosts::Ghost},
     html::escaped,
     read::serve,
 };
 
+pub mod choices;
 mod curl;
 mod shell;
 
+/// The file into which the server of a choice writes what it says.
+const LOG_FILE: &str = "server.log";
 /// The lane in which the commands stand.
 const TYPES: &str = "types";
 /// The lane of the app's log, as `ghosts serve` prints it.
@@ -54,14 +54,19 @@ pub struct Line {
 /// # Errors
 /// If a command is not understood, or does not end.
 pub fn play(ghost: &'static Ghost, case: &Case, fixed: bool) -> Result<Vec<Shown>, Refusal> {
-    let watched: Vec<Try> = case.tries.iter().filter(|told| told.watched.is_some()).cloned().collect();
+    let watched = case.tries.iter().filter_map(|told| Some((told.curl.as_str(), told.watched?)));
+    played(ghost, &watched.collect::<Vec<_>>(), fixed)
+}
+
+/// What these commands show, one after the other, each watched for so many seconds after it has ended.
+fn played(ghost: &'static Ghost, commands: &[(&str, u32)], fixed: bool) -> Result<Vec<Shown>, Refusal> {
     let cannot = |command: &str, why: &str| {
         Refusal::new(format!("cases/{}/case.toml: the command `{command}` {why}", ghost.slug))
     };
     let mut lines = Vec::new();
-    for told in &watched {
-        let steps = shell::read(&told.curl).map_err(|why| cannot(&told.curl, &why))?;
-        lines.push((told.curl.clone(), steps, u64::from(told.watched.unwrap_or_default())));
+    for &(command, watched) in commands {
+        let steps = shell::read(command).map_err(|why| cannot(command, &why))?;
+        lines.push((command.to_owned(), steps, u64::from(watched)));
     }
     let proof = async move |lab: Lab, (): ()| {
         let scene = lab.scene(String::new());
@@ -79,16 +84,36 @@ pub fn play(ghost: &'static Ghost, case: &Case, fixed: bool) -> Result<Vec<Shown
     let report = Specification::of(ghost.slug, ()).promise(asked, proof).judge(Limits::default());
     let judged = report.promises.first();
     let events = judged.and_then(|judged| judged.scenes.last()).map(|scene| &scene.events[..]).unwrap_or_default();
-    let all = told(events);
+    let mut all = told(events);
     // A panic of the app is for the reader to see, and breaks nothing here.
-    let (Some(last), true) = (all.last(), all.len() == watched.len()) else {
+    let (Some(last), true) = (all.last(), all.len() == commands.len()) else {
         let why = judged.and_then(|judged| judged.observed.clone()).unwrap_or_default();
-        return Err(cannot(&watched[all.len().saturating_sub(1)].curl, &why));
+        return Err(cannot(commands[all.len().saturating_sub(1)].0, &why));
     };
     if let Some(why) = judged.and_then(|judged| judged.observed.as_ref()).filter(|why| !why.contains("panicked")) {
         return Err(cannot(&last.command, why));
     }
+    for place in 0..all.len() {
+        if let Some(read) =
+            of_the_log(&all[place].command, &all[..place]).map_err(|why| cannot(&all[place].command, &why))?
+        {
+            all[place].client = read;
+        }
+    }
     Ok(all)
+}
+
+/// What `cat server.log` and `grep WORDS server.log` print, where the server's terminal has been written into that file.
+fn of_the_log(command: &str, before: &[Shown]) -> Result<Option<Vec<Line>>, String> {
+    let steps = shell::read(command)?;
+    let words = steps.first().map(|step| step.words.iter().map(String::as_str).collect::<Vec<_>>());
+    let wanted = match words.as_deref() {
+        Some(["cat", LOG_FILE]) => "",
+        Some(["grep", wanted, LOG_FILE]) => wanted,
+        _ => return Ok(None),
+    };
+    let lines = before.iter().flat_map(|shown| &shown.server).filter(|line| line.text.contains(wanted));
+    Ok(Some(lines.map(|line| Line { at_ms: 0, text: line.text.clone() }).collect()))
 }
 
 /// The subscriber of `ghosts serve`, which writes into the scene.
@@ -124,6 +149,8 @@ async fn run(scene: &Scene, server: &Arc<lab::Server>, steps: &[shell::Step]) ->
                     ended(client).await?;
                 }
             }
+            // What it prints is found out afterwards.
+            Some("cat" | "grep") if step.words.last().is_some_and(|file| file == LOG_FILE) => {}
             Some("curl") => {
                 let (scene, server, step) = (scene.clone(), server.clone(), step.clone());
                 let at_once = step.behind;
@@ -288,6 +315,20 @@ mod tests {
         assert_eq!(times(&broken[0]), [5000; 5]);
         assert_eq!(times(&fixed[0]), [1000, 2000, 3000, 4000, 5000]);
         assert_eq!(broken[1], fixed[1]);
+    }
+
+    #[test]
+    fn the_log_is_what_the_server_has_said() {
+        let line = |text: &str| Line { at_ms: 7, text: text.to_owned() };
+        let before = [Shown { server: vec![line("INFO up"), line("WARN late")], ..Shown::default() }];
+        let read = |command| {
+            let lines = of_the_log(command, &before).unwrap();
+            lines.map(|lines| lines.into_iter().map(|line| line.text).collect::<Vec<_>>())
+        };
+        assert_eq!(read("cat server.log"), Some(vec!["INFO up".to_owned(), "WARN late".to_owned()]));
+        assert_eq!(read("grep 'WARN la' server.log"), Some(vec!["WARN late".to_owned()]));
+        assert_eq!(read("grep ERROR server.log"), Some(Vec::new()));
+        assert_eq!(read("curl {base}/"), None);
     }
 
     #[test]

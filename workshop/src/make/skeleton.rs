@@ -58,14 +58,14 @@ struct ByHand {
 /// Writes the skeleton of `slug` and prints the line to add by hand.
 ///
 /// # Errors
-/// If `slug` is no name for a ghost, or any of its files is there already. Nothing is written then.
+/// If `slug` is not a name for a ghost, or any of its files is there already. Nothing is written then.
 pub fn run(checkout: &Checkout, slug: &str, json: bool) -> Result<bool, Refusal> {
     named_well(slug)?;
     let (module, words) = (slug.replace('-', "_"), slug.replace('-', " "));
     let filled = |text: &str| text.replace("{slug}", slug).replace("{module}", &module).replace("{words}", &words);
     let files: Vec<(String, String)> = FILES.iter().map(|(name, text)| (filled(name), filled(text))).collect();
     if let Some((name, _)) = files.iter().find(|(name, _)| checkout.has(name)) {
-        return Err(Refusal::new(format!("{name} is there already; choose another name, or remove it first")));
+        return Err(Refusal::new(format!("{name} already exists; choose another name, or remove it first")));
     }
     let chapter = format!("- [The {words}]({slug}.md)\n");
     let dependencies = format!(
@@ -111,12 +111,12 @@ fn named_well(slug: &str) -> Result<(), Refusal> {
     let word = |word: &str| !word.is_empty() && word.chars().all(|letter| letter.is_ascii_lowercase());
     if slug.split('-').count() < 2 || !slug.split('-').all(word) {
         return Err(Refusal::new(format!(
-            "`{}` is no name for a ghost: it takes two or more lower-case words, such as `hidden-flush`",
+            "`{}` is not a name for a ghost: use two or more lower-case words, such as `hidden-flush`",
             slug.escape_debug()
         )));
     }
     if ghosts::ALL.iter().any(|ghost| ghost.slug == slug) {
-        return Err(Refusal::new(format!("there is a ghost `{slug}` already")));
+        return Err(Refusal::new(format!("there is already a ghost `{slug}`")));
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ fn added(checkout: &Checkout, name: &'static str, mark: &str, lines: &str) -> Re
     let text = checkout.text(name)?;
     let (before, after) = text
         .split_once(mark)
-        .ok_or_else(|| Refusal::new(format!("{name} has lost its line `{}`; put it back", mark.trim_end())))?;
+        .ok_or_else(|| Refusal::new(format!("{name} is missing its line `{}`; put it back", mark.trim_end())))?;
     Ok((name, format!("{before}{mark}{lines}{after}")))
 }
 

@@ -176,7 +176,7 @@ impl Words {
             told = told.replace(&format!("{{{var}}}"), value);
         }
         match told.contains('{') {
-            true => Err(format!("the words `{name}` of {slug} ask for something that the event has not: {told}")),
+            true => Err(format!("the words `{name}` of {slug} ask for something that the event does not have: {told}")),
             false => Ok(told),
         }
     }
@@ -335,7 +335,9 @@ impl Storyboard {
             };
             let cell = &mut cells[index];
             let number = |var: &str| {
-                vars.get(var).and_then(|value| value.parse::<u64>().ok()).ok_or_else(|| format!("`{var}` is no number"))
+                vars.get(var)
+                    .and_then(|value| value.parse::<u64>().ok())
+                    .ok_or_else(|| format!("`{var}` is not a number"))
             };
             if let Some(var) = then.strip_prefix('+') {
                 cell.amount += number(var)?;

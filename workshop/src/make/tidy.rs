@@ -1,10 +1,13 @@
 //! What must be the same across the trees, and is kept by nobody's memory.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use toml::{Table, Value};
 
-use super::storyboard;
+use super::{
+    marks,
+    storyboard::{self, Storyboard},
+};
 use crate::{
     Refusal,
     catalogue::{
@@ -35,6 +38,7 @@ const SECTIONS: [&str; 12] = [
 const LIB_LINES: usize = 200;
 const SHARED_LINES: usize = 120;
 const CHANGED_LINES: usize = 50;
+const CHOICES: RangeInclusive<usize> = 3..=5;
 
 /// Everything that is out of order, a sentence each, with what to do.
 ///
@@ -49,6 +53,9 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         near_misses(checkout, ghost, &case, &mut faults);
         snapshots(checkout, ghost.slug, &mut faults);
         sections(checkout, ghost.slug, &mut faults);
+        choices(checkout, ghost.slug, &case, &mut faults);
+        listings(checkout, ghost.slug, &mut faults);
+        marked_steps(checkout, ghost.slug, &mut faults)?;
         every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
     manifests(checkout, &mut faults);
@@ -118,8 +125,9 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
         for file in &files {
             let (begins, ends) = (times(file, &begin), times(file, &end));
             if begins != ends || begins > 1 {
-                faults
-                    .push(format!("{file} has `{begin}` {begins} times and `{end}` {ends} times; once each is right"));
+                faults.push(format!(
+                    "{file} has `{begin}` {begins} times and `{end}` {ends} times; each belongs there once"
+                ));
             }
         }
         if files.iter().all(|file| times(file, &begin) == 0) {
@@ -135,7 +143,7 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
     }
     let changed = difference::changed_code_lines(checkout, slug)?;
     if changed > CHANGED_LINES {
-        faults.push(format!("the twins of {slug} differ in {changed} code lines, and may differ in {CHANGED_LINES}"));
+        faults.push(format!("the twins of {slug} differ in {changed} code lines; at most {CHANGED_LINES} are allowed"));
     }
     Ok(())
 }
@@ -143,7 +151,7 @@ fn twins(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<()
 fn within(checkout: &Checkout, name: &str, most: usize, faults: &mut Vec<String>) {
     let lines = checkout.text(name).unwrap_or_default().lines().count();
     if lines > most {
-        faults.push(format!("{name} has {lines} lines, and may have {most}"));
+        faults.push(format!("{name} has {lines} lines; at most {most} are allowed"));
     }
 }
 
@@ -183,7 +191,7 @@ fn snapshots(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
         for file in checkout.names(&folder) {
             let name = file.strip_prefix(&format!("{test}__")).and_then(|file| file.strip_suffix(".snap"));
             if name.is_none_or(|name| !source.contains(&format!("\"{name}\""))) {
-                faults.push(format!("{folder}/{file} is named by no test in {tree}/{slug}/tests/{test}.rs"));
+                faults.push(format!("no test in {tree}/{slug}/tests/{test}.rs names {folder}/{file}"));
             }
         }
     }
@@ -209,6 +217,81 @@ fn sections(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
     }
 }
 
+/// At 3 a.m. the reader chooses among a few commands, one of which tells the most.
+fn choices(checkout: &Checkout, slug: &str, case: &case::Case, faults: &mut Vec<String>) {
+    let name = format!("cases/{slug}/case.toml");
+    let all = case.choices.len();
+    if !CHOICES.contains(&all) {
+        faults.push(format!(
+            "{name} has {all} of `[[choice]]`, and {} to {} are right",
+            CHOICES.start(),
+            CHOICES.end()
+        ));
+    }
+    let best = case.choices.iter().filter(|choice| choice.best).count();
+    if best != 1 {
+        faults.push(format!("{name} has `best = true` in {best} of its `[[choice]]`, and one tells the most"));
+    }
+    let name = format!("book/src/{slug}.md");
+    let chapter = checkout.text(&name).unwrap_or_default();
+    let page = chapter.split_once("## The page at 3 a.m.").map_or("", |(_, rest)| rest);
+    let page = page.split_once("\n## ").map_or(page, |(page, _)| page);
+    let include = format!("{{{{#include generated/{slug}/choices.html}}}}");
+    if !page.contains(&include) {
+        faults.push(format!("{name} gives no choice in *The page at 3 a.m.*: `{include}`"));
+    }
+}
+
+/// A chapter tells how long it takes to read, shows long code in steps, and speaks of each number in them.
+fn listings(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
+    let name = format!("book/src/{slug}.md");
+    let chapter = checkout.text(&name).unwrap_or_default();
+    let reading = format!("{{{{#include generated/{slug}/reading.md}}}}");
+    if !chapter.split("\n## ").next().is_some_and(|head| head.contains(&reading)) {
+        faults.push(format!("{name} does not tell in its head how long it takes to read: `{reading}`"));
+    }
+    for (tree, anchor, section) in [("cases", "defect", "The code that passed review"), ("fixed", "fix", "The fix")] {
+        let source = checkout.text(&format!("{tree}/{slug}/src/lib.rs")).unwrap_or_default();
+        let steps = marks::listing(&source, anchor).unwrap_or_default();
+        let section = chapter.split("\n## ").find(|part| part.lines().next() == Some(section)).unwrap_or_default();
+        if !steps.is_empty() && section.contains(&format!("{tree}/{slug}/src/lib.rs:{anchor}}}}}")) {
+            faults.push(format!(
+                "{name} shows the anchor `{anchor}` whole, which has numbers or more than {} lines",
+                marks::LONGEST
+            ));
+        }
+        for step in 1..=steps.len() {
+            let include = format!("{{{{#include generated/{slug}/{anchor}-{step}.rs}}}}");
+            if !section.contains(&include) {
+                faults.push(format!("{name} lacks a step of the listing: `{include}`"));
+            }
+        }
+        let shown: BTreeSet<char> = steps.iter().flat_map(|step| marks::numbers(step)).collect();
+        let spoken: BTreeSet<char> = marks::numbers(section).collect();
+        for number in shown.symmetric_difference(&spoken) {
+            let what = if shown.contains(number) { "says nothing of" } else { "has no line for" };
+            faults.push(format!("{name} {what} {number} of the anchor `{anchor}`"));
+        }
+    }
+}
+
+/// A mark in a source that has a name is a step of the picture.
+fn marked_steps(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) -> Result<(), Refusal> {
+    let Some(story) = Storyboard::read(checkout, slug)? else { return Ok(()) };
+    for tree in ["cases", "fixed"] {
+        for mark in marks::of(checkout, tree, slug)?.iter().filter(|mark| !mark.name.is_empty()) {
+            if story.step.iter().all(|step| step.name != mark.name) {
+                faults.push(format!(
+                    "{tree}/{slug} has a mark `{}`, and {}/{slug}.toml no step of that name",
+                    mark.name,
+                    storyboard::FOLDER
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// For each promise something breaks it: the broken twin, a near miss, or a saboteur among the specification's tests.
 fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case, faults: &mut Vec<String>) {
     let Judgement { broken, near_misses, .. } = ghost.judgement();
@@ -224,7 +307,7 @@ fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case
     for near_miss in &case.near_misses {
         let known = broken.promises.iter().any(|judged| judged.key == near_miss.breaks);
         if near_miss.breaks != MODEL && !known {
-            faults.push(format!("cases/{}/case.toml: `{}` is no promise", ghost.slug, near_miss.breaks));
+            faults.push(format!("cases/{}/case.toml: `{}` is not a promise", ghost.slug, near_miss.breaks));
         }
     }
 }
@@ -255,7 +338,7 @@ fn manifests(checkout: &Checkout, faults: &mut Vec<String>) {
             faults.push(format!("{name} does not take the workspace's lints"));
         }
         for line in manifest.lines().filter(|line| line.contains("version = \"") || line.contains(" = \"^")) {
-            faults.push(format!("{name} states a version, which belongs into the root manifest: {line}"));
+            faults.push(format!("{name} states a version, which belongs in the root manifest: {line}"));
         }
         harnesses(checkout, &folder, &manifest, faults);
     }
@@ -300,7 +383,7 @@ fn words(checkout: &Checkout, faults: &mut Vec<String>) {
         let source = checkout.text(&name).unwrap_or_default();
         for (number, line) in source.lines().enumerate() {
             for word in refused.iter().filter(|word| line.contains(word.as_str())) {
-                faults.push(format!("{name}:{}: `{word}` has no place here", number + 1));
+                faults.push(format!("{name}:{}: `{word}` does not belong here", number + 1));
             }
         }
     }

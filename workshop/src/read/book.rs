@@ -105,7 +105,7 @@ fn answers(checkout: &Checkout, name: &str, faults: &mut Vec<String>) {
         }
     }
     if proven < 3 {
-        faults.push(format!("{name} proves {proven} answers, and has three to prove"));
+        faults.push(format!("{name} proves {proven} answers, and should prove three"));
     }
 }
 
@@ -319,7 +319,7 @@ mod without_mdbook {
         let line = format!("cargo {}", arguments.join(" "));
         if cfg!(windows) {
             // Windows does not let cargo replace a program that runs.
-            return Err(Refusal::new(format!("the book needs mdBook's library; type this: {line}")));
+            return Err(Refusal::new(format!("the book needs mdBook's library; run this: {line}")));
         }
         print(&format!("The book needs mdBook's library, which is built once, in a minute or two: {line}\n"))?;
         let mut cargo = Command::new(program("CARGO", "cargo"));
@@ -393,7 +393,7 @@ mod with_mdbook {
             let listener = serve::bind(port).await?;
             let built = build(checkout)?;
             let address =
-                listener.local_addr().map_err(|error| Refusal::new(format!("cannot learn the port: {error}")))?;
+                listener.local_addr().map_err(|error| Refusal::new(format!("cannot read the port: {error}")))?;
             print(&format!("the book is on http://{address} until Ctrl-C\n"))?;
             serve::until(listener, router(built), async { drop(signal::ctrl_c().await) }).await
         })

@@ -46,7 +46,7 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: boo
         let mut interrupted = Box::pin(signal::ctrl_c());
         // The first poll sets the handler up: whoever reads our first line may interrupt us.
         let _ = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx))).await;
-        let address = listener.local_addr().map_err(|error| Refusal::new(format!("cannot learn the port: {error}")))?;
+        let address = listener.local_addr().map_err(|error| Refusal::new(format!("cannot read the port: {error}")))?;
         let base = format!("http://{address}");
         if json {
             let twin = if fixed { "fixed" } else { "broken" };
@@ -123,6 +123,6 @@ fn invitation(ghost: &Ghost, case: &Case, fixed: bool, base: &str) -> String {
         text.push_str(&format!("\n  {}\n", typed(&line.curl, base).replace('\n', "\n  ")));
         text.push_str(&wrapped(&line.shows, "    "));
     }
-    text.push_str(&format!("\nCtrl-C ends it. The other twin: cargo ghosts serve {}{other}\n", ghost.slug));
+    text.push_str(&format!("\nCtrl-C stops it. The other twin: cargo ghosts serve {}{other}\n", ghost.slug));
     text
 }

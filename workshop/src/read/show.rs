@@ -76,7 +76,7 @@ impl Story<'_> {
         for (((name, report), (_, difference)), told) in near_misses {
             let file = format!("{}/{}.rs", difference::near_misses(slug), name.replace('-', "_"));
             heading(&mut text, &format!("Near miss: {name}"), &file);
-            text.push_str(&wrapped(&format!("It tempts: {}", told.tempts), "  "));
+            text.push_str(&wrapped(&format!("Why it tempts: {}", told.tempts), "  "));
             text.push('\n');
             text.push_str(&terminal::difference(&folded(difference), "  "));
             text.push('\n');

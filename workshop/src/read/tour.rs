@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// What takes too long for a tour.
-const LEFT_OUT: &str = "Not judged here, but by check and cargo test: whether an app leaves the rest\n\
-                        alone, and races on real threads.";
+const LEFT_OUT: &str =
+    "Not judged here, only by check and cargo test: whether an app leaves the rest\nalone, and races on real threads.";
 
 /// The verdicts on every ghost.
 #[derive(Debug, Serialize)]
@@ -118,7 +118,7 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
     let names: Vec<&str> = ghost.near_misses.iter().map(|near_miss| near_miss.name).collect();
     let told: Vec<&str> = case.near_misses.iter().map(|near_miss| near_miss.name.as_str()).collect();
     if names != told {
-        amiss.push(format!("case.toml tells other near misses than near_misses::ALL: {told:?} and {names:?}"));
+        amiss.push(format!("case.toml and near_misses::ALL name different near misses: {told:?} and {names:?}"));
     }
     let near_misses: Vec<NearMissVerdict> = names
         .iter()
@@ -127,7 +127,7 @@ fn row(ghost: &Ghost, case: &Case, reports: &[Report]) -> Row {
         .map(|((name, told), report)| {
             let broken = report.broken();
             let (rejected, otherwise) = if told.breaks == MODEL {
-                (report.all_kept(), format!("should keep every promise and breaks `{}`", broken.join("`, `")))
+                (report.all_kept(), format!("should keep every promise, but breaks `{}`", broken.join("`, `")))
             } else {
                 (broken.contains(&&*told.breaks), format!("does not break `{}`", told.breaks))
             };
@@ -172,8 +172,8 @@ impl Tour {
                 self.ghosts.len(),
                 self.ghosts.first().map_or("", |row| row.slug)
             ),
-            1 => writeln!(table, "\n1 verdict is not as it should be."),
-            many => writeln!(table, "\n{many} verdicts are not as they should be."),
+            1 => writeln!(table, "\n1 verdict isn't as expected."),
+            many => writeln!(table, "\n{many} verdicts aren't as expected."),
         };
         let _ = writeln!(table, "{LEFT_OUT}");
         table

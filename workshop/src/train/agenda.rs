@@ -129,7 +129,7 @@ fn plan(all: &[Candidate], minutes: u32, people: Option<u32>, families: &[Family
     let of_family = |candidate: &&Candidate| families.is_empty() || families.contains(&candidate.case.family);
     let candidates: Vec<&Candidate> = all.iter().filter(of_family).collect();
     let Some(shortest) = candidates.iter().map(|candidate| candidate.case.minutes).min() else {
-        return Err(Refusal::new("no ghost is of these families; leave --families out for all"));
+        return Err(Refusal::new("no ghost belongs to these families; leave --families out for all"));
     };
     let most = 2 * candidates.iter().map(|candidate| candidate.case.minutes).sum::<u32>();
     let Some(left) = left(minutes).filter(|left| *left >= shortest) else {
@@ -260,8 +260,9 @@ impl Sheet {
         let (half, stop) = (self.at + practice / 2, self.at + practice);
         let seats = if people == Some(1) { "Alone" } else { "In pairs" };
         let what = format!(
-            "{seats}: read the exercise's README.md and its src/ in silence, agree on a fix, then let `watch` judge it. At \
-             {} whoever is stuck takes a hint. Stop at {}, solved or not: hands off the keyboards.",
+            "{seats}: read the exercise's README.md and its src/ in silence, agree on a fix, then let `watch` judge \
+             it. At {}, anyone who's stuck takes a hint. Stop at {}, solved or not: hands off the \
+             keyboards.",
             clock(half),
             clock(stop)
         );
@@ -269,13 +270,14 @@ impl Sheet {
         self.add(practice, Part::Do, Some(slug), format!("{}: let them do", case.title), what, &commands);
 
         let what = "Collect the fixes without comment. Find each among the near misses, and read out the promise that it \
-                    breaks. Then read the difference of the twins, and ask where your own service has this ghost.";
+                     breaks. Then read the difference between the twins, and ask where your own service has this \
+                     ghost.";
         let commands = [format!("cargo ghosts show {slug} --near-misses"), format!("cargo ghosts diff {slug}")];
         self.add(debrief, Part::Debrief, Some(slug), format!("{}: debrief", case.title), what.to_owned(), &commands);
     }
 
     fn pause(&mut self) {
-        let what = "Leave the last report on the big screen. Help those whose machine gives trouble.".to_owned();
+        let what = "Leave the last report on the big screen. Help anyone whose machine is giving trouble.".to_owned();
         self.add(BREAK, Part::Break, None, "Break".to_owned(), what, &[]);
     }
 
@@ -308,7 +310,7 @@ fn before() -> Vec<Reminder> {
         },
         Reminder {
             when: "The day before",
-            what: "Pack the kit onto a stick, in case the network of the room is bad. Print the handouts.",
+            what: "Put the kit on a USB stick, in case the room's network is bad. Print the handouts.",
             commands: vec!["cargo ghosts kit".to_owned(), "cargo ghosts handout --all".to_owned()],
         },
     ]

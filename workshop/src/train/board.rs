@@ -139,7 +139,7 @@ impl Board {
         }
         // A participant's file begins with what they did.
         if read.events.is_empty() {
-            self.left_out.push(format!("{} is left out: there is no event in it", shown(file)));
+            self.left_out.push(format!("{} is left out: it has no events", shown(file)));
             return;
         }
         let foreign = read.events.iter().filter(|event| !self.ghosts.contains(&&*event.slug)).count();
@@ -188,7 +188,7 @@ fn found(folder: &Path, left_out: &mut Vec<String>) -> Result<Vec<PathBuf>, Refu
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     let metadata = fs::symlink_metadata(file).map_err(|error| error.to_string())?;
     if !metadata.is_file() {
-        return Err("it is no plain file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
     // It may grow meanwhile.
@@ -376,7 +376,7 @@ impl Board {
         text.push_str("12m solved after 12 minutes   4/6 promises kept         .. started\n");
         text.push_str("+2  hints taken               *   the solution shown    m  the model fails\n");
         text.push_str("h   rejected on real threads\n");
-        for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
+        for (heading, sentences) in [("Same name", &self.named_alike), ("Left out", &self.left_out)] {
             if !sentences.is_empty() {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "\n{heading}:");
@@ -419,7 +419,7 @@ impl Board {
         }
         html.push_str("</tbody>\n</table>\n</div>\n");
         html.push_str("<p>The time is from the start to the solution. Hints count once each.</p>\n");
-        for (heading, sentences) in [("Named alike", &self.named_alike), ("Left out", &self.left_out)] {
+        for (heading, sentences) in [("Same name", &self.named_alike), ("Left out", &self.left_out)] {
             if !sentences.is_empty() {
                 let items: String = sentences.iter().map(|text| format!("<li>{}</li>\n", escaped(text))).collect();
                 let _ = writeln!(html, "<h2>{heading}</h2>\n<ul>\n{items}</ul>");
@@ -476,7 +476,7 @@ fn write(file: &Path, html: &str) -> Result<(), Refusal> {
     let shown = shown(file);
     match fs::read(file) {
         Ok(there) if !there.starts_with(FIRST_LINES.as_bytes()) => {
-            return Err(Refusal::new(format!("{shown} is there and is no board; choose another name")));
+            return Err(Refusal::new(format!("{shown} exists and is not a board; choose another name")));
         }
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(Refusal::new(format!("cannot write {shown}: {error}")));
@@ -614,7 +614,7 @@ mod tests {
         let noise = "{\"schema\":1,\"at\":0,\"slug\":\"x\",\"event\":\"\\u001b[2J<script>\"}\n";
         let board = Folder::with(&[("ada.jsonl", (noise.to_owned() + &ada()).as_bytes())]).board();
         assert_eq!(board.left_out.len(), 1);
-        assert!(board.left_out[0].contains("line 1: no event"), "{:?}", board.left_out);
+        assert!(board.left_out[0].contains("line 1: not an event"), "{:?}", board.left_out);
         assert!(!board.text().contains("\u{1b}[2J"), "{}", board.text());
         assert!(!board.html().contains("<script>"), "{}", board.html());
     }
@@ -636,7 +636,7 @@ mod tests {
         let board = Folder::with(&[("ada.jsonl", text.as_bytes())]).board();
         assert_eq!((board.people[0].solved, board.people[0].hints), (1, 2));
         let said = board.left_out.join("\n");
-        assert!(said.contains("ada.jsonl, line 2: a newer version of this workshop has written it"), "{said}");
+        assert!(said.contains("ada.jsonl, line 2: a newer version of this workshop wrote it"), "{said}");
         assert!(said.contains("ada.jsonl: 2 lines more"), "{said}");
         assert!(said.contains("ada.jsonl: 1 event of ghosts that are not in this clone"), "{said}");
     }
@@ -666,7 +666,7 @@ mod tests {
     fn a_file_that_is_no_board_is_not_written_over() {
         let folder = Folder::with(&[("ada.jsonl", ada().as_bytes())]);
         let refused = write(&folder.0.join("ada.jsonl"), &folder.board().html()).unwrap_err().to_string();
-        assert!(refused.ends_with("ada.jsonl is there and is no board; choose another name"), "{refused}");
+        assert!(refused.ends_with("ada.jsonl exists and is not a board; choose another name"), "{refused}");
         assert_eq!(fs::read_to_string(folder.0.join("ada.jsonl")).unwrap(), ada());
         for _ in 0..2 {
             write(&folder.0.join("board.html"), &folder.board().html()).unwrap();
@@ -685,7 +685,7 @@ mod tests {
         let people: Vec<_> = board.people.iter().map(|person| (person.shown(), person.solved)).collect();
         assert_eq!(people, [("(1) ada".to_owned(), 1), ("(2) ada".to_owned(), 0), ("bob".to_owned(), 0)]);
         for page in [board.text(), board.html()] {
-            assert!(page.contains("Named alike") && page.contains("2 have the name ada: (1) "), "{page}");
+            assert!(page.contains("Same name") && page.contains("2 have the name ada: (1) "), "{page}");
         }
     }
 
@@ -699,7 +699,7 @@ mod tests {
         ];
         let board = Folder::with(&junk).board();
         assert_eq!(board.people.iter().map(|person| &*person.name).collect::<Vec<_>>(), ["zoe"]);
-        assert_eq!(board.left_out.iter().filter(|why| why.ends_with("there is no event in it")).count(), 3);
+        assert_eq!(board.left_out.iter().filter(|why| why.ends_with("it has no events")).count(), 3);
         assert!(board.html().contains("<p>1 person, "), "{}", board.html());
         assert!(Board::of(&[Folder::with(&junk[..3]).0.clone()], GHOSTS.to_vec()).is_err());
     }

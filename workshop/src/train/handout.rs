@@ -22,7 +22,7 @@ const STORY: &str = "## The page at 3 a.m.";
 const QUESTIONS: [&str; 3] = [
     "The line that you object to:",
     "What you would change:",
-    "What has to be seen from outside, so that you believe in the change:",
+    "What you would have to see from outside to believe in the change:",
 ];
 
 /// What a handout is written in.
@@ -64,7 +64,7 @@ pub fn run(checkout: &Checkout, slug: Option<&str>, all: bool, format: Format, j
     let chosen: Vec<&'static Ghost> = match (slug, all) {
         (Some(slug), false) => vec![ghosts::find(slug)?],
         (None, true) => ghosts::ALL.iter().collect(),
-        _ => return Err(Refusal::new("name one ghost, or say --all for a page of each; `cargo run` lists them")),
+        _ => return Err(Refusal::new("name one ghost, or give --all for a page of each; `cargo run` lists them")),
     };
     let handouts = chosen.into_iter().map(|ghost| handout(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
     if json {
@@ -95,7 +95,7 @@ fn handout(checkout: &Checkout, slug: &'static str) -> Result<Handout, Refusal> 
         work: vec![
             (format!("cargo ghosts start {slug}"), "your own copy"),
             (format!("cargo ghosts watch {slug}"), "a verdict on every save"),
-            (format!("cargo ghosts hint {slug}"), "if you are stuck; four, one a call"),
+            (format!("cargo ghosts hint {slug}"), "if you are stuck; there are four, one a call"),
         ],
     })
 }

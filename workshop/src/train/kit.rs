@@ -62,14 +62,14 @@ struct Packed<'a> {
 pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal> {
     let shown = file.display();
     if fs::symlink_metadata(file).is_ok() {
-        return Err(Refusal::new(format!("{shown} is there already; remove it, or name another file")));
+        return Err(Refusal::new(format!("{shown} already exists; remove it, or name another file")));
     }
     // A repository round this folder may know nothing of it.
     if git(checkout, &["ls-tree", "HEAD", "Cargo.lock"])?.is_empty() {
         let around = git(checkout, &["rev-parse", "--show-toplevel"])?;
         return Err(Refusal::new(format!(
-            "a kit is made of a git clone, and this folder is none: it only lies in that of {}; clone the repository, and \
-             make the kit there",
+            "a kit is made from a git clone, and this folder is not one: it only lies inside that of {}; clone the \
+             repository, and make the kit there",
             around.trim()
         )));
     }
@@ -77,7 +77,8 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
     if let Some(first) = changed.lines().next() {
         let name = first.get(3..).unwrap_or(first);
         return Err(Refusal::new(format!(
-            "a kit is made of the last commit, and {name} has changes that are not in it; commit them, or `git stash`"
+            "a kit is made from the last commit, and {name} has changes that are not in it; commit them, or `git \
+             stash`"
         )));
     }
     let commit = git(checkout, &["rev-parse", "HEAD"])?.trim().to_owned();
@@ -88,7 +89,7 @@ pub fn run(checkout: &Checkout, file: &Path, json: bool) -> Result<bool, Refusal
     let packed = gather(checkout, &gathered.path().join(SOURCES)).and_then(|()| {
         pack(checkout, gathered.path(), &commit, time, &beside)
             .and_then(|()| fs::rename(&beside, file))
-            .map_err(|error| Refusal::new(format!("cannot write {shown}: {error}; nothing of it is left behind")))
+            .map_err(|error| Refusal::new(format!("cannot write {shown}: {error}; nothing was left behind")))
     });
     let crates = names_in(&gathered.path().join(SOURCES)).len();
     // What is left of it is in the way of nothing.
@@ -121,11 +122,11 @@ fn git(checkout: &Checkout, arguments: &[&str]) -> Result<String, Refusal> {
         .args(arguments)
         .current_dir(checkout.root())
         .output()
-        .map_err(|error| Refusal::new(format!("a kit is made with git, which cannot be started: {error}")))?;
+        .map_err(|error| Refusal::new(format!("a kit is made with git, and git cannot be started: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().next().unwrap_or_default();
-        return Err(Refusal::new(format!("a kit is made of a git clone, and git says here: {said}")));
+        return Err(Refusal::new(format!("a kit is made from a git clone, and git says: {said}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -140,7 +141,7 @@ fn gather(checkout: &Checkout, into: &Path) -> Result<(), Refusal> {
     }
     let cause = last_cause(&said);
     Err(Refusal::new(format!(
-        "cargo cannot gather the sources: {cause}; it needs a network, and a clone that can be written"
+        "cargo cannot gather the sources: {cause}; it needs a network, and a clone that it can write to"
     )))
 }
 
@@ -215,8 +216,8 @@ pub fn unpack(checkout: &Checkout, file: &Path) -> Result<usize, Refusal> {
     let own = own.map_err(|error| Refusal::new(format!("cannot read Cargo.lock: {error}")))?;
     if own != lock {
         return Err(Refusal::new(format!(
-            "{shown} is not of this commit: its Cargo.lock is another; unpack it by itself (tar xzf {shown}) and work in \
-             {FOLDER}/"
+            "{shown} is from another commit: its Cargo.lock differs; unpack it on its own (tar xzf {shown}) and work \
+             in {FOLDER}/"
         )));
     }
     // On the disk of the clone, so that what is whole can be moved to its place.
@@ -247,7 +248,7 @@ fn opened(file: &Path) -> io::Result<Archive<GzDecoder<BufReader<File>>>> {
 /// The lock file of a kit of which every entry is a file or a folder in its place.
 fn looked_through(file: &Path) -> Result<Vec<u8>, Refusal> {
     let shown = file.display();
-    let none = |error: io::Error| Refusal::new(format!("{shown} is no kit: {error}"));
+    let none = |error: io::Error| Refusal::new(format!("{shown} is not a kit: {error}"));
     let (mut lock, mut size) = (None, 0_u64);
     let mut archive = opened(file).map_err(none)?;
     for entry in archive.entries().map_err(none)? {
@@ -256,11 +257,11 @@ fn looked_through(file: &Path) -> Result<Vec<u8>, Refusal> {
         let plain = matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Directory);
         if !plain || !in_place(&path) {
             let path = path.to_string_lossy().escape_debug().to_string();
-            return Err(Refusal::new(format!("{shown} is no kit: `{path}` is a link or leads out of it")));
+            return Err(Refusal::new(format!("{shown} is not a kit: `{path}` is a link or leads out of it")));
         }
         size = size.saturating_add(entry.size());
         if size > LARGEST {
-            return Err(Refusal::new(format!("{shown} is no kit: it unpacks to more than 1 GB")));
+            return Err(Refusal::new(format!("{shown} is not a kit: it unpacks to more than 1 GB")));
         }
         if path == Path::new(FOLDER).join("Cargo.lock") {
             let mut text = Vec::new();
@@ -268,7 +269,7 @@ fn looked_through(file: &Path) -> Result<Vec<u8>, Refusal> {
             lock = Some(text);
         }
     }
-    lock.ok_or_else(|| Refusal::new(format!("{shown} is no kit: it has no {FOLDER}/Cargo.lock")))
+    lock.ok_or_else(|| Refusal::new(format!("{shown} is not a kit: it has no {FOLDER}/Cargo.lock")))
 }
 
 /// Whether a path stays in the one folder of a kit.
@@ -370,7 +371,10 @@ mod tests {
         let clone = Clone::new("out");
         for path in ["ghosts-kit/vendor/../../../evil", "../evil", "/tmp/evil", "evil", "ghosts-kit/../vendor/evil"] {
             let said = clone.refused(&clone.kit(&[(path, EntryType::Regular, b"evil")]));
-            assert!(said.ends_with(&format!("kit.tar.gz is no kit: `{path}` is a link or leads out of it")), "{said}");
+            assert!(
+                said.ends_with(&format!("kit.tar.gz is not a kit: `{path}` is a link or leads out of it")),
+                "{said}"
+            );
         }
     }
 
@@ -397,14 +401,14 @@ mod tests {
     fn what_is_no_kit_is_refused() {
         let clone = Clone::new("none");
         let file = clone.0.path("kit.tar.gz");
-        assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
+        assert!(clone.refused(&file).contains("kit.tar.gz is not a kit: "));
         for bytes in [b"" as &[u8], b"noise", b"\x1f\x8b\x08\0\0\0\0\0"] {
             fs::write(&file, bytes).unwrap();
-            assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
+            assert!(clone.refused(&file).contains("kit.tar.gz is not a kit: "));
         }
         let whole = fs::read(clone.kit(&[("ghosts-kit/vendor/a", EntryType::Regular, &[7; 9000])])).unwrap();
         fs::write(&file, &whole[..whole.len() / 2]).unwrap();
-        assert!(clone.refused(&file).contains("kit.tar.gz is no kit: "));
+        assert!(clone.refused(&file).contains("kit.tar.gz is not a kit: "));
     }
 
     #[test]
@@ -414,7 +418,7 @@ mod tests {
         fs::write(clone.0.path("Cargo.lock"), "version = 5\n").unwrap();
         let said = clone.refused(&kit);
         assert!(
-            said.contains("kit.tar.gz is not of this commit: its Cargo.lock is another; unpack it by itself"),
+            said.contains("kit.tar.gz is from another commit: its Cargo.lock differs; unpack it on its own"),
             "{said}"
         );
     }
@@ -424,9 +428,9 @@ mod tests {
         let clone = Clone::new("git");
         let there = clone.kit(&[]);
         let said = run(&clone.0, &there, false).unwrap_err().to_string();
-        assert!(said.ends_with("kit.tar.gz is there already; remove it, or name another file"), "{said}");
+        assert!(said.ends_with("kit.tar.gz already exists; remove it, or name another file"), "{said}");
         let said = run(&clone.0, &clone.0.path("new.tar.gz"), false).unwrap_err().to_string();
-        assert!(said.starts_with("a kit is made of a git clone, and git says here: "), "{said}");
+        assert!(said.starts_with("a kit is made from a git clone, and git says: "), "{said}");
         assert!(!clone.0.path("new.tar.gz").exists());
     }
 
@@ -445,7 +449,10 @@ mod tests {
         fs::create_dir_all(unzipped.root()).unwrap();
         fs::write(unzipped.path("Cargo.lock"), LOCK).unwrap();
         let said = run(&unzipped, &around.0.path("new.tar.gz"), false).unwrap_err().to_string();
-        assert!(said.starts_with("a kit is made of a git clone, and this folder is none: it only lies in "), "{said}");
+        assert!(
+            said.starts_with("a kit is made from a git clone, and this folder is not one: it only lies inside "),
+            "{said}"
+        );
         assert!(!around.0.path("new.tar.gz").exists());
     }
 }

@@ -105,7 +105,10 @@ pub fn run(checkout: &Checkout, kit: Option<&Path>, json: bool) -> Result<bool, 
     };
     if let Some(file) = kit {
         let crates = kit::unpack(checkout, file)?;
-        told(Check::ok("kit", format!("{crates} crates are in vendor/, and .cargo/config.toml says so to cargo")))?;
+        told(Check::ok(
+            "kit",
+            format!("{crates} crates are in vendor/, and .cargo/config.toml tells cargo to use them"),
+        ))?;
     }
     let target = target(checkout);
     let first = [toolchain(checkout), disk(&target), clone(checkout, &target)];
@@ -114,7 +117,7 @@ pub fn run(checkout: &Checkout, kit: Option<&Path>, json: bool) -> Result<bool, 
     told(if buildable {
         build(checkout)
     } else {
-        Check::red("build", "was not tried", "See to what is red above, then run this again.")
+        Check::red("build", "was not tried", "Fix the red lines above, then run this again.")
     })?;
     told(port("port 3000", 3000, "cargo ghosts serve <slug> --port 0"))?;
     told(port("port 3001", 3001, "cargo run -- book --port 0"))?;
@@ -160,7 +163,7 @@ fn toolchain(checkout: &Checkout) -> Check {
             Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         };
         let Some(version) = version(&said) else {
-            return Check::red("toolchain", format!("{name} says no version: {said}"), get);
+            return Check::red("toolchain", format!("{name} does not say its version: {said}"), get);
         };
         if Some(version) < self::version(needed) {
             let todo = format!("{needed} is needed: `rustup update stable`, or {}", get.replacen('I', "i", 1));
@@ -181,7 +184,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 fn disk(target: &Path) -> Check {
     let there = target.ancestors().find(|folder| folder.exists()).unwrap_or(target);
     match fs4::available_space(there) {
-        Err(error) => Check::note("disk", format!("cannot be measured: {error}"), "See that 2 GB are free."),
+        Err(error) => Check::note("disk", format!("cannot be measured: {error}"), "Make sure that 2 GB are free."),
         Ok(free) => enough(free, size(target)),
     }
 }
@@ -194,7 +197,8 @@ fn enough(free: u64, built: u64) -> Check {
         return Check::ok("disk", found);
     }
     let todo = format!(
-        "Everything built takes up to {}: make room, or let CARGO_TARGET_DIR name a folder on a disk with room.",
+        "A full build takes up to {}: free some space, or point CARGO_TARGET_DIR at a folder on a disk that has \
+         enough.",
         in_gb(NEEDED)
     );
     Check::red("disk", found, todo)
@@ -217,8 +221,8 @@ fn trial(checkout: &Checkout) -> io::Result<Aside> {
 }
 
 fn clone(checkout: &Checkout, target: &Path) -> Check {
-    let todo = "Clone the repository into a folder of your own, and work there. Where only the build must go elsewhere, \
-                CARGO_TARGET_DIR names the folder.";
+    let todo = "Clone the repository into a folder of your own, and work there. If only the build has to go elsewhere, \
+                 point CARGO_TARGET_DIR at a folder for it.";
     let exercises = trial(checkout).and_then(|trial| fs::write(trial.path().join("trial"), "ghosts"));
     let built = fs::create_dir_all(target).and_then(|()| {
         let file = target.join(format!(".preflight-{}", std::process::id()));
@@ -237,20 +241,20 @@ fn build(checkout: &Checkout) -> Check {
     match built(checkout) {
         Ok(()) => {
             let took = begun.elapsed().as_secs();
-            Check::ok("build", format!("everything is here and built, in {took} s; no network is needed any more"))
+            Check::ok("build", format!("everything is here and built, in {took} s; you need no network from here on"))
         }
         Err(check) => check,
     }
 }
 
 fn built(checkout: &Checkout) -> Result<(), Check> {
-    let cannot = |refusal: Refusal| Check::red("build", refusal.to_string(), "See to it, then run this again.");
+    let cannot = |refusal: Refusal| Check::red("build", refusal.to_string(), "Fix that, then run this again.");
     let run = |folder: &Path, arguments: &[&str], what: &str| followed(folder, arguments, what).map_err(cannot);
     // What only other systems need need not be here.
     let host = host(checkout);
     let fetch = ["fetch", "--locked", "--target", &host];
     if !run(checkout.root(), &[&fetch, &["--offline"] as &[&str]].concat(), "looking for the sources")?.0 {
-        let (fetched, said) = run(checkout.root(), &fetch, "fetching what is not here")?;
+        let (fetched, said) = run(checkout.root(), &fetch, "fetching what is missing")?;
         if !fetched {
             return Err(unfetched(&said));
         }
@@ -298,22 +302,22 @@ fn host(checkout: &Checkout) -> String {
 }
 
 fn unfetched(said: &str) -> Check {
-    let found = format!("the sources are not all here, and cannot be fetched: {}", last_cause(said));
+    let found = format!("some of the sources are missing, and cannot be fetched: {}", last_cause(said));
     let todo = "Run this again with a network, or take the sources from the trainer's kit: cargo ghosts preflight --kit \
                 ghosts-kit.tar.gz";
     Check::red("build", found, todo)
 }
 
 fn unbuilt(what: &str, said: &str) -> Check {
-    let error = said.lines().find(|line| line.starts_with("error")).unwrap_or("error: cargo says nothing");
+    let error = said.lines().find(|line| line.starts_with("error")).unwrap_or("error: cargo said nothing");
     let todo = if said.contains("linker `") && said.contains("not found") {
-        "Install what links programs: `apt install build-essential`, `xcode-select --install`, or the C++ build tools of \
-         Visual Studio."
+        "Install a linker: `apt install build-essential`, `xcode-select --install`, or the C++ build tools of Visual \
+         Studio."
             .to_owned()
     } else if said.contains("No space left on device") {
-        "Make room, or let CARGO_TARGET_DIR name a folder on a disk with room.".to_owned()
+        "Free some space, or point CARGO_TARGET_DIR at a folder on a disk that has enough.".to_owned()
     } else {
-        format!("`cargo {what} --offline` says more. Where a source is changed, `git stash` puts it back.")
+        format!("`cargo {what} --offline` says more. If you have changed a source, `git stash` puts it back.")
     };
     Check::red("build", error, todo)
 }
@@ -322,7 +326,7 @@ fn port(name: &'static str, number: u16, instead: &str) -> Check {
     match TcpListener::bind(("127.0.0.1", number)) {
         Ok(_) => Check::ok(name, "is free"),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Check::red(name, "is taken", format!("End what listens there, or use another: {instead}"))
+            Check::red(name, "is taken", format!("Stop what is listening there, or use another: {instead}"))
         }
         Err(error) => Check::red(name, format!("cannot be used: {error}"), format!("Use another: {instead}")),
     }
@@ -331,8 +335,8 @@ fn port(name: &'static str, number: u16, instead: &str) -> Check {
 fn terminal() -> Check {
     let stdout = io::stdout();
     if !stdout.is_terminal() || !io::stdin().is_terminal() {
-        let todo = "That is well here; `cargo ghosts watch` wants a terminal for its keys.";
-        return Check::note("terminal", "this is none", todo);
+        let todo = "That is fine here, but `cargo ghosts watch` needs a terminal for its keys.";
+        return Check::note("terminal", "this is not one", todo);
     }
     let colour = match AutoStream::choice(&stdout) {
         ColorChoice::Never => "without colour",

@@ -10,7 +10,7 @@ use crate::{Refusal, catalogue::case::Family, checkout::Checkout};
 /// The commands for whoever runs a workshop, and for those who prepare for one.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// A run sheet of exactly so many minutes
+    /// A run sheet for exactly that many minutes
     #[command(after_help = "Examples:
   cargo ghosts agenda --minutes 90 --people 12
   cargo ghosts agenda --minutes 180 --families time,streams
@@ -19,13 +19,13 @@ pub enum Command {
         /// How long the workshop is
         #[arg(long)]
         minutes: u32,
-        /// How many people come
+        /// How many people take part
         #[arg(long)]
         people: Option<NonZeroU32>,
         /// Only ghosts of these families
         #[arg(long, value_delimiter = ',')]
         families: Vec<Family>,
-        /// What it is written in
+        /// The output format
         #[arg(long, default_value = "text")]
         format: agenda::Format,
     },
@@ -36,10 +36,10 @@ pub enum Command {
     Handout {
         /// The ghost
         slug: Option<String>,
-        /// A page of each ghost
+        /// A page for each ghost
         #[arg(long)]
         all: bool,
-        /// What it is written in
+        /// The output format
         #[arg(long, default_value = "text")]
         format: handout::Format,
     },
@@ -84,7 +84,7 @@ pub enum Command {
         /// Progress files, each named after its participant, or folders of them
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Write it into one HTML file too
+        /// Write it to one HTML file as well
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
@@ -95,7 +95,7 @@ pub enum Command {
   cargo ghosts preflight
   cargo ghosts preflight --kit ghosts-kit.tar.gz")]
     Preflight {
-        /// Take all sources from this kit first: no network is needed then
+        /// Take all sources from this kit first; you need no network then
         #[arg(long, value_name = "FILE")]
         kit: Option<PathBuf>,
     },

@@ -100,7 +100,7 @@ fn fixes_are_told_from_near_misses(copy: &Learner) {
     let check = copy.ghosts(&["check", "hidden-flush"]);
     assert_eq!(check.status.code(), Some(1));
     assert!(
-        words(&check).contains("It breaks the same promises, in the same way, as flush-timer, a fix that tempts:"),
+        words(&check).contains("It breaks the same promises, in the same way, as flush-timer, a tempting fix:"),
         "{}",
         out(&check)
     );
@@ -166,7 +166,7 @@ fn what_the_program_and_the_compiler_say_is_shown(copy: &Learner) {
     assert_eq!(check.status.code(), Some(1), "{}{}", out(&check), err(&check));
     let told = words(&check);
     for shown in [
-        "it said last:",
+        "its last output:",
         "an app is made",
         "[exercises/hidden-flush/src/lib.rs:",
         "warning: unused `Sleep` that must be used --> exercises/hidden-flush/src/lib.rs:",
@@ -201,7 +201,7 @@ fn those_are_blamed_whose_it_is(copy: &Learner) {
     // What the clone has beside the exercise.
     let whole = copy.read(specification);
     copy.write(specification, &format!("{whole}\nnonsense\n"));
-    blamed("clone", "tests/hidden-flush of the clone does not compile, and your exercise has no part in it");
+    blamed("clone", "tests/hidden-flush of the clone does not compile, and your exercise is not the cause");
     copy.write(specification, &whole);
     // A crate that the learner has added.
     let (manifest, lock) = ("exercises/hidden-flush/Cargo.toml", "exercises/hidden-flush/Cargo.lock");
@@ -250,12 +250,12 @@ fn hostile_exercises_get_no_verdict_or_a_bad_one(copy: &Learner) {
     copy.write(LIB, fixed.strip_suffix(JUDGED).expect("its end"));
     let refused = copy.ghosts(&["check", "hidden-flush"]);
     assert_eq!(refused.status.code(), Some(2), "{}{}", out(&refused), err(&refused));
-    assert!(err(&refused).ends_with(&format!("src/lib.rs is to end with\n{JUDGED}")), "{}", err(&refused));
+    assert!(err(&refused).ends_with(&format!("and end src/lib.rs with\n{JUDGED}")), "{}", err(&refused));
     let manifest = copy.read("exercises/hidden-flush/Cargo.toml");
     copy.write("exercises/hidden-flush/Cargo.toml", &manifest.replace("[lib]\n", "[lib]\ntest = false\n"));
     let refused = copy.ghosts(&["check", "hidden-flush"]);
     assert_eq!(refused.status.code(), Some(2), "{}{}", out(&refused), err(&refused));
-    assert!(err(&refused).contains("lets cargo build no test of the library"), "{}", err(&refused));
+    assert!(err(&refused).contains("keeps cargo from building the library's tests"), "{}", err(&refused));
     fs::remove_file(copy.root().join("exercises/hidden-flush/Cargo.toml")).expect("a file of our own");
     assert_eq!(copy.ghosts(&["check", "hidden-flush"]).status.code(), Some(2));
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use ghosts::{
     catalogue::{case, ghosts::ALL},
     checkout::Checkout,
-    make::see,
+    make::see::{self, choices},
 };
 
 use crate::serving::Serving;
@@ -41,6 +41,27 @@ fn a_shell_with_curl_prints_what_the_chapters_show() {
                 };
                 said.remove(at);
             }
+        }
+    }
+}
+
+#[test]
+fn a_shell_with_curl_prints_what_the_choices_show() {
+    for ghost in ALL.iter().filter(|ghost| ghost.slug != "leaked-permit") {
+        let case = case::read(&Checkout::here(), ghost.slug).expect("a case");
+        // What the server has said is compared above.
+        for (choice, shown) in choices::play(ghost, &case).expect("it can be played") {
+            if !choice.run.contains("curl ") {
+                continue;
+            }
+            let twin = Serving::start(ghost.slug, false);
+            let base = format!("http://{}", twin.address);
+            if let Some(night) = &case.night {
+                in_a_shell(&night.replace("{base}", &base), 0);
+            }
+            let printed = in_a_shell(&choice.run.replace("{base}", &base), 0);
+            let at = format!("{}: {}", ghost.slug, choice.run);
+            assert_eq!(likened(printed.lines()), likened(shown.client.iter().map(|line| &*line.text)), "{at}");
         }
     }
 }

@@ -43,6 +43,6 @@ fn a_new_ghost_compiles_and_passes() {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let again = skeleton::run(&Checkout::at(&copy), "silver-lining", true).expect_err("it is there");
-    assert!(again.to_string().starts_with("book/src/silver-lining.md is there already"), "{again}");
+    assert!(again.to_string().starts_with("book/src/silver-lining.md already exists"), "{again}");
     fs::remove_dir_all(&copy).expect("a copy of our own");
 }

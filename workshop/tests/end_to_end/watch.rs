@@ -192,12 +192,12 @@ fn keys_ask_for_hints_and_for_the_start_again() {
     learner.mends();
     learner.sees("Laid to rest");
     learner.types(&["r"]);
-    learner.sees("Press r once more");
+    learner.sees("Press r again");
     learner.types(&["h"]);
     learner.types(&["r"]);
-    learner.sees("Press r once more");
+    learner.sees("Press r again");
     learner.types(&["r"]);
-    learner.sees("as it was in the beginning");
+    learner.sees("as it was at the start");
     assert_eq!(fs::read_to_string(learner.source()).expect("a file of our own"), begin);
     learner.types(&["q"]);
     learner.is_back_in_the_shell();
@@ -217,7 +217,7 @@ fn whoever_is_stopped_goes_on_and_the_next_ghost_is_asked_for_twice() {
         learner.screen().contains("promises kept") && !learner.screen().contains("icanon")
     });
     learner.types(&["n"]);
-    learner.sees("not laid to rest yet");
+    learner.sees("isn't laid to rest yet");
     learner.types(&["l"]);
     learner.sees("> unread-body");
     learner.types(&["l"]);
@@ -236,7 +236,7 @@ fn a_dumb_terminal_gets_lines() {
     let learner = Learner::sits_down("lying-health-check", "80");
     learner.types(&["export TERM=dumb", "Enter"]);
     learner.watches();
-    learner.sees("This terminal moves no cursor: say a key and Enter.");
+    learner.sees("This terminal can't move its cursor: type a key, then Enter.");
     learner.sees("promises kept");
     learner.types(&["h", "Enter"]);
     learner.sees("1 of 4, where to look");
@@ -251,7 +251,10 @@ fn who_waits_for_another_cargo_is_told_and_a_second_watch_is_refused() {
     learner.sees("promises kept");
     let refused = ghosts(&["watch", learner.slug]).output().expect("the runner starts");
     assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).starts_with("ghosts: another watch judges"), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).starts_with("ghosts: another watch is already judging"),
+        "{refused:?}"
+    );
 
     let lock = File::open(target().join("debug/.cargo-lock")).expect("cargo's own lock");
     lock.lock().expect("nothing else fails");
@@ -277,7 +280,7 @@ fn in_a_pipe_each_line_is_a_key() {
     let output = watch.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.starts_with("Standard input is no terminal: say a key and Enter."), "{said}");
+    assert!(said.starts_with("Standard input isn't a terminal: type a key, then Enter."), "{said}");
     assert!(said.contains("1 of 4, where to look") && !said.contains('\u{1b}'), "{said}");
     fs::remove_dir_all(COPY.join("exercises").join(slug)).expect("a folder of our own");
 }

@@ -115,7 +115,7 @@ fn the_solution_gives_a_reason_for_every_piece() {
 fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     let copy = Learner::with_a_clone("start");
     let said = refused(&copy.ghosts(&["hint"]));
-    assert_eq!(said, "ghosts: there is no exercise; `cargo ghosts start` makes one\n");
+    assert_eq!(said, "ghosts: there is no exercise yet; `cargo ghosts start` makes one\n");
     let said = done(&copy.ghosts(&["start"]));
     assert!(said.contains("The captured context, about 20 minutes, difficulty 1 of 3"), "{said}");
     assert!(said.contains("exercises/closure-captured-state/README.md"), "{said}");
@@ -161,7 +161,7 @@ fn an_exercise_that_is_there_is_never_overwritten() {
     done(&copy.ghosts(&["start", "hidden-flush"]));
     copy.write("exercises/hidden-flush/src/lib.rs", "mine");
     let said = refused(&copy.ghosts(&["start", "hidden-flush"]));
-    assert!(said.starts_with("ghosts: exercises/hidden-flush is there already; `cargo ghosts check"), "{said}");
+    assert!(said.starts_with("ghosts: exercises/hidden-flush already exists; `cargo ghosts check"), "{said}");
     assert_eq!(copy.read("exercises/hidden-flush/src/lib.rs"), "mine");
 }
 
@@ -186,7 +186,7 @@ fn of_those_who_start_at_once_one_wins_and_nothing_is_half_made() {
         assert_eq!((won.len(), late.len()), (1, 2), "{slug}: {late:?}");
         for output in late {
             let said = refused(output);
-            assert!(said.starts_with(&format!("ghosts: exercises/{slug} is there already; ")), "{said}");
+            assert!(said.starts_with(&format!("ghosts: exercises/{slug} already exists; ")), "{said}");
         }
         let case = case::read(copy.checkout(), slug).expect("a case");
         for (name, text) in exercise_files::files(copy.checkout(), ghost, &case).expect("its files") {
@@ -213,7 +213,7 @@ fn reset_keeps_aside_what_was_there() {
         copy.write("exercises/hidden-flush/notes.md", mine);
         let kept = format!("exercises/.kept/hidden-flush-{}", number + 1);
         let said = done(&copy.ghosts(&["reset", "hidden-flush"]));
-        assert_eq!(said, format!("exercises/hidden-flush is as it was in the beginning; what you had is in {kept}\n"));
+        assert_eq!(said, format!("exercises/hidden-flush is as it was at the start; what you had is in {kept}\n"));
         assert_eq!(copy.read(&format!("{kept}/src/lib.rs")), mine);
         assert_eq!(copy.read(&format!("{kept}/notes.md")), mine);
         assert_eq!(copy.read("exercises/hidden-flush/src/lib.rs"), beginning);
@@ -237,8 +237,8 @@ fn what_cannot_be_judged_is_one_clear_sentence() {
         let said = refused(&copy.ghosts(&[command, "hidden-flush"]));
         assert_eq!(
             said,
-            "ghosts: exercises/hidden-flush is a file and no folder; move it away, then `cargo ghosts start \
-             hidden-flush` makes the exercise\n"
+            "ghosts: exercises/hidden-flush is a file, not a folder; move it away, then `cargo ghosts start \
+                     hidden-flush` makes the exercise\n"
         );
     }
     // Whoever says reset means it, and the file is kept.
@@ -248,8 +248,8 @@ fn what_cannot_be_judged_is_one_clear_sentence() {
     let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
     assert_eq!(
         said,
-        "ghosts: exercises/hidden-flush/Cargo.toml is gone; `cargo ghosts reset hidden-flush` begins anew, and keeps \
-         aside what you have\n"
+        "ghosts: exercises/hidden-flush/Cargo.toml is gone; `cargo ghosts reset hidden-flush` starts over, and keeps \
+                 what you have aside\n"
     );
 }
 
@@ -267,7 +267,7 @@ fn an_exercise_of_an_older_or_newer_clone_is_told_and_can_be_made_anew() {
     for (older, sentence) in [
         (
             first,
-            "exercises/hidden-flush was started in an older clone; `cargo ghosts reset hidden-flush` makes it anew",
+            "exercises/hidden-flush was started in an older clone; `cargo ghosts reset hidden-flush` makes it again",
         ),
         (now.replace(&stated, "format = 1000\n"), "exercises/hidden-flush was started in a newer clone; `git pull`"),
     ] {
@@ -287,7 +287,7 @@ fn a_manifest_that_is_nonsense_stops_cargo_in_its_own_exercise_only() {
     }
     copy.write("exercises/hidden-flush/Cargo.toml", "[package\nname = 7");
     let said = refused(&copy.ghosts(&["check", "hidden-flush"]));
-    assert!(said.starts_with("ghosts: cargo cannot build exercises/hidden-flush; mend what it names, or"), "{said}");
+    assert!(said.starts_with("ghosts: cargo cannot build exercises/hidden-flush; fix what it names, or"), "{said}");
     assert!(said.contains("Cargo.toml"), "{said}");
     for folder in ["", "exercises/swallowed-panic"] {
         let metadata = copy.cargo_in(folder, &["metadata", "--no-deps", "--offline", "--format-version", "1"]);
@@ -319,7 +319,7 @@ fn hints_come_one_a_call_and_all_can_be_read_again() {
 fn hints_are_read_again_without_taking_one_and_a_reset_closes_them() {
     let copy = Learner::with_a_clone("again");
     let said = refused(&copy.ghosts(&["hint", "hidden-flush", "--again"]));
-    assert_eq!(said, "ghosts: no hint was taken yet; `cargo ghosts hint hidden-flush` takes the first\n");
+    assert_eq!(said, "ghosts: you have taken no hint yet; `cargo ghosts hint hidden-flush` gives the first\n");
     for taken in 1..=2 {
         done(&copy.ghosts(&["hint", "hidden-flush"]));
         for _ in 0..2 {
@@ -405,8 +405,8 @@ fn progress_of_a_newer_version_is_left_alone_and_what_cannot_be_read_is_named() 
     done(&started);
     assert_eq!(
         err(&started),
-        "ghosts: your progress was not recorded: exercises/progress.jsonl, line 1: a newer version of this workshop has \
-         written it; update this clone with `git pull`\n"
+        "ghosts: your progress was not recorded: exercises/progress.jsonl, line 1: a newer version of this workshop \
+                 wrote it; update this clone with `git pull`\n"
     );
     assert_eq!(copy.read("exercises/progress.jsonl"), newer);
     let list = done(&copy.ghosts(&["list"]));
@@ -414,7 +414,7 @@ fn progress_of_a_newer_version_is_left_alone_and_what_cannot_be_read_is_named() 
     copy.write("exercises/progress.jsonl", "{\"schema\":1,\"at\":1,\"slug\":\"hid");
     done(&copy.ghosts(&["hint", "hidden-flush"]));
     let list = done(&copy.ghosts(&["list"]));
-    assert!(list.contains("skipped in exercises/progress.jsonl: line 1: no event: EOF"), "{list}");
+    assert!(list.contains("skipped in exercises/progress.jsonl: line 1: not an event: EOF"), "{list}");
     assert!(list.contains("not started, 1 hint"), "{list}");
 }
 

@@ -167,8 +167,8 @@ fn an_exercise_behind_a_link_is_refused_with_what_to_do() {
         assert_eq!((check.status.code(), &*out(&check)), (Some(2), ""), "{}", err(&check));
         err(&check)
     };
-    let told = "is a symbolic link, and cargo does not find the clone from its other end; move the folder itself here, and \
-                leave a link to it there\n";
+    let told = "is a symbolic link, and cargo does not find the clone from the folder that it leads to; move that folder \
+                 here, and leave a link to it in its old place\n";
     for name in ["exercises/hidden-flush", "exercises"] {
         let (here, there) = (place.clone.join(name), place.folder.join("there"));
         fs::rename(&here, &there).expect("a folder of our own");

@@ -183,6 +183,6 @@ fn a_kit_that_is_none_stops_the_preflight_before_it_begins() {
     fs::write(folder.0.join("kit.tar.gz"), "noise").expect("a file");
     let refused = run(&["preflight", "--kit", &folder.path("kit.tar.gz")]);
     assert_eq!((refused.status.code(), &*out(&refused)), (Some(2), ""));
-    assert!(err(&refused).contains("kit.tar.gz is no kit: "), "{}", err(&refused));
+    assert!(err(&refused).contains("kit.tar.gz is not a kit: "), "{}", err(&refused));
     assert!(!Path::new(&folder.path("vendor")).exists());
 }

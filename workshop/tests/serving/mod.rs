@@ -50,7 +50,7 @@ impl Serving {
     /// The next line of the supplied parts or of the log that contains `text`.
     pub(crate) fn said(&self, text: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nothing said {text:?}"));
+            let line = self.next().unwrap_or_else(|| panic!("nothing said {text:?}"));
             if line.contains(text) {
                 return line;
             }

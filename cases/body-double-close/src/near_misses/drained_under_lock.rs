@@ -1,4 +1,4 @@
-//! Tempting because the flag and its lock make closing the upload one step, and whoever still reads it keeps others out.
+//! Tempting because the flag and its lock make closing the upload one step, and a reader that is still at work keeps others out.
 //! The answer waits for that lock until the client has sent what nobody wants.
 
 use std::{

@@ -1,5 +1,5 @@
-//! Tempting because a count of one seems to say that nobody else can close the upload, and it saves a cell that is taken.
-//! The count is read and then acted upon: the other owner may come to the end, and go, in between.
+//! Tempting because a count of one seems to say that nobody else can close the upload, so no cell to take from is needed.
+//! The count is read and then acted upon: in between, the other owner may reach the end and go.
 
 use std::{
     pin::Pin,

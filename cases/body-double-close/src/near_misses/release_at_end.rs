@@ -1,5 +1,5 @@
 //! Tempting because the release in `Drop` is the second one, and without it there is only one left.
-//! An upload that does not come to its end, because its handler or its client has gone, keeps its slot for ever.
+//! An upload that does not come to its end, because its handler or its client has gone, keeps its slot for good.
 
 use std::{
     pin::Pin,

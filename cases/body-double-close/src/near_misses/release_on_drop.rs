@@ -1,5 +1,5 @@
 //! Tempting because every body is dropped once, however the upload ends, and ownership then does the rest.
-//! A handler that keeps the spent body while it works on keeps the slot, too.
+//! A handler that keeps the spent body while it goes on working keeps the slot, too.
 
 use std::{
     pin::Pin,

@@ -1,7 +1,7 @@
 //! Each request has its own context, and its log id is counted from the list of recent requests.
 //!
 //! It tempts because the list for the support page is there anyway, and its length grows by one with each request.
-//! The list keeps the last 64: from then on its length, and so the id, stands still.
+//! The list keeps the last 64: from then on its length, and so the id, stays the same.
 
 use std::collections::VecDeque;
 

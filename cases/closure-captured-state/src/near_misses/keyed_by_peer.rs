@@ -1,6 +1,6 @@
 //! A slot for each peer address.
 //!
-//! It tempts because two customers never share an address and a port, and HTTP/1.1 asks one thing at a time.
+//! It tempts because two customers never share an address and a port, and HTTP/1.1 carries one request at a time.
 //! Over HTTP/2 one connection carries many requests at once, and behind a proxy the requests of many customers.
 
 use std::{collections::HashMap, net::SocketAddr};

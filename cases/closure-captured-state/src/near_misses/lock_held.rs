@@ -1,7 +1,7 @@
 //! The slot belongs to one request at a time, from its beginning to its end.
 //!
-//! It tempts because it is the textbook's critical section, and tokio's mutex may be held across an `.await`.
-//! The desk serves one customer at a time: whoever comes while the warehouse is slow waits behind it.
+//! It tempts because it is a textbook critical section, and tokio's mutex may be held across an `.await`.
+//! The desk serves one customer at a time: anyone who comes while the warehouse is slow has to wait.
 
 use axum::{
     Extension, Router,

@@ -1,7 +1,7 @@
 //! The request has a context of its own, and the slot is left to the access log.
 //!
 //! It tempts because handler and answer are right now, and the line for the access log was right whenever it was tried.
-//! The line is written after the `.await`: it names whoever came last.
+//! The line is written after the `.await`: it names the customer who came last.
 
 use axum::{
     Extension, Router,

@@ -1,8 +1,8 @@
 //! A task that reads the source and a channel that carries its output tempt because plain
 //! `async` code replaces the state machine, and the channel is bounded.
 //!
-//! It breaks when the client leaves a quiet stream: the task learns of it only when it next
-//! sends, so it holds the source for as long as that is quiet.
+//! It breaks when the client leaves a quiet stream: the task finds out only when it next
+//! sends, so it holds the source for as long as the source is quiet.
 
 use std::{io::Write, mem};
 

@@ -1,5 +1,5 @@
-//! Ending the log where its source fails tempts because browsers then show what there is in
-//! place of a network error.
+//! Ending the log where its source fails tempts because browsers then show what there is instead
+//! of a network error.
 //!
 //! It breaks the reader's trust: half a log comes with the checksum of a whole one.
 

@@ -1,4 +1,4 @@
-//! A block of 256 bytes in place of 8 KiB tempts because the lines of a real build come at
+//! A block of 256 bytes instead of 8 KiB tempts because the lines of a real build come at
 //! once.
 //!
 //! It breaks as soon as the source goes quiet after less than a block: the threshold has only

@@ -1,5 +1,5 @@
 //! Sealing and charging are one closure, so that no receipt is sealed for nothing, and a `JoinSet` aborts it in time.
-//! An abort is carried out where a task waits, and a closure never does: once it runs it runs to its end, and charges.
+//! An abort takes effect where a task waits, and a closure never waits: once it runs, it runs to its end and charges.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The task of the request is owned by a `JoinSet`, which aborts it when the time-out drops the request.
-//! An abort reaches that one task: the step that it had spawned has lost a parent, and charges the order all the same.
+//! The task of the request is owned by a `JoinSet`, which aborts it when the timeout drops the request.
+//! An abort reaches that one task: the step that it had spawned has only lost its parent, and charges the order all the same.
 
 use std::{sync::Arc, time::Duration};
 

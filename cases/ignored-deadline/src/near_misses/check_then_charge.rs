@@ -1,5 +1,5 @@
 //! Each side has a flag and looks at the other's: the closure straight before it charges, and every timed test passes.
-//! Looking and charging are two steps: on another thread the deadline comes between them, sees no charge, and says 504.
+//! Looking and charging are two steps. On another thread the deadline comes between them, sees no charge, and says 504.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

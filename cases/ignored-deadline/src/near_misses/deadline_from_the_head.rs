@@ -1,4 +1,4 @@
-//! The body has a deadline and not an idle time-out, as `ResponseBodyDeadlineLayer` gives it.
+//! The body has a deadline and not an idle timeout, the kind that `ResponseBodyDeadlineLayer` sets.
 //! It is counted from the head, so a client that has waited for the head waits that much longer than it said.
 
 use std::{sync::Arc, time::Duration};

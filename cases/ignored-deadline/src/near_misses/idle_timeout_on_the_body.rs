@@ -1,4 +1,4 @@
-//! The body has a time-out of its own, from the same crate, and a bank that goes quiet is cut off.
+//! The body has a timeout of its own, from the same crate, and a bank that goes quiet is cut off.
 //! `TimeoutBody` starts again with each frame: a bank that sends a line now and then is never cut off.
 
 use std::{sync::Arc, time::Duration};

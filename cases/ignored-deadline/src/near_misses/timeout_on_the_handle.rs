@@ -1,5 +1,5 @@
-//! The time-out stands where the work is started, and the deadline is handed on, so everything seems to be bounded.
-//! It bounds the wait for the handle: a `JoinHandle` that is dropped lets its task go on, which charges the order later.
+//! The timeout is where the work is started, and the deadline is handed on, so everything seems to be bounded.
+//! It bounds the wait for the handle: when a `JoinHandle` is dropped its task goes on, and charges the order later.
 
 use std::{sync::Arc, time::Duration};
 

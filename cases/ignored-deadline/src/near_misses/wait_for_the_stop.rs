@@ -1,5 +1,5 @@
 //! At the deadline the work is cancelled, and the 504 is sent when it has stopped: then it is certain to be true.
-//! What cannot be stopped is waited for: while a receipt is being sealed the client waits far beyond its deadline.
+//! It waits for what cannot be stopped: while a receipt is being sealed, the client waits far beyond its deadline.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Tempting because `Lease` has its `Drop` now, and there is no other line that could be jumped over.
-//! What was granted and not fetched has no lease yet: who stops waiting at that moment takes the place along.
+//! Tempting because `Lease` has its `Drop` now, and there is no other line that could be skipped.
+//! A place that is granted and not fetched has no lease yet: a request that stops waiting at that moment takes it along.
 
 use std::{collections::BTreeMap, time::Duration};
 

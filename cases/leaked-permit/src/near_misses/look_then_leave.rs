@@ -1,5 +1,5 @@
-//! Tempting because giving a place back takes the lock, so that it has to be let go of in between.
-//! In between somebody gives a place back, and it is granted to the one who is about to leave.
+//! Tempting because giving a place back takes the lock, so you have to let go of the lock in between.
+//! In between, somebody gives a place back, and it is granted to the request that is about to leave.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Tempting because it mends every leak, also those that nobody has found yet: what is held for half a minute is lost.
-//! What is held for half a minute may also be slow, and then two requests have one connection.
+//! Tempting because it fixes every leak, even those that nobody has found yet: a place held for half a minute is lost.
+//! A request that holds it for half a minute may just be slow, and then two requests have one connection.
 
 use std::{collections::BTreeMap, time::Duration};
 

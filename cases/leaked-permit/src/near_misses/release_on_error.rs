@@ -1,5 +1,5 @@
 //! Tempting because the places were lost where the database refused, and now every error has its release.
-//! A client that leaves is no error, and a panic is none either: the future is dropped, and no branch of it is taken.
+//! A client that leaves is not an error, and neither is a panic: the future is dropped, and no branch of it is taken.
 
 use std::{collections::BTreeMap, time::Duration};
 

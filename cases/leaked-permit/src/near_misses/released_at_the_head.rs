@@ -1,5 +1,5 @@
-//! Tempting because a permit of tokio's semaphore gives itself back when the handler returns, by whatever way.
-//! When it returns the head of the answer is done, and the rows are still being fetched.
+//! Tempting because a permit of tokio's semaphore gives itself back when the handler returns, however it returns.
+//! When the handler returns, the head of the answer is done, and the rows are still being fetched.
 
 use std::time::Duration;
 

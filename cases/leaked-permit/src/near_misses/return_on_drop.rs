@@ -1,5 +1,5 @@
 //! Tempting because a `Drop` is all that was missing: whatever happens, place and connection come back.
-//! So does a connection that is broken, or that still has the rows of the one who left.
+//! So does a connection that is broken, or that still has the rows of the request that left.
 
 use std::{collections::BTreeMap, time::Duration};
 

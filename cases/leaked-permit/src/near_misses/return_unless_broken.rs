@@ -1,5 +1,5 @@
 //! Tempting because the database says which connections are broken, and those are not returned.
-//! It says so to a request that is still there. One that was dropped half-way has not been told, and its connection is dirty.
+//! It says so to a request that is still there. One that was dropped halfway has not been told, and its connection is dirty.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Tempting because one time-out round everything also bounds a query that hangs.
+//! Tempting because one timeout round everything also bounds a query that hangs.
 //! It cuts off a slow query that has its connection, and calls that a wait for one.
 
 use std::{collections::BTreeMap, time::Duration};

@@ -1,5 +1,5 @@
-//! Tempting because all who wait are told of each place that comes back, and so nobody who leaves can take one along.
-//! Whoever finds it taken by another waits again, from the beginning: under load that is for ever.
+//! Tempting because all waiters hear of each place that comes back, so none of them can leave and take one along.
+//! A waiter that finds the place taken waits again, from the beginning: under load its wait never ends.
 
 use std::{collections::BTreeMap, time::Duration};
 

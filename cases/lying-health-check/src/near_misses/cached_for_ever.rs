@@ -1,4 +1,4 @@
-//! A connection that was made once is there, and what was found out at the start need not be found out at each probe.
+//! A connection that was made once is there, and what was found out at the start needn't be found out at each probe.
 //! The good result outlives the database: nothing asks again.
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! Whoever asks gets the truth of this very moment, and there is no task and no state.
+//! Each probe gets the truth of this very moment, and there is no task and no state.
 //! With ten balancers, and a few people with a browser, the database is pinged all the time, most of all when it is slow.
 
 use std::{sync::Arc, time::Duration};

@@ -1,5 +1,5 @@
-//! A `watch` always has a value, and whoever borrows it need not care who wrote it.
-//! A checker that has panicked writes no more, and its last verdict stands for ever.
+//! A `watch` always has a value, and a handler that borrows it need not care who wrote it.
+//! A checker that has panicked writes no more, and its last verdict stays there for good.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The check has a task of its own and a time-out, so it is never waited for too long.
-//! The time-out drops the handle and not the check, and each check that hangs keeps a connection of the pool.
+//! The check has a task of its own and a timeout, so nobody waits for it too long.
+//! The timeout drops the handle and not the check, and each check that hangs keeps a connection of the pool.
 
 use std::{sync::Arc, time::Duration};
 

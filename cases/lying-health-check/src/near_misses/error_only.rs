@@ -1,5 +1,5 @@
 //! A handler that returns a `Result` answers 503 for each `Err`, which is how the rest of the service tells of errors.
-//! A database that answers "no" is no `Err`: the check has worked, and `Ok(Json(DOWN))` is a 200.
+//! A database that answers "no" isn't an `Err`: the check has worked, and `Ok(Json(DOWN))` is a 200.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
 //! One probe a period asks the database, the others wait for what it finds: few pings, and always fresh.
-//! When the database hangs, the one waits for ever, and all others wait for the one.
+//! When the database hangs, that one never stops waiting, and all the others wait for it.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A pool without a free connection cannot serve an order, and to see that costs nothing and never waits.
+//! A pool without a free connection cannot serve an order, and looking costs nothing and never waits.
 //! One reading cannot tell a stuck pool from a busy one: under load every instance says that it is sick.
 
 use std::{sync::Arc, time::Duration};

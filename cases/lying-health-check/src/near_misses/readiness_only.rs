@@ -1,4 +1,4 @@
-//! The balancer reads `/readyz` only, so that is where a status is needed; the clients' programs read the code in the body.
+//! The balancer reads only `/readyz`, so that is where a status is needed; the clients' programs read the code in the body.
 //! An order that fails is still a 200, and a proxy that learns from orders goes on sending them.
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! The body can give no frame any more, and `None` is how a body says so.
+//! The body can't give another frame, and `None` is how a body says so.
 //! `None` says that the answer is whole: the client takes half of it for all of it.
 
 use std::{
@@ -68,7 +68,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {

@@ -1,5 +1,5 @@
-//! A task contains a panic without any catching of one's own, and its `JoinError` can be logged.
-//! A task is not dropped with the future that waits for it: the handler goes on when its client has left.
+//! A task contains a panic without any catching of your own, and its `JoinError` can be logged.
+//! A task is not dropped with the future that waits for it, so the handler goes on when its client has left.
 
 use std::{
     any::Any,
@@ -67,7 +67,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {

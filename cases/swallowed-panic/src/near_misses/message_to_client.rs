@@ -1,4 +1,4 @@
-//! The message in the answer saves whoever calls the gateway a question.
+//! The message in the answer saves the caller of the gateway a question.
 //! It is written for us: it tells every client what the code, and often the data, looks like inside.
 
 use std::{
@@ -68,7 +68,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {

@@ -1,4 +1,4 @@
-//! One hook sees every panic of the process, in the span of its request, whatever stands round it.
+//! One hook sees every panic of the process, in the span of its request, whatever is round it.
 //! A hook only watches: the panic still takes the answer, and over HTTP/1.1 the connection, with it.
 
 use std::{
@@ -64,7 +64,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {

@@ -1,4 +1,4 @@
-//! Right before the routes the recovery catches every handler's panic, and all layers see the 500.
+//! Right before the routes, the recovery layer catches every handler's panic, and all layers see the 500.
 //! The tenant look-up is code too, and its panic is now outside of what catches.
 
 use std::{
@@ -68,7 +68,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {

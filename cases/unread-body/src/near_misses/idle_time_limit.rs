@@ -1,5 +1,5 @@
 //! Tempting because a body that still moves is about to end.
-//! One that moves and does not end starts the time again with each frame, and is read for ever.
+//! One that moves and doesn't end starts the time again with each frame, and is read without end.
 
 use std::{
     collections::VecDeque,
@@ -118,7 +118,7 @@ async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     gate.relay(Request::get(name), Body::empty()).await
 }
 
-/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+/// The user has been checked in front of us; how much is coming is known only if the upload says so.
 fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match length {

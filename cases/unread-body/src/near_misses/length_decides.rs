@@ -1,5 +1,5 @@
-//! Tempting because the length is there before the body, so that what is too large need not be read at all.
-//! What comes in chunks says no length, and what says a small one need not come.
+//! Tempting because the length is there before the body, so a body that is too large needn't be read at all.
+//! A body in chunks states no length, and one that states a small length need not come.
 
 use std::{
     collections::VecDeque,
@@ -120,7 +120,7 @@ async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     gate.relay(Request::get(name), Body::empty()).await
 }
 
-/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+/// The user has been checked in front of us; how much is coming is known only if the upload says so.
 fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
     match length(headers) {
         _ if !headers.contains_key("x-user") => Err(StatusCode::FORBIDDEN),

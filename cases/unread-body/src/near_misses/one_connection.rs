@@ -1,4 +1,4 @@
-//! Tempting because a store that gets one connection is not flooded with them: who comes next waits until it is free.
+//! Tempting because a store that gets one connection is not flooded with them: the next request waits until it's free.
 //! It is free when the last answer has been read or dropped, and that is on the support page: everybody waits.
 
 use std::{
@@ -97,7 +97,7 @@ async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     gate.relay(Request::get(name), Body::empty()).await
 }
 
-/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+/// The user has been checked in front of us; how much is coming is known only if the upload says so.
 fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match length {

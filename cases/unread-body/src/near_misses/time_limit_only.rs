@@ -1,5 +1,5 @@
-//! Tempting because it is the time that hurts: after a second whoever is slow is cut off.
-//! Whoever is fast is not: all that fits into a second is read for nothing, a megabyte as soon as a byte.
+//! Tempting because it is the time that hurts: after a second, a slow sender is cut off.
+//! A fast sender isn't: all that fits into a second is read for nothing, a megabyte as soon as a byte.
 
 use std::{
     collections::VecDeque,
@@ -119,7 +119,7 @@ async fn fetch(State(gate): State<Gate>, uri: Uri) -> Response {
     gate.relay(Request::get(name), Body::empty()).await
 }
 
-/// Who the user is has been found out in front of us; how much is coming is known where the upload says so.
+/// The user has been checked in front of us; how much is coming is known only if the upload says so.
 fn admit(headers: &HeaderMap) -> Result<(), StatusCode> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match length {

@@ -1,6 +1,6 @@
 //! Tempting because `oneshot` asks the clone before it calls it, and the panic is gone.
 //! The place that `poll_ready` has reserved stays with `self.inner`: one of them is lost to everybody else, and if it is the
-//! only one, the clone waits for it for ever.
+//! only one, the clone never stops waiting for it.
 
 use std::{
     pin::Pin,

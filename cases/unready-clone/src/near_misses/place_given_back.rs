@@ -1,5 +1,5 @@
 //! Tempting because no place stays behind: what `poll_ready` has reserved is given back before the clone is asked.
-//! Who was told to come in stands in the queue again, behind those who came later.
+//! A caller that was told to come in is in the queue again, behind those who came later.
 
 use std::{
     pin::Pin,

@@ -1,5 +1,5 @@
 //! Tempting because there is no clone any more: each future locks the one service, asks it, and calls it.
-//! The lock is held until the answer has come, so that one call runs at a time, whatever the service allows.
+//! The lock is held until the answer has come, so one call runs at a time, whatever the service allows.
 
 use std::{
     pin::Pin,

@@ -1,4 +1,4 @@
-//! Tempting because the exchange is made, as the documentation of `Service` says, and the future owns nothing but an answer.
+//! Tempting because it makes the exchange that the documentation of `Service` asks for, and the future owns only an answer.
 //! After the exchange `self.inner` is the clone, and it is the one that is called.
 
 use std::{

@@ -1,5 +1,5 @@
 //! Tempting because a buffer is made to be cloned, and has room for a thousand reservations.
-//! It is ready as long as that room lasts, however full the service behind is, and it tells errors in words of its own.
+//! It is ready as long as that room lasts, however full the service behind is, and it reports errors in its own words.
 
 use std::{
     pin::Pin,

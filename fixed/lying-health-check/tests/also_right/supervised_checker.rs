@@ -1,4 +1,4 @@
-//! Each ping has a task of its own that ends with the time-out: a driver that panics is a check that has failed, and the checker
+//! Each ping has a task of its own that ends with the timeout: a driver that panics is a check that has failed, and the checker
 //! lives on and sees the recovery.
 
 use std::{sync::Arc, time::Duration};

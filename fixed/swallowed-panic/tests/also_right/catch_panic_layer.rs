@@ -71,7 +71,7 @@ impl Directory {
     }
 }
 
-/// One request in the gauge until it is dropped, so that no client that leaves is counted for ever.
+/// One request in the gauge until it is dropped, so that a client that leaves is not counted for good.
 struct InFlight(Arc<AtomicI64>);
 
 impl Drop for InFlight {

@@ -131,7 +131,7 @@ const BODY_DROP_REACHES_INNER: Clause = Clause {
     key: "body-drop-reaches-inner",
     sentence: "When the response body is dropped, the inner body is dropped before the clock moves.",
     level: Level::Should,
-    source: "http-body 1.0, Body: it is polled by who reads it; hyper drops it when the client leaves",
+    source: "http-body 1.0, Body: its reader polls it; hyper drops it when the client leaves",
     ghost: Some("ignored-deadline"),
     prove: |stand| Box::pin(body_drop_reaches_inner(stand)),
 };
@@ -211,7 +211,8 @@ async fn request_body_released(stand: Stand) -> Proof {
 
 const NOTHING_LEFT_RUNNING: Clause = Clause {
     key: "nothing-left-running",
-    sentence: "No task is left when a call was answered and read, given up, or given up while its body was read.",
+    sentence: "No task is left after a call was answered and its body read, after it was given up, or after it was given \
+               up while its body was being read.",
     level: Level::Should,
     source: "tokio, task::spawn: a task goes on when its JoinHandle is dropped",
     ghost: Some("ignored-deadline"),

@@ -51,7 +51,7 @@ fn respond((headers, body): (HeaderMap, Body)) -> Response<Body> {
 const CODED_BODIES_SURVIVE: Clause = Clause {
     key: "coded-bodies-survive",
     sentence: "A gzip body arrives as it was, or decoded whole and without its content-encoding, in both directions, \
-               however it was cut into frames, and its length is told truly.",
+               however it was cut into frames, and its stated length is true.",
     level: Level::Must,
     source: SOURCE,
     ghost: Some("hidden-flush"),

@@ -22,8 +22,8 @@ pub(super) const ALL: &[Clause] = &[CALLS_OVERLAP, REQUESTS_ISOLATED, SAME_TASK]
 
 const CALLS_OVERLAP: Clause = Clause {
     key: "calls-overlap",
-    sentence: "Calls run at the same time, through one service and through clones, and each is answered at the instant at \
-               which the inner service answers it.",
+    sentence: "Calls run concurrently, through one service and through clones, and each is answered the instant the inner \
+               service answers it.",
     level: Level::Should,
     source: "tower-service 0.3, Service: call returns a future, and the service can be called again before it is ready",
     ghost: Some("closure-captured-state"),
@@ -58,8 +58,8 @@ async fn calls_overlap(stand: Stand) -> Proof {
 
 const REQUESTS_ISOLATED: Clause = Clause {
     key: "requests-isolated",
-    sentence: "Of many requests under way each reaches the inner service as one, and each gets its own answer: head, \
-               extensions and body.",
+    sentence: "When many requests are under way, each reaches the inner service as one, and each gets its own answer: \
+               head, extensions and body.",
     level: Level::Must,
     source: "RFC 9110 section 3.3: each request can be understood in isolation",
     ghost: Some("closure-captured-state"),

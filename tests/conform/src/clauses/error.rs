@@ -29,7 +29,7 @@ pub(super) const ALL: &[Clause] =
 
 const SERVICE_ERROR_UNCHANGED: Clause = Clause {
     key: "service-error-unchanged",
-    sentence: "An error of the inner service is the caller's, as it is or as a cause.",
+    sentence: "An error of the inner service reaches the caller, as it is or as a cause.",
     level: Level::Should,
     source: "std, Error::source: an error that wraps another tells it",
     ghost: Some("swallowed-panic"),

@@ -137,8 +137,8 @@ const FORWARD: &str = "RFC 9110 section 5.1: header fields that are not recognis
 
 const REQUEST_HEAD_KEPT: Clause = Clause {
     key: "request-head-kept",
-    sentence: "Method, URI and headers, repeated ones and those that are no text too, reach the inner service as they were \
-               sent.",
+    sentence: "Method, URI and headers, including repeated ones and those that aren't text, reach the inner service as \
+               they were sent.",
     level: Level::Must,
     source: FORWARD,
     ghost: None,
@@ -158,8 +158,8 @@ async fn request_head_kept(stand: Stand) -> Proof {
 
 const RESPONSE_HEAD_KEPT: Clause = Clause {
     key: "response-head-kept",
-    sentence: "Status and headers, repeated ones and those that are no text too, come to the client as the inner service \
-               gave them.",
+    sentence: "Status and headers, including repeated ones and those that aren't text, reach the client as the inner \
+               service gave them.",
     level: Level::Must,
     source: FORWARD,
     ghost: None,

@@ -38,8 +38,8 @@ const CANNOT_FAIL: &str = "the inner service cannot fail";
 
 const CALLED_WHERE_READY: Clause = Clause {
     key: "called-where-ready",
-    sentence: "The inner service is called only on an instance that has said that it is ready, once for each time that \
-               it has.",
+    sentence: "The inner service is called only on an instance that has said it's ready, once for each time it has said \
+               so.",
     level: Level::Must,
     source: "tower-service 0.3, Service::call and \"Be careful when cloning inner services\"",
     ghost: Some("unready-clone"),
@@ -139,8 +139,8 @@ async fn ready_is_kept(stand: Stand) -> Proof {
 
 const BACKPRESSURE_PASSED_ON: Clause = Clause {
     key: "backpressure-passed-on",
-    sentence: "While the inner service is not ready the layer is not, for the same caller and for a clone; it is ready at \
-               the instant at which the inner service is.",
+    sentence: "While the inner service isn't ready, the layer isn't either, neither for the same caller nor for a clone; \
+               it's ready the instant the inner service is.",
     level: Level::Should,
     source: "tower-service 0.3, Service: \"Backpressure\"",
     ghost: Some("unready-clone"),
@@ -245,8 +245,8 @@ async fn late_readiness_error_told(stand: Stand) -> Proof {
 
 const LAST_WAKER_WOKEN: Clause = Clause {
     key: "last-waker-woken",
-    sentence: "Whoever asked last is woken, when poll_ready, the future or the body was asked from one task and then from \
-               another.",
+    sentence: "When poll_ready, the future or the body was polled from one task and then from another, the task that \
+               polled last is woken.",
     level: Level::Must,
     source: "std, Future::poll: only the Waker of the most recent call is to be woken",
     ghost: None,

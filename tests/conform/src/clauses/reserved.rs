@@ -20,7 +20,7 @@ const SOURCE: &str = "tower-service 0.3, Service::poll_ready: resources are rele
 
 const NOTHING_LEFT_RESERVED: Clause = Clause {
     key: "nothing-left-reserved",
-    sentence: "No place of the inner service stays reserved when a call was answered, has failed, or was given up half-way, \
+    sentence: "No place of the inner service stays reserved after a call was answered, failed, or was given up halfway, \
                and the next call is answered.",
     level: Level::Must,
     source: SOURCE,

@@ -44,7 +44,7 @@ pub(super) fn streaming(slot: &Slot<Body>, kind: &'static str) -> impl Fn(Scene,
 
 const HEAD_BEFORE_BODY: Clause = Clause {
     key: "head-before-body",
-    sentence: "The head of a response comes to the client before the first byte of its body was produced.",
+    sentence: "The head of a response reaches the client before the first byte of its body is produced.",
     level: Level::Should,
     source: AS_IT_COMES,
     ghost: Some("hidden-flush"),
@@ -68,7 +68,7 @@ async fn head_before_body(stand: Stand) -> Proof {
 
 const RESPONSE_STREAMS: Clause = Clause {
     key: "response-streams",
-    sentence: "Bytes of a response reach the client before the clock moves after they were produced.",
+    sentence: "Bytes of a response reach the client before the clock moves on from the moment they were produced.",
     level: Level::Should,
     source: AS_IT_COMES,
     ghost: Some("hidden-flush"),
@@ -171,7 +171,7 @@ async fn response_not_read_ahead(stand: Stand) -> Proof {
 
 const REQUEST_BODY_UNTOUCHED: Clause = Clause {
     key: "request-body-untouched",
-    sentence: "Nothing of a request body is asked for before the inner service asks for it.",
+    sentence: "No part of a request body is asked for before the inner service asks for it.",
     level: Level::Should,
     source: "RFC 9110 section 10.1.1: whoever reads first sends 100 Continue; the resource may refuse unread",
     ghost: Some("unread-body"),
@@ -245,7 +245,7 @@ async fn request_streams(stand: Stand) -> Proof {
 
 const REQUEST_NOT_READ_AHEAD: Clause = Clause {
     key: "request-not-read-ahead",
-    sentence: "While the inner service does not read on, at most 64 KiB of a request body are taken from the client.",
+    sentence: "While the inner service isn't reading, at most 64 KiB of a request body are taken from the client.",
     level: Level::Should,
     source: AS_IT_IS_READ,
     ghost: Some("unread-body"),

@@ -78,7 +78,7 @@ fn asking(method: Method, path: &str) -> Request<Body> {
 
 const SAME_OVER_HTTP1: Clause = Clause {
     key: "same-over-http1",
-    sentence: "Over HTTP/1.1 head, bytes, trailers and end come as without the layer.",
+    sentence: "Over HTTP/1.1, head, bytes, trailers and end come as they would without the layer.",
     level: Level::Must,
     source: "RFC 9112",
     ghost: None,
@@ -87,7 +87,7 @@ const SAME_OVER_HTTP1: Clause = Clause {
 
 const SAME_OVER_HTTP2: Clause = Clause {
     key: "same-over-http2",
-    sentence: "Over HTTP/2 head, bytes, trailers and end come as without the layer.",
+    sentence: "Over HTTP/2, head, bytes, trailers and end come as they would without the layer.",
     level: Level::Must,
     source: "RFC 9113",
     ghost: None,
@@ -294,8 +294,8 @@ fn is_empty(stand: &Stand, before: &Empty, after: &Empty, got: usize) -> Proof {
 
 const CONTINUE_WHEN_READ: Clause = Clause {
     key: "continue-when-read",
-    sentence: "A client that expects 100 Continue gets it when the inner service first reads the body, and not if it refuses \
-               unread.",
+    sentence: "A client that expects 100 Continue gets it when the inner service first reads the body, and not if the \
+               service refuses without reading it.",
     level: Level::Should,
     source: "RFC 9110 section 10.1.1; hyper 1 sends it when the body is first polled",
     ghost: Some("unread-body"),

@@ -212,7 +212,7 @@ fn an_app_that_does_not_yield_so_far_is_told_meanwhile() {
         child_of_telling::<Report>(&mut binary, test, &tell).expect("it starts").expect("it comes to its call");
     assert_eq!(report.expect("a verdict").broken(), ["second", "fourth"]);
     let told = told.into_inner().expect("nothing panics");
-    let does_not = |key| format!("`{key}`: the app does not yield so far; it is given up after 1500 ms");
+    let does_not = |key| format!("`{key}`: the app has not yielded so far; it is given up after 1500 ms");
     assert_eq!(told, [does_not("second"), does_not("fourth")]);
 }
 

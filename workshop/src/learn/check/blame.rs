@@ -61,8 +61,8 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
     let stopped = |cause, sentence: String, said: String| Some(Outcome::NotBuilt { cause, sentence, said });
     if let Some(line) = found(&DISK_FULL) {
         let sentence = format!(
-            "the disk is full, and {slug} could not be built; make room (`cargo clean` at the root frees what cargo has \
-             built), and try again"
+            "the disk is full, and {slug} could not be built; free some space (`cargo clean` at the root frees what \
+             cargo has built), and try again"
         );
         return stopped(Cause::DiskFull, sentence, line.to_owned());
     }
@@ -77,8 +77,8 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
         let others = texts(&|other| other.manifest == error.manifest);
         if let Some(place) = within(exercise.checkout, &error.manifest) {
             let sentence = format!(
-                "{place} of the clone does not compile, and your exercise has no part in it; `git status` shows what was \
-                 changed there, and `git pull` brings the clone up to date"
+                "{place} of the clone does not compile, and your exercise is not the cause; `git status` shows what \
+                 has changed there, and `git pull` brings the clone up to date"
             );
             return stopped(Cause::Clone, sentence, others);
         }
@@ -92,14 +92,14 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
     }
     if let Some(line) = found(&["failed to run custom build command for"]) {
         let sentence =
-            "the build script of a dependency fails; read what it says, and install what it misses".to_owned();
+            "the build script of a dependency fails; read what it says, and install what it needs".to_owned();
         return stopped(Cause::Dependency, sentence, format!("{line}\n{}", said.trim_end()));
     }
     if errors.is_empty() {
         found(&NOT_TO_BE_HAD)?;
         let sentence = format!(
-            "a dependency of {slug} is not to be had; see to it that crates.io can be reached, or take out of {}/Cargo.toml \
-             what you have added",
+            "cargo cannot get a dependency of {slug}; make sure that it can reach crates.io, or take out what you \
+             have added to {}/Cargo.toml",
             exercise.place()
         );
         return stopped(Cause::Dependency, sentence, said.trim_end().to_owned());
@@ -107,8 +107,9 @@ pub(super) fn of(exercise: &Exercise<'_>, errors: &[Error], said: &str) -> Optio
     let in_the_test = |error: &Error| error.files.iter().any(|file| file.ends_with("tests/promises.rs"));
     if errors.iter().all(in_the_test) && errors.iter().any(|error| is_of_an_older_clone(error, slug)) {
         let sentence = format!(
-            "the clone is newer than {place}, whose tests/promises.rs calls what is not there any more; `cargo ghosts reset \
-             {slug}` makes it anew and keeps aside what you have, whose src/ can then be copied back",
+            "the clone is newer than {place}, whose tests/promises.rs calls something that is no longer there; \
+             `cargo ghosts reset {slug}` makes it again and keeps what you have aside, so that you can copy \
+             your src/ back",
             place = exercise.place()
         );
         return stopped(Cause::OlderExercise, sentence, all);

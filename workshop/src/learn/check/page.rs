@@ -78,7 +78,7 @@ pub fn page(exercise: &Exercise<'_>, judged: &Judged, detail: Detail) -> Page {
             page.head = format!("{red}{slug} {how}{red:#}\n");
             let said = last_lines(&clickable(exercise, said), "  ");
             if !said.is_empty() {
-                page.body = format!("\nIt said last:\n{said}");
+                page.body = format!("\nIts last output:\n{said}");
             }
         }
         Outcome::Judged { report, looks_like, interleavings, hammer, said, warnings } => {
@@ -98,9 +98,8 @@ pub fn page(exercise: &Exercise<'_>, judged: &Judged, detail: Detail) -> Page {
             for near_miss in looks_like {
                 let body = &mut page.body;
                 let name = &near_miss.name;
-                let told = format!(
-                    "{bold}It breaks the same promises, in the same way, as {name}{bold:#}, a fix that tempts:"
-                );
+                let told =
+                    format!("{bold}It breaks the same promises, in the same way, as {name}{bold:#}, a tempting fix:");
                 body.push('\n');
                 body.push_str(&wrapped(&told, ""));
                 body.push_str(&wrapped(&near_miss.tempts, "  "));
@@ -161,7 +160,7 @@ fn promises(page: &mut Page, exercise: &Exercise<'_>, report: &Report, said: &st
         if is_first {
             let said = last_lines(&clickable(exercise, said), &format!("{INDENT}  "));
             if !said.is_empty() {
-                let _ = write!(told, "{INDENT}it said last:\n{said}");
+                let _ = write!(told, "{INDENT}its last output:\n{said}");
             }
             page.focused(&told);
         } else {
@@ -327,7 +326,7 @@ mod tests {
             "  BROKEN      promise-1",
             "              Sentence 1.",
             "              -> the app panicked at exercises/hidden-flush/src/lib.rs:1",
-            "              it said last:",
+            "              its last output:",
             "                one",
             "                [exercises/hidden-flush/src/lib.rs:7:5] two = 2",
         ];

@@ -177,15 +177,15 @@ pub(super) fn build(
     let said = String::from_utf8_lossy(&said);
     built.stopped = blame::of(exercise, &errors, &said);
     if built.stopped.is_none() {
-        let anew = format!("or begin anew with `cargo ghosts reset {slug}`");
+        let anew = format!("or start over with `cargo ghosts reset {slug}`");
         if status.success() {
             return Err(Refusal::new(format!(
-                "{place}/Cargo.toml lets cargo build no test of the library, as `test = false` in `[lib]` does; take \
-                 that out, {anew}"
+                "{place}/Cargo.toml keeps cargo from building the library's tests, as `test = false` in `[lib]` \
+                 does; take that out, {anew}"
             )));
         }
         return Err(Refusal::new(format!(
-            "cargo cannot build {place}; mend what it names, {anew}:\n\n{}",
+            "cargo cannot build {place}; fix what it names, {anew}:\n\n{}",
             said.trim_end()
         )));
     }

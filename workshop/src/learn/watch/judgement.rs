@@ -78,7 +78,7 @@ impl Judgement {
             let rest = rest.join().unwrap_or_default();
             let came = match serde_json::from_slice(&said) {
                 Ok(judged) => Came::Judged(Box::new(judged)),
-                Err(_) if rest.is_empty() => Came::Refused("The judgement was ended from outside.\n".to_owned()),
+                Err(_) if rest.is_empty() => Came::Refused("The judgement was stopped from outside.\n".to_owned()),
                 Err(_) => Came::Refused(rest.trim_start_matches(REFUSAL).to_owned()),
             };
             tell(Said::Ended(came));
@@ -122,5 +122,5 @@ fn runner<const N: usize>(checkout: &Checkout, words: [&str; N]) -> Result<Comma
 }
 
 fn cannot_start(error: io::Error) -> Refusal {
-    Refusal::new(format!("cannot start the runner again ({error}): end this watch and begin another"))
+    Refusal::new(format!("cannot start the runner again ({error}): quit this watch and start another"))
 }

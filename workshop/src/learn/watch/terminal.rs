@@ -104,7 +104,7 @@ impl Terminal {
         let both = io::stdin().is_terminal() && io::stdout().is_terminal();
         let dumb = env::var_os("TERM").is_some_and(|name| name == "dumb");
         let manner = if both && dumb {
-            Manner::Lines("This terminal moves no cursor")
+            Manner::Lines("This terminal can't move its cursor")
         } else if both && terminal::enable_raw_mode().is_ok() {
             let before = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
@@ -114,7 +114,7 @@ impl Terminal {
             }));
             Manner::Screen
         } else if lines {
-            Manner::Lines("Standard input is no terminal")
+            Manner::Lines("Standard input isn't a terminal")
         } else {
             Manner::Silent
         };

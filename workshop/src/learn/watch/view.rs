@@ -118,7 +118,7 @@ impl View {
         let head = fold(if since.is_some() { &self.doing } else { &self.page.head });
         let mut below = fold(&self.note);
         if self.deaf {
-            below.extend(fold("No file events are waited for: press c after each save."));
+            below.extend(fold("File events are off: press c after each save."));
         }
         let state = folded(&format!("{slug}  {state}"), columns);
         below.push(format!("{bold}{state}{bold:#}"));
@@ -233,11 +233,11 @@ mod tests {
     fn the_screen_shows_the_verdict_the_note_and_the_keys() {
         let mut view = View {
             page: Page { head: "5 of 8 promises kept\n".to_owned(), ..Page::default() },
-            note: "Press r once more\n".to_owned(),
+            note: "Press r again\n".to_owned(),
             took: Some(Duration::from_millis(1240)),
             ..View::default()
         };
-        let expected = format!("5 of 8 promises kept\n\nPress r once more\nhidden-flush  judgement 3, 1.2 s\n{KEYS}");
+        let expected = format!("5 of 8 promises kept\n\nPress r again\nhidden-flush  judgement 3, 1.2 s\n{KEYS}");
         assert_eq!(frame(&mut view, None, (80, 24)), expected);
     }
 

@@ -1,4 +1,4 @@
-//! The core of those near misses whose mistake is elsewhere: who stops waiting passes on what was granted.
+//! The core of those near misses whose mistake is elsewhere: a request that stops waiting passes on what it was granted.
 
 use std::{
     collections::BTreeMap,
@@ -93,7 +93,7 @@ impl<C> Future for Waiting<C> {
 }
 
 impl<C> Drop for Waiting<C> {
-    /// Who stops waiting leaves the queue, and leaves to the next what was granted and not fetched.
+    /// A request that stops waiting leaves the queue, and leaves to the next what it was granted and has not fetched.
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut state = self.pool.state.lock().unwrap();

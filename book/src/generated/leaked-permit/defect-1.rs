@@ -1,0 +1,5 @@
+/// A place in use.
+struct Lease {
+    desk: Desk,
+    place: Place<Connection>,
+}

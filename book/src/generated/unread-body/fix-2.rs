@@ -1,0 +1,19 @@
+impl Gate {
+    /// Asks the store, and passes its answer on if it is a success.
+    async fn relay(&self, question: Builder, body: Body) -> Response {
+        let question = question.header(HOST, "store").body(body).expect("a path that has been parsed before");
+        let asked = question.uri().clone();
+        match self.store.ask(question).await {
+            Ok((answer, connection)) if answer.status().is_success() => {
+                self.store.keep(connection);
+                return answer.map(Body::new);
+            }
+            Ok((answer, connection)) => {
+                let (head, body) = answer.into_parts();
+                self.report(Incident::Failed(asked, head));
+                self.store.discard(body, connection).await;
+            }
+            Err(_) => {}
+        }
+        StatusCode::BAD_GATEWAY.into_response()
+    }
