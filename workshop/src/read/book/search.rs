@@ -43,10 +43,12 @@ pub(super) fn faults(checkout: &Checkout, faults: &mut Vec<String>) -> Result<()
 }
 
 /// A page as the index reads it: without what is generated, and with a heading for each of the words that are searched for,
-/// which leads to the page's title. What the threads show is generated too, but people have written it.
+/// which leads to the page's title. People have written what threads show, and listings in steps, though both are generated.
 #[cfg(any(test, feature = "book"))]
 fn page(text: &str, words: &[String]) -> String {
-    let generated = |line: &str| line.starts_with("{{#include generated/") && !line.contains("/threads.md");
+    let generated = |line: &str| {
+        line.starts_with("{{#include generated/") && !line.contains("/threads.md") && !line.contains(".rs}}")
+    };
     let mut page = super::without(text, generated);
     let title = text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default();
     let id = title.to_lowercase().replace(' ', "-");
