@@ -2,7 +2,11 @@
 "use strict";
 
 // mdBook lets no form of a page be sent; what the box on the cover asks is a question to its search.
-for (const form of document.querySelectorAll("form.symptom")) {
+for (const form of document.querySelectorAll(".symptom form")) {
+    const question = form.parentElement.querySelector("p").textContent;
+    for (const element of form.elements) {
+        element.setAttribute("aria-label", question);
+    }
     form.addEventListener("submit", () => {
         const words = encodeURIComponent(form.elements.search.value.trim());
         location.href = `${form.action}?search=${words}`;
@@ -51,3 +55,25 @@ contents.addEventListener("keydown", event => {
         contents.click();
     }
 });
+
+// The same page in the other languages that are there, with each name in its own language.
+const chooseLanguage = languages => {
+    const root = new URL(path_to_root || ".", location.href).href;
+    const here = languages.find(language => language.code == document.documentElement.lang);
+    const base = here?.folder ? new URL("..", root).href : root;
+    const page = location.href.slice(root.length);
+    const links = languages.filter(language => language != here).map(language => {
+        const link = document.createElement("a");
+        link.href = base + (language.folder ? `${language.folder}/` : "") + page;
+        link.hreflang = link.lang = language.code;
+        link.textContent = language.name;
+        return link;
+    });
+    if (links.length) {
+        const choice = document.createElement("span");
+        choice.className = "languages";
+        choice.append(...links);
+        document.querySelector(".right-buttons").prepend(choice);
+    }
+};
+chooseLanguage(window.languages ?? []);

@@ -21,6 +21,10 @@ mod paper;
 mod search;
 
 const SOURCE: &str = "book/src";
+/// The languages to choose from, the folder of the translations, and the language that is none.
+const LANGUAGES: &str = "book/src/languages.js";
+const TRANSLATIONS: &str = "book/po";
+const OWN: &str = "en";
 const SUMMARY: &str = "book/src/SUMMARY.md";
 
 /// What is wrong with the pages of the book, a sentence each with file, line and name.
@@ -40,6 +44,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
     }
     chapters(checkout, &entries, &mut faults)?;
     search::faults(checkout, &mut faults)?;
+    languages(checkout, &mut faults);
     for ghost in ghosts::ALL.iter() {
         answers(checkout, &format!("{SOURCE}/{}.md", ghost.slug), &mut faults);
     }
@@ -55,9 +60,29 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
             for link in links(line).filter(|link| !pages.contains(*link)) {
                 faults.push(format!("{at}: there is no page {link}"));
             }
+            for (target, id) in anchors(line) {
+                let target = if target.is_empty() { page } else { target };
+                if !checkout.text(&format!("{SOURCE}/{target}")).unwrap_or_default().contains(&format!("{{#{id}}}")) {
+                    faults.push(format!("{at}: {target} has no heading with `{{#{id}}}`, which lasts in translation"));
+                }
+            }
         }
     }
     Ok(faults)
+}
+
+/// The languages to choose from are those that there is a translation for, and the book's own.
+fn languages(checkout: &Checkout, faults: &mut Vec<String>) {
+    let listed = checkout.text(LANGUAGES).unwrap_or_default();
+    let listed: BTreeSet<&str> = listed.split("{ code: \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let files = checkout.names(TRANSLATIONS);
+    let there: BTreeSet<&str> = files.iter().filter_map(|name| name.strip_suffix(".po")).chain([OWN]).collect();
+    for code in there.difference(&listed) {
+        faults.push(format!("{LANGUAGES} does not list `{code}`, and the book is there in it"));
+    }
+    for code in listed.difference(&there) {
+        faults.push(format!("{LANGUAGES} lists `{code}`, and there is no {TRANSLATIONS}/{code}.po"));
+    }
 }
 
 /// The answers of a chapter: each names the test that proves it, as "Proven by `test` in `file`".
@@ -228,6 +253,37 @@ pub enum Wanted {
     Built,
     /// It is built and printed.
     Printed,
+}
+
+/// The text of a page that a person has written: without what is included, the one thing that's not for translating.
+#[cfg(any(test, feature = "book"))]
+pub fn own(text: &str) -> String {
+    without(text, |line| line.starts_with("{{#include "))
+}
+
+/// The text of a page without the lines that are `left_out`, and without the blocks that begin with such a line.
+#[cfg(any(test, feature = "book"))]
+fn without(text: &str, left_out: impl Fn(&str) -> bool) -> String {
+    let mut page = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with("```") && lines.peek().is_some_and(|line| left_out(line)) {
+            // To its end.
+            lines.by_ref().find(|line| line.starts_with("```"));
+        } else if !left_out(line) {
+            page.push_str(line);
+            page.push('\n');
+        }
+    }
+    page
+}
+
+/// The headings to which a line links: the page, if it is another, and the id.
+fn anchors(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    targets
+        .filter_map(|target| target.split_once('#'))
+        .filter(|(page, _)| page.is_empty() || page.ends_with(".md") && !page.contains("://"))
 }
 
 #[cfg(not(feature = "book"))]
@@ -403,7 +459,8 @@ mod with_mdbook {
 
 #[cfg(test)]
 mod tests {
-    use super::{directives, entries, links, unfulfilled};
+    use super::languages;
+    use super::{anchors, directives, entries, links, unfulfilled};
     use crate::checkout::Checkout;
 
     fn fault(directive: &str) -> String {
@@ -430,6 +487,15 @@ mod tests {
         let line = "[one](a.md#part), [two](https://example.org/b.md) and [three](c.html)";
         assert_eq!(links(line).collect::<Vec<_>>(), ["a.md"]);
         assert_eq!(links("[one]: a.md").collect::<Vec<_>>(), ["a.md"]);
+        let line = "[one](a.md#part), [two](#here), [three](https://example.org/b.md#c) and [four](d.md)";
+        assert_eq!(anchors(line).collect::<Vec<_>>(), [("a.md", "part"), ("", "here")]);
+    }
+
+    #[test]
+    fn the_languages_are_those_of_the_translations() {
+        let mut faults = Vec::new();
+        languages(&Checkout::here(), &mut faults);
+        assert_eq!(faults, [""; 0]);
     }
 
     #[test]

@@ -208,10 +208,12 @@ fn listings(checkout: &Checkout, section: &str) -> Result<Vec<(String, String)>,
             before = part;
             continue;
         }
-        let included = part.split_once("{{#include ../../").and_then(|(_, rest)| rest.split_once("}}"));
-        if let Some((source, _)) = included {
-            let (file, anchor) = source.split_once(':').unwrap_or((source, ""));
-            let code = anchored(&checkout.text(file)?, anchor);
+        let included = part.split_once("{{#include ").and_then(|(_, rest)| rest.split_once("}}"));
+        let source = included.map(|(source, _)| source.split_once(':').unwrap_or((source, "")));
+        if let Some((file, anchor)) = source.filter(|(file, _)| file.ends_with(".rs")) {
+            // A page stands in book/src; a listing in steps is generated there.
+            let file = file.strip_prefix("../../").map_or_else(|| format!("book/src/{file}"), str::to_owned);
+            let code = anchored(&checkout.text(&file)?, anchor);
             let said = prose(before).pop().unwrap_or_default();
             found.extend(pieces(&code).iter().map(|piece| (said.clone(), listing(piece))));
         }

@@ -25,5 +25,6 @@ mod see;
 mod skeleton;
 mod slides;
 mod sqlite;
+mod translation;
 mod watch;
 mod webdriver;

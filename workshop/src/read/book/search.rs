@@ -43,23 +43,16 @@ pub(super) fn faults(checkout: &Checkout, faults: &mut Vec<String>) -> Result<()
 }
 
 /// A page as the index reads it: without what is generated, and with a heading for each of the words that are searched for,
-/// which leads to the page's title. What the threads show is generated too, but people have written it.
+/// which leads to the page's title. People have written what threads show, and listings in steps, though both are generated.
 #[cfg(any(test, feature = "book"))]
 fn page(text: &str, words: &[String]) -> String {
-    let generated = |line: &str| line.starts_with("{{#include generated/") && !line.contains("/threads.md");
-    let mut page = String::new();
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        if line.starts_with("```") && lines.peek().is_some_and(|line| generated(line)) {
-            // The block with the report in it, to its end.
-            lines.by_ref().find(|line| line.starts_with("```"));
-        } else if !generated(line) {
-            page.push_str(line);
-            page.push('\n');
-        }
-    }
+    let generated = |line: &str| {
+        line.starts_with("{{#include generated/") && !line.contains("/threads.md") && !line.contains(".rs}}")
+    };
+    let mut page = super::without(text, generated);
     let title = text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default();
     let id = title.to_lowercase().replace(' ', "-");
+    let id = id.replace(|letter: char| !letter.is_alphanumeric() && letter != '-' && letter != '_', "");
     // A chapter begins with its symptom, which then stands below the hit.
     let symptom = text.lines().find(|line| line.len() > 2 && line.starts_with('*') && line.ends_with('*'));
     for words in words {
