@@ -84,7 +84,7 @@ fn a_check_before_the_collision_saves_only_the_check() {
 }
 
 #[test]
-fn a_header_that_is_set_for_callers_only_is_the_strangers_to_choose() {
+fn a_header_set_for_callers_only_is_the_strangers() {
     miss("set-only", "client-names-nobody");
 }
 
