@@ -87,6 +87,31 @@ fn closure_captured_state_fixed_ada_is_answered_as_ada() {
     }
 }
 
+// ===== extension-collision =====
+
+/// The status with which Carol is answered who asks for Bob's letters, and what a stranger sees on his card.
+fn to_carol_and_to_a_stranger(protocol: &str, fixed: bool) -> [String; 2] {
+    let twin = Serving::start("extension-collision", fixed);
+    let carol = ["--header", "authorization: Bearer carol", "--output", "/dev/null", "--write-out", "%{http_code}"];
+    let letters = said(curl(protocol, &twin, "/users/bob/letters", &carol));
+    [letters, said(curl(protocol, &twin, "/users/bob/card", &[]))]
+}
+
+#[test]
+fn extension_collision_whoever_asks_is_the_owner() {
+    for protocol in BOTH {
+        let card = "the card of bob, with the telephone that only they see\n";
+        assert_eq!(to_carol_and_to_a_stranger(protocol, false), ["200", card], "{protocol}");
+    }
+}
+
+#[test]
+fn extension_collision_fixed_whoever_asks_is_who_they_are() {
+    for protocol in BOTH {
+        assert_eq!(to_carol_and_to_a_stranger(protocol, true), ["403", "the card of bob\n"], "{protocol}");
+    }
+}
+
 // ===== swallowed-panic =====
 
 const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];

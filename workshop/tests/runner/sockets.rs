@@ -199,6 +199,28 @@ async fn lying_health_check_fixed_a_sick_service_is_alive_and_not_ready() {
     assert_eq!(statuses_of_a_sick_service(true).await, [503, 503, 200]);
 }
 
+// ===== extension-collision =====
+
+/// What Carol gets who asks for Bob's letters, and what the audit trail then says.
+async fn what_carol_gets(fixed: bool) -> (StatusCode, String) {
+    let twin = Serving::start("extension-collision", fixed);
+    let carol = ("authorization", "Bearer carol");
+    let answer = send(&twin, get("/users/bob/letters", &[carol])).await.expect("an answer");
+    (answer.status(), twin.said("audit: "))
+}
+
+#[tokio::test]
+async fn extension_collision_carol_reads_as_bob() {
+    let (status, entry) = what_carol_gets(false).await;
+    assert_eq!((status, entry.as_str()), (StatusCode::OK, "audit: bob asked about bob: 200"));
+}
+
+#[tokio::test]
+async fn extension_collision_fixed_carol_is_refused_as_carol() {
+    let (status, entry) = what_carol_gets(true).await;
+    assert_eq!((status, entry.as_str()), (StatusCode::FORBIDDEN, "audit: carol asked about bob: 403"));
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -209,6 +231,7 @@ fn ordinary(slug: &str) -> &'static str {
     match slug {
         "hidden-flush" => "GET /builds/7/log HTTP/1.1\r\nhost: ghost.test\r\naccept-encoding: gzip\r\n\r\n",
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
+        "extension-collision" => "GET /me/letters HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
@@ -334,6 +357,11 @@ async fn hidden_flush_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closure_captured_state_fixed_survives_many_rude_and_slow_clients() {
     survives("closure-captured-state").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extension_collision_fixed_survives_many_rude_and_slow_clients() {
+    survives("extension-collision").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
