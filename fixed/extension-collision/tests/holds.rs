@@ -1,8 +1,13 @@
 //! The ghost is laid to rest: caller and mailbox are two types.
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
+use std::time::Duration;
+
 use extension_collision_spec::{Spec, check};
-use lab::Ghost;
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
 
 #[path = "also_right/extractors.rs"]
 mod extractors;
@@ -50,4 +55,20 @@ fn an_answer_that_tells_the_audit_in_a_private_type_is_right() {
 fn right(app: <Spec as Ghost>::App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: <Spec as Ghost>::App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(60), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(extension_collision_fixed::app);
+    stands(extractors::app);
+    stands(one_context::app);
+    stands(own_headers::app);
+    stands(task_local::app);
+    stands(told_by_the_answer::app);
 }

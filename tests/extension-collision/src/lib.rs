@@ -26,8 +26,14 @@ use tower::ServiceExt;
 
 use lab::{
     Arrival, Asked, Broken, Connection, Course, End, Ghost, Lab, Limits, Proof, Protocol, Report, Scene, Server,
-    Specification, control, locked,
+    Specification, control,
+    hammer::{Force, Hammered},
+    locked,
 };
+
+mod hammer;
+
+pub use hammer::hammer;
 
 /// Says whether a caller, named first, may read a mailbox.
 pub type MayRead = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
@@ -159,6 +165,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Ada may read Bob's letters, and nobody else anybody's but their own; a card shows its telephone to its owner only; the
@@ -953,10 +963,11 @@ fn strewn(extensions: &mut Extensions) {
     extensions.insert(Some((text(), text())));
     extensions.insert([text(), text()]);
     extensions.insert(vec![text(), text()]);
-    extensions.insert(HashMap::from([(text(), text())]));
-    extensions.insert(HashMap::from([("caller", text()), ("mailbox", text())]));
-    extensions.insert(BTreeMap::from([(text(), text())]));
-    extensions.insert(BTreeMap::from([("caller", text()), ("mailbox", text())]));
+    let names = ["caller", "mailbox", "user", "user_id", "x-caller", "x-mailbox"];
+    extensions.insert(HashMap::from(names.map(|name| (name, text()))));
+    extensions.insert(HashMap::from(names.map(|name| (name.to_owned(), text()))));
+    extensions.insert(BTreeMap::from(names.map(|name| (name, text()))));
+    extensions.insert(BTreeMap::from(names.map(|name| (name.to_owned(), text()))));
     extensions.insert(value());
     extensions.insert(Some(value()));
     extensions.insert((value(), value()));
