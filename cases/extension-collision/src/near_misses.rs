@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub mod appended;
 pub mod by_template;
 pub mod checked_early;
+pub mod first_and_last;
 pub mod insert_if_absent;
 pub mod map_made_anew;
 pub mod one_key;
@@ -32,6 +33,7 @@ pub const ALL: &[(&str, App)] = &[
     ("type-aliases", type_aliases::app),
     ("map-made-anew", map_made_anew::app),
     ("one-key", one_key::app),
+    ("first-and-last", first_and_last::app),
     ("checked-early", checked_early::app),
     ("set-only", set_only::app),
     ("appended", appended::app),

@@ -79,6 +79,11 @@ fn one_name_in_a_shared_map_is_one_place() {
 }
 
 #[test]
+fn in_a_list_a_strangers_place_is_the_owners() {
+    miss("first-and-last", "stranger-stays-a-stranger");
+}
+
+#[test]
 fn a_check_before_the_collision_saves_only_the_check() {
     miss("checked-early", "store-told-both");
 }

@@ -483,7 +483,13 @@ async fn box_as_ever(lab: Lab, app: App) -> Proof {
 
         let desk = Desk::open(&lab.scene(protocol.to_string()), &app);
         let client = desk.connect("client", protocol).await;
-        for path in ["/users/ada/letters", "/users/a%64a/letters", "/users/%61%64%61/card", "/users/ada/card"] {
+        for path in [
+            "/users/ada/letters",
+            "/users/a%64a/letters",
+            "/users/%61%64%61/card",
+            "/users/ada/card?side=2",
+            "/me/letters?page=2",
+        ] {
             let visit = Visit::to(Some("ada"), path, "ada", 200);
             let seen = desk.receives(&client, visit).await?;
             seen.as_due(&visit).or_else(|broken| NAMES.require(false, broken.to_string()))?;
@@ -553,8 +559,9 @@ const BY_LEAVE: Visit = Visit::to(Some("ada"), "/users/bob/letters", "bob", 200)
 const OWN_CARD: Visit = Visit::to(Some("ada"), "/users/ada/card", "ada", 200);
 
 /// Where the caller is one and the mailbox another's.
-const CALLERS: [Visit; 9] = [
+const CALLERS: [Visit; 10] = [
     Visit::to(Some("carol"), "/users/bob/letters", "bob", 403),
+    Visit::to(Some("carol"), "/users/me/letters", "me", 403),
     BY_LEAVE,
     Visit::to(Some("bob"), "/users/ada/letters", "ada", 403),
     Visit::to(Some("carol"), "/users/bob/card", "bob", 200),
@@ -578,7 +585,7 @@ impl Visit {
     }
 
     fn is_for_letters(&self) -> bool {
-        self.path.ends_with("/letters")
+        self.path.contains("/letters")
     }
 
     /// Whether the store is to be asked.

@@ -23,7 +23,7 @@ struct Desk {
     may_read: MayRead,
     store: Router,
     audit: UnboundedSender<Entry>,
-    /// The mailbox goes in here, and is read back at once: nothing waits in between.
+    /// The mailbox goes in here, and is read before the first `.await`: nothing waits in between.
     mailbox: Arc<Mutex<String>>,
 }
 
@@ -42,22 +42,27 @@ async fn own(State(desk): State<Desk>, headers: HeaderMap) -> Response {
 
 async fn letters(State(desk): State<Desk>, Path(user): Path<String>, headers: HeaderMap) -> Response {
     let Some(caller) = bearer(&headers) else { return StatusCode::UNAUTHORIZED.into_response() };
-    let mailbox = desk.by_way_of_the_cell(user);
-    if (desk.may_read)(caller, &mailbox) {
+    desk.begin(user);
+    if (desk.may_read)(caller, &desk.mailbox()) {
+        let mailbox = desk.mailbox();
         return desk.answer("/letters", Some(caller), mailbox).await;
     }
-    let _ = desk.audit.send((caller.to_owned(), mailbox, StatusCode::FORBIDDEN));
+    let _ = desk.audit.send((caller.to_owned(), desk.mailbox(), StatusCode::FORBIDDEN));
     StatusCode::FORBIDDEN.into_response()
 }
 
 async fn card(State(desk): State<Desk>, Path(user): Path<String>, headers: HeaderMap) -> Response {
-    let mailbox = desk.by_way_of_the_cell(user);
+    desk.begin(user);
+    let mailbox = desk.mailbox();
     desk.answer("/card", bearer(&headers), mailbox).await
 }
 
 impl Desk {
-    fn by_way_of_the_cell(&self, user: String) -> String {
+    fn begin(&self, user: String) {
         *self.mailbox.lock().expect("never poisoned") = user;
+    }
+
+    fn mailbox(&self) -> String {
         self.mailbox.lock().expect("never poisoned").clone()
     }
 
@@ -80,7 +85,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 #[test]
-fn a_cell_that_is_read_back_at_once_names_anothers_mailbox() {
+fn a_cell_that_is_read_before_the_first_await_names_anothers_mailbox() {
     let report = check(letter_box);
     assert!(report.all_kept(), "{report}");
     // Until it is found: it takes a fraction of this.

@@ -13,18 +13,16 @@ use axum::{
 use tokio::sync::mpsc::UnboundedSender;
 use tower::ServiceExt;
 
+type MayRead = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 #[derive(Clone)]
 struct Desk {
-    may_read: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    may_read: MayRead,
     store: Router,
     audit: UnboundedSender<(String, String, StatusCode)>,
 }
 
-pub fn app(
-    may_read: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
-    store: Router,
-    audit: UnboundedSender<(String, String, StatusCode)>,
-) -> Router {
+pub fn app(may_read: MayRead, store: Router, audit: UnboundedSender<(String, String, StatusCode)>) -> Router {
     Router::new()
         .route("/me/letters", get(own_letters))
         .route("/users/{user}/letters", get(letters))

@@ -15,17 +15,15 @@ use axum::{
 use tokio::sync::mpsc::UnboundedSender;
 use tower::ServiceExt;
 
+type MayRead = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 #[derive(Clone)]
 struct Desk {
-    may_read: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    may_read: MayRead,
     store: Router,
 }
 
-pub fn app(
-    may_read: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
-    store: Router,
-    audit: UnboundedSender<(String, String, StatusCode)>,
-) -> Router {
+pub fn app(may_read: MayRead, store: Router, audit: UnboundedSender<(String, String, StatusCode)>) -> Router {
     let record = from_fn_with_state(audit, record);
     let own = Router::new().route("/me/letters", get(letters)).route_layer(record.clone()).route_layer(from_fn(own));
     Router::new()
