@@ -112,6 +112,31 @@ fn extension_collision_fixed_whoever_asks_is_who_they_are() {
     }
 }
 
+// ===== silenced-error =====
+
+/// How many ERROR lines a twin has for an invoice that fails at once, and for one that breaks off.
+fn errors_of_two_failures(protocol: &str, fixed: bool) -> usize {
+    let twin = Serving::start("silenced-error", fixed);
+    let status = ["--write-out", "%{http_code}"];
+    assert_eq!(said(curl(protocol, &twin, "/invoices/13?signature=1234", &status)), "502", "{protocol}");
+    said(curl(protocol, &twin, "/invoices/21?signature=1234", &[]));
+    twin.stop().iter().filter(|line| line.contains("ERROR")).count()
+}
+
+#[test]
+fn silenced_error_no_failure_is_told() {
+    for protocol in BOTH {
+        assert_eq!(errors_of_two_failures(protocol, false), 0, "{protocol}");
+    }
+}
+
+#[test]
+fn silenced_error_fixed_each_failure_is_told_once() {
+    for protocol in BOTH {
+        assert_eq!(errors_of_two_failures(protocol, true), 2, "{protocol}");
+    }
+}
+
 // ===== swallowed-panic =====
 
 const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];

@@ -221,6 +221,28 @@ async fn extension_collision_fixed_carol_is_refused_as_carol() {
     assert_eq!((status, entry.as_str()), (StatusCode::FORBIDDEN, "audit: carol asked about bob: 403"));
 }
 
+// ===== silenced-error =====
+
+#[tokio::test]
+async fn silenced_error_a_failure_is_a_line_at_info() {
+    let twin = Serving::start("silenced-error", false);
+    let answer = send(&twin, get("/invoices/13?signature=1234", &[])).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    let line = twin.said("status=502");
+    assert!(!line.contains("bucket"), "{line}");
+    assert!(!twin.stop().iter().any(|line| line.contains("ERROR")));
+}
+
+#[tokio::test]
+async fn silenced_error_fixed_a_failure_is_told_with_its_causes() {
+    let twin = Serving::start("silenced-error", true);
+    let answer = send(&twin, get("/invoices/13?signature=1234", &[])).await.expect("an answer");
+    let id = header(answer.headers(), "x-request-id").to_owned();
+    let line = twin.said("ERROR");
+    let told = ["the vault turned us away", "/invoices/{id}", &id];
+    assert!(told.iter().all(|text| line.contains(text)) && !line.contains("1234"), "{line}");
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -232,6 +254,7 @@ fn ordinary(slug: &str) -> &'static str {
         "hidden-flush" => "GET /builds/7/log HTTP/1.1\r\nhost: ghost.test\r\naccept-encoding: gzip\r\n\r\n",
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "extension-collision" => "GET /me/letters HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
+        "silenced-error" => "GET /invoices/7?signature=1234 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
@@ -362,6 +385,11 @@ async fn closure_captured_state_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extension_collision_fixed_survives_many_rude_and_slow_clients() {
     survives("extension-collision").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silenced_error_fixed_survives_many_rude_and_slow_clients() {
+    survives("silenced-error").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
