@@ -87,6 +87,56 @@ fn closure_captured_state_fixed_ada_is_answered_as_ada() {
     }
 }
 
+// ===== extension-collision =====
+
+/// The status with which Carol is answered who asks for Bob's letters, and what a stranger sees on his card.
+fn to_carol_and_to_a_stranger(protocol: &str, fixed: bool) -> [String; 2] {
+    let twin = Serving::start("extension-collision", fixed);
+    let carol = ["--header", "authorization: Bearer carol", "--output", "/dev/null", "--write-out", "%{http_code}"];
+    let letters = said(curl(protocol, &twin, "/users/bob/letters", &carol));
+    [letters, said(curl(protocol, &twin, "/users/bob/card", &[]))]
+}
+
+#[test]
+fn extension_collision_whoever_asks_is_the_owner() {
+    for protocol in BOTH {
+        let card = "the card of bob, with the telephone that only they see\n";
+        assert_eq!(to_carol_and_to_a_stranger(protocol, false), ["200", card], "{protocol}");
+    }
+}
+
+#[test]
+fn extension_collision_fixed_whoever_asks_is_who_they_are() {
+    for protocol in BOTH {
+        assert_eq!(to_carol_and_to_a_stranger(protocol, true), ["403", "the card of bob\n"], "{protocol}");
+    }
+}
+
+// ===== silenced-error =====
+
+/// How many ERROR lines a twin has for an invoice that fails at once, and for one that breaks off.
+fn errors_of_two_failures(protocol: &str, fixed: bool) -> usize {
+    let twin = Serving::start("silenced-error", fixed);
+    let status = ["--write-out", "%{http_code}"];
+    assert_eq!(said(curl(protocol, &twin, "/invoices/13?signature=1234", &status)), "502", "{protocol}");
+    said(curl(protocol, &twin, "/invoices/21?signature=1234", &[]));
+    twin.stop().iter().filter(|line| line.contains("ERROR")).count()
+}
+
+#[test]
+fn silenced_error_no_failure_is_told() {
+    for protocol in BOTH {
+        assert_eq!(errors_of_two_failures(protocol, false), 0, "{protocol}");
+    }
+}
+
+#[test]
+fn silenced_error_fixed_each_failure_is_told_once() {
+    for protocol in BOTH {
+        assert_eq!(errors_of_two_failures(protocol, true), 2, "{protocol}");
+    }
+}
+
 // ===== swallowed-panic =====
 
 const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];

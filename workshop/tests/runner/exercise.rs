@@ -123,36 +123,39 @@ fn start_makes_the_easiest_and_check_need_not_be_told_which() {
     assert!(hint.contains("cargo ghosts hint closure-captured-state"), "{hint}");
     let next = done(&copy.ghosts(&["start", "--json"]));
     let next: serde_json::Value = serde_json::from_str(&next).expect("JSON");
-    assert_eq!((&next["schema"], &next["slug"]), (&1.into(), &"hidden-flush".into()));
+    assert_eq!((&next["schema"], &next["slug"]), (&1.into(), &"extension-collision".into()));
     // Cargo tells packages apart by name and version: another clone may build into the same target directory.
     let mut exercises = exercises();
-    let (_, here) = exercises.find(|(slug, _)| *slug == "hidden-flush").expect("a ghost");
+    let (_, here) = exercises.find(|(slug, _)| *slug == "extension-collision").expect("a ghost");
     let manifest = here.iter().find(|(name, _)| name == "Cargo.toml").expect("a manifest");
     let version = |text: &str| text.lines().find(|line| line.starts_with("version")).map(str::to_owned);
-    assert_ne!(version(&manifest.1), version(&copy.read("exercises/hidden-flush/Cargo.toml")));
+    assert_ne!(version(&manifest.1), version(&copy.read("exercises/extension-collision/Cargo.toml")));
     // A dynamic library it tells apart by name only.
-    let version = version(&copy.read("exercises/hidden-flush/Cargo.toml")).expect("a version");
+    let version = version(&copy.read("exercises/extension-collision/Cargo.toml")).expect("a version");
     let (_, place) = version.split_once('+').expect("the place");
     assert!(copy.read("exercises/.dylib/Cargo.toml").contains(&format!("name = \"lab_{place}")));
     // The slug is that of the folder, from any depth.
-    let hint = done(&copy.ghosts_in("exercises/hidden-flush/src", &["hint"]));
-    assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint hidden-flush"), "{hint}");
+    let hint = done(&copy.ghosts_in("exercises/extension-collision/src", &["hint"]));
+    assert!(hint.contains("1 of 4, where to look") && hint.contains("cargo ghosts hint extension-collision"), "{hint}");
     // Elsewhere it is the one that was worked at last, as long as it is there.
     for folder in ["exercises", ""] {
         let hint = done(&copy.ghosts_in(folder, &["hint"]));
-        assert!(hint.contains("hidden-flush"), "{hint}");
+        assert!(hint.contains("extension-collision"), "{hint}");
     }
     done(&copy.ghosts(&["hint", "closure-captured-state"]));
     let hint = done(&copy.ghosts(&["hint", "--again"]));
     assert!(hint.contains("closure-captured-state"), "{hint}");
     fs::remove_dir_all(copy.root().join("exercises/closure-captured-state")).expect("a folder of our own");
     let hint = done(&copy.ghosts(&["hint", "--again"]));
-    assert!(hint.contains("hidden-flush"), "{hint}");
+    assert!(hint.contains("extension-collision"), "{hint}");
     // Without progress nothing says which.
     done(&copy.ghosts(&["start", "unread-body"]));
     fs::remove_file(copy.root().join("exercises/progress.jsonl")).expect("a file of our own");
     let said = refused(&copy.ghosts(&["hint"]));
-    assert!(said.starts_with("ghosts: there are 2 exercises; name one, such as `hidden-flush`, or go into"), "{said}");
+    assert!(
+        said.starts_with("ghosts: there are 2 exercises; name one, such as `extension-collision`, or go into"),
+        "{said}"
+    );
 }
 
 #[test]

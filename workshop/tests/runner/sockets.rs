@@ -199,6 +199,50 @@ async fn lying_health_check_fixed_a_sick_service_is_alive_and_not_ready() {
     assert_eq!(statuses_of_a_sick_service(true).await, [503, 503, 200]);
 }
 
+// ===== extension-collision =====
+
+/// What Carol gets who asks for Bob's letters, and what the audit trail then says.
+async fn what_carol_gets(fixed: bool) -> (StatusCode, String) {
+    let twin = Serving::start("extension-collision", fixed);
+    let carol = ("authorization", "Bearer carol");
+    let answer = send(&twin, get("/users/bob/letters", &[carol])).await.expect("an answer");
+    (answer.status(), twin.said("audit: "))
+}
+
+#[tokio::test]
+async fn extension_collision_carol_reads_as_bob() {
+    let (status, entry) = what_carol_gets(false).await;
+    assert_eq!((status, entry.as_str()), (StatusCode::OK, "audit: bob asked about bob: 200"));
+}
+
+#[tokio::test]
+async fn extension_collision_fixed_carol_is_refused_as_carol() {
+    let (status, entry) = what_carol_gets(true).await;
+    assert_eq!((status, entry.as_str()), (StatusCode::FORBIDDEN, "audit: carol asked about bob: 403"));
+}
+
+// ===== silenced-error =====
+
+#[tokio::test]
+async fn silenced_error_a_failure_is_a_line_at_info() {
+    let twin = Serving::start("silenced-error", false);
+    let answer = send(&twin, get("/invoices/13?signature=1234", &[])).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    let line = twin.said("status=502");
+    assert!(!line.contains("bucket"), "{line}");
+    assert!(!twin.stop().iter().any(|line| line.contains("ERROR")));
+}
+
+#[tokio::test]
+async fn silenced_error_fixed_a_failure_is_told_with_its_causes() {
+    let twin = Serving::start("silenced-error", true);
+    let answer = send(&twin, get("/invoices/13?signature=1234", &[])).await.expect("an answer");
+    let id = header(answer.headers(), "x-request-id").to_owned();
+    let line = twin.said("ERROR");
+    let told = ["the vault turned us away", "/invoices/{id}", &id];
+    assert!(told.iter().all(|text| line.contains(text)) && !line.contains("1234"), "{line}");
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -209,6 +253,8 @@ fn ordinary(slug: &str) -> &'static str {
     match slug {
         "hidden-flush" => "GET /builds/7/log HTTP/1.1\r\nhost: ghost.test\r\naccept-encoding: gzip\r\n\r\n",
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
+        "extension-collision" => "GET /me/letters HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
+        "silenced-error" => "GET /invoices/7?signature=1234 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
@@ -334,6 +380,16 @@ async fn hidden_flush_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closure_captured_state_fixed_survives_many_rude_and_slow_clients() {
     survives("closure-captured-state").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extension_collision_fixed_survives_many_rude_and_slow_clients() {
+    survives("extension-collision").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silenced_error_fixed_survives_many_rude_and_slow_clients() {
+    survives("silenced-error").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,142 @@
+//! A type for each layer, and the client's own headers passed on to the store, with the two set over them.
+//!
+//! It tempts because `insert` replaces whatever the client sent. It does so where there is a caller: a stranger who sends an
+//! `x-caller` is whoever it names.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::sync::mpsc::UnboundedSender;
+use tower::ServiceExt;
+
+/// Says whether a caller, named first, may read a mailbox.
+type MayRead = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+/// A user's name.
+#[derive(Clone)]
+struct UserId(String);
+
+/// Who asks.
+#[derive(Clone)]
+struct Caller(UserId);
+
+/// Whose mailbox it is about.
+#[derive(Clone)]
+struct Mailbox(UserId);
+
+/// What the handlers ask.
+#[derive(Clone)]
+struct Desk {
+    may_read: MayRead,
+    store: Router,
+}
+
+/// The letter box in front of `store`.
+///
+/// Users come with `authorization: Bearer <user>`. The store is told who asks in `x-caller`, and whose mailbox it is about
+/// in `x-mailbox`. Each answer to a user leaves `(caller, mailbox, status)` in the audit trail.
+pub fn app(may_read: MayRead, store: Router, audit: UnboundedSender<(String, String, StatusCode)>) -> Router {
+    let record = from_fn_with_state(audit, record);
+    let own = Router::new().route("/me/letters", get(letters)).route_layer(record.clone()).route_layer(from_fn(own));
+    Router::new()
+        .route("/users/{user}/letters", get(letters))
+        .route("/users/{user}/card", get(card))
+        .route_layer(record)
+        .route_layer(from_fn(by_path))
+        .merge(own)
+        .layer(from_fn(authenticate))
+        .with_state(Desk { may_read, store })
+}
+
+/// Finds out who asks.
+async fn authenticate(mut request: Request, next: Next) -> Response {
+    if let Some(user) = bearer(&request) {
+        request.extensions_mut().insert(Caller(user));
+    }
+    next.run(request).await
+}
+
+fn caller(extensions: &Extensions) -> Option<UserId> {
+    extensions.get().map(|Caller(user)| user.clone())
+}
+
+/// Finds out whose mailbox the path names.
+async fn by_path(Path(user): Path<String>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Mailbox(UserId(user)));
+    next.run(request).await
+}
+
+fn mailbox(extensions: &Extensions) -> Option<UserId> {
+    extensions.get().map(|Mailbox(user)| user.clone())
+}
+
+/// The mailbox is the caller's own.
+async fn own(mut request: Request, next: Next) -> Response {
+    if let Some(user) = caller(request.extensions()) {
+        request.extensions_mut().insert(Mailbox(user));
+    }
+    next.run(request).await
+}
+
+/// Puts who was answered, and about whose mailbox, into the audit trail.
+async fn record(
+    State(audit): State<UnboundedSender<(String, String, StatusCode)>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (caller, mailbox) = (caller(request.extensions()), mailbox(request.extensions()));
+    let response = next.run(request).await;
+    if let (Some(UserId(caller)), Some(UserId(mailbox))) = (caller, mailbox) {
+        // Nobody may be reading the trail any more; the user still gets the answer.
+        let _ = audit.send((caller, mailbox, response.status()));
+    }
+    response
+}
+
+/// The letters of a mailbox, for a caller who may read them.
+async fn letters(State(desk): State<Desk>, extensions: Extensions, headers: HeaderMap) -> Result<Response, StatusCode> {
+    let caller = caller(&extensions).ok_or(StatusCode::UNAUTHORIZED)?;
+    let mailbox = mailbox(&extensions).ok_or(StatusCode::NOT_FOUND)?;
+    if !(desk.may_read)(&caller.0, &mailbox.0) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    ask(desk.store, "/letters", Some(caller), mailbox, headers).await
+}
+
+/// The card of a user, for everybody.
+async fn card(State(desk): State<Desk>, extensions: Extensions, headers: HeaderMap) -> Result<Response, StatusCode> {
+    let mailbox = mailbox(&extensions).ok_or(StatusCode::NOT_FOUND)?;
+    ask(desk.store, "/card", caller(&extensions), mailbox, headers).await
+}
+
+/// Asks the store, and passes its answer on as it comes.
+async fn ask(
+    store: Router,
+    path: &str,
+    caller: Option<UserId>,
+    mailbox: UserId,
+    headers: HeaderMap,
+) -> Result<Response, StatusCode> {
+    let value = |user: UserId| HeaderValue::from_str(&user.0).map_err(|_| StatusCode::BAD_REQUEST);
+    let mut question = Request::get(path).body(Body::empty()).map_err(|_| StatusCode::BAD_REQUEST)?;
+    *question.headers_mut() = headers;
+    question.headers_mut().insert("x-mailbox", value(mailbox)?);
+    if let Some(caller) = caller {
+        question.headers_mut().insert("x-caller", value(caller)?);
+    }
+    Ok(store.oneshot(question).await.into_response())
+}
+
+/// The user named by `authorization: Bearer <user>`.
+fn bearer(request: &Request) -> Option<UserId> {
+    let user = request.headers().get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    Some(UserId(user.to_owned()))
+}
