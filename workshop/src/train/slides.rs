@@ -264,7 +264,7 @@ fn rule(section: &str) -> Option<String> {
     let mut letters = rule.chars();
     let first = letters.next()?;
     let whole = first.to_uppercase().chain(letters).collect::<String>();
-    Some(format!("**{}.**", whole.trim_end_matches('.')))
+    Some(format!("{}.", whole.trim_end_matches('.')))
 }
 
 fn paragraphs(texts: &[&str]) -> String {
@@ -372,10 +372,7 @@ mod tests {
 
     #[test]
     fn the_rule_is_a_sentence() {
-        assert_eq!(
-            rule("**One.** So: **a timeout\nbounds a wait.** Yes."),
-            Some("**A timeout bounds a wait.**".into())
-        );
+        assert_eq!(rule("**One.** So: **a timeout\nbounds a wait.** Yes."), Some("A timeout bounds a wait.".into()));
         assert_eq!(rule("No rule."), None);
     }
 

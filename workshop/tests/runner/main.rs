@@ -11,7 +11,6 @@ mod copy;
 mod forms;
 #[path = "../learner/mod.rs"]
 mod learner;
-#[expect(dead_code, reason = "that a twin says nothing more is asked by the other suite")]
 #[path = "../serving/mod.rs"]
 mod serving;
 
