@@ -22,16 +22,16 @@ pub(super) fn line(checkout: &Checkout, made: &BTreeMap<String, String>, slug: &
     let page = checkout.text(&format!("book/src/{slug}.md"))?;
     let included = |file: &str| included(checkout, made, file);
     let reading = read(&page, &included);
+    let minutes = reading.minutes();
+    let unit = if minutes == 1 { "minute" } else { "minutes" };
     Ok(format!(
-        "{} minutes to read: {} words and {} lines of code, without what is folded.\n",
-        reading.minutes(),
-        reading.words,
-        reading.lines
+        "{minutes} {unit} to read: {} words and {} lines of code, without what is folded.\n",
+        reading.words, reading.lines
     ))
 }
 
 /// What a chapter includes: of what is generated, what is made now.
-fn included(checkout: &Checkout, made: &BTreeMap<String, String>, file: &str) -> String {
+pub(super) fn included(checkout: &Checkout, made: &BTreeMap<String, String>, file: &str) -> String {
     let (name, part) = file.split_once(':').unwrap_or((file, ""));
     let name = match name.strip_prefix("../../") {
         Some(name) => name.to_owned(),

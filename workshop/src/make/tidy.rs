@@ -1,11 +1,14 @@
 //! What must be the same across the trees, and is kept by nobody's memory.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use toml::{Table, Value};
 
 use super::{
-    marks,
+    marks, reading,
     storyboard::{self, Storyboard},
 };
 use crate::{
@@ -55,6 +58,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         sections(checkout, ghost.slug, &mut faults);
         choices(checkout, ghost.slug, &case, &mut faults);
         listings(checkout, ghost.slug, &mut faults);
+        short_listings(checkout, ghost.slug, &mut faults);
         marked_steps(checkout, ghost.slug, &mut faults)?;
         every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
@@ -266,11 +270,31 @@ fn listings(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
                 faults.push(format!("{name} lacks a step of the listing: `{include}`"));
             }
         }
+        if let Some(step) = steps.iter().find(|step| step.lines().count() > marks::LONGEST) {
+            let first = step.lines().next().unwrap_or_default();
+            faults.push(format!("{tree}/{slug}/src/lib.rs has an item too long for a chapter: `{first}`"));
+        }
         let shown: BTreeSet<char> = steps.iter().flat_map(|step| marks::numbers(step)).collect();
         let spoken: BTreeSet<char> = marks::numbers(section).collect();
         for number in shown.symmetric_difference(&spoken) {
             let what = if shown.contains(number) { "says nothing of" } else { "has no line for" };
             faults.push(format!("{name} {what} {number} of the anchor `{anchor}`"));
+        }
+    }
+}
+
+/// A listing from a source is short as well, unless it is the test that readers paste into their own service.
+fn short_listings(checkout: &Checkout, slug: &str, faults: &mut Vec<String>) {
+    let name = format!("book/src/{slug}.md");
+    let chapter = checkout.text(&name).unwrap_or_default();
+    for block in chapter.split("```rust,ignore\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        let files = block.lines().filter_map(|line| line.strip_prefix("{{#include ")?.strip_suffix("}}"));
+        for file in files.filter(|file| file.starts_with("../../") && !file.ends_with(":notice")) {
+            let lines = reading::included(checkout, &BTreeMap::new(), file).lines().count();
+            if lines > marks::LONGEST {
+                faults.push(format!("{name} shows {lines} lines of {file}, and {} are right", marks::LONGEST));
+            }
         }
     }
 }
