@@ -105,7 +105,6 @@ impl HttpBody for Told {
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
-
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

@@ -91,7 +91,10 @@ const STATUSES: Asked = Asked::new(
     "An error of the kind `NotFound` is a 404, and any other one, also of the archive's `poll_ready`, a 5xx. Another path is a \
              404, and another method but HEAD and OPTIONS a 405.",
 );
-const IDS: Asked = Asked::new("ids", "`x-request-id` is not empty, and differs from one answer to the next.");
+const IDS: Asked = Asked::new(
+    "ids",
+    "`x-request-id` is not empty, and differs from one answer to the next, whatever `x-request-id` the client sends.",
+);
 const CHAIN: Asked = Asked::new(
     "chain",
     "The chain is the error and what its `source` leads to, one after the other; a text is what `Display` writes.",
@@ -480,7 +483,9 @@ async fn archive_as_ever(lab: Lab, app: App) -> Proof {
             (Method::GET, "/invoices/7", 200),
         ] {
             locked(&desk.shelf).asked.clear();
-            let got = desk.got(client.send(desk.at(method.clone(), path)).await?).await;
+            let mut asking = desk.at(method.clone(), path);
+            asking.headers_mut().insert("x-request-id", HeaderValue::from_static("ada"));
+            let got = desk.got(client.send(asking).await?).await;
             let right = got.status == due || due == 500 && got.status.is_server_error();
             STATUSES.require(right, format!("{method} {path} got {got}, expected {due}"))?;
             IDS.require(!got.id.is_empty(), format!("{method} {path} got no `x-request-id`"))?;

@@ -55,12 +55,13 @@ enum Fault {
     LiveOnInATask,
     AskedAgain,
     IdsRepeated,
+    IdOfTheClient,
     IdsOfSuccessesOnly,
     NotFoundIsA502,
     AnyMethod,
 }
 
-const ALL: [Fault; 26] = [
+const ALL: [Fault; 27] = [
     Fault::TextToTheClient,
     Fault::TextInAHeader,
     Fault::FailureIsA404,
@@ -84,6 +85,7 @@ const ALL: [Fault; 26] = [
     Fault::LiveOnInATask,
     Fault::AskedAgain,
     Fault::IdsRepeated,
+    Fault::IdOfTheClient,
     Fault::IdsOfSuccessesOnly,
     Fault::NotFoundIsA502,
     Fault::AnyMethod,
@@ -140,6 +142,8 @@ async fn identify(State(desk): State<Desk>, mut request: Request, next: Next) ->
     let is = |fault| desk.fault == fault;
     let number = desk.last_number.fetch_add(1, Ordering::Relaxed);
     let id = format!("desk-{}", if is(Fault::IdsRepeated) { number % 5 } else { number });
+    let theirs = request.headers().get("x-request-id").filter(|_| is(Fault::IdOfTheClient));
+    let id = theirs.and_then(|id| id.to_str().ok()).map_or(id, str::to_owned);
     *desk.last_id.lock().unwrap() = id.clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let uri = request.uri().to_string();
