@@ -284,7 +284,7 @@ impl Page<'_> {
                 drawn,
                 "<g class=\"state {}\">\n\
                  <rect x=\"{from}\" y=\"{top}\" width=\"{}\" height=\"{}\"/>\n<path d=\"{edge}\"/>\n</g>\n",
-                class(shown, same(states, others, number, index)),
+                class(shown, begins_alike(states, others, number, stay.first)),
                 to - from,
                 bottom - top
             );
@@ -310,8 +310,8 @@ impl Page<'_> {
                 return Err(format!("{slug}: \"{}\" does not fit into {letters} letters and {rows} rows", shown.text));
             }
             let first = top + if lines.len() == 1 && bottom - top > 26.0 { 19.0 } else { 13.0 };
-            let all_same = (stay.first..stay.end).all(|at| same(states, others, number, at));
-            let _ = writeln!(held, "<g class=\"held {}\">", class(shown, all_same));
+            let alike = begins_alike(states, others, number, stay.first);
+            let _ = writeln!(held, "<g class=\"held {}\">", class(shown, alike));
             for (number, line) in lines.iter().enumerate() {
                 let y = first + number as f32 * HELD;
                 let _ = writeln!(held, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", escaped(line));
@@ -503,10 +503,14 @@ impl Stay {
     }
 }
 
-/// Whether the other side shows the same after so many rows: in the same cell, or in any where it has other cells.
-fn same(states: &[Vec<Shown>], others: &[Vec<Shown>], cell: usize, index: usize) -> bool {
-    let (state, other) = (&states[index], &others[index]);
-    if state.len() == other.len() { state[cell] == other[cell] } else { other.contains(&state[cell]) }
+/// Whether a state that begins after so many rows begins on the other side too: in the same cell, or in any where it has other
+/// cells. It is one colour then as long as it lasts, and what differs is what comes after it, or does not.
+fn begins_alike(states: &[Vec<Shown>], others: &[Vec<Shown>], cell: usize, first: usize) -> bool {
+    let state = &states[first][cell];
+    let shows = |others: &[Shown]| {
+        if others.len() == states[first].len() { others[cell] == *state } else { others.contains(state) }
+    };
+    shows(&others[first]) && !first.checked_sub(1).is_some_and(|before| shows(&others[before]))
 }
 
 fn class(shown: &Shown, same: bool) -> String {
@@ -768,9 +772,9 @@ mod tests {
         let held = |side| {
             of_class(side, "state").map(|state| state.attribute("class").unwrap_or_default()).collect::<Vec<_>>()
         };
-        // Ada's name is the same on both sides until it is overwritten.
-        assert_eq!(held(sides[0]), ["state same", "state same", "state same"]);
-        assert_eq!(held(sides[1]), ["state same", "state plain", "state same", "state plain", "state same"]);
+        // Ada's name is there on both sides, and stays grey on the one where it is not overwritten.
+        assert_eq!(held(sides[0]), ["state same"; 3]);
+        assert_eq!(held(sides[1]), ["state same"; 5]);
     }
 
     #[test]
