@@ -196,7 +196,7 @@ fn those_are_blamed_whose_it_is(copy: &Learner) {
     let (test, specification) = ("exercises/hidden-flush/tests/promises.rs", "tests/hidden-flush/src/lib.rs");
     let promises = copy.read(test);
     copy.write(test, &promises.replace("_spec::check", "_spec::judge_it").replace(" check(", " judge_it("));
-    blamed("older-exercise", "`cargo ghosts reset hidden-flush` makes it anew");
+    blamed("older-exercise", "`cargo ghosts reset hidden-flush` makes it again");
     copy.write(test, &promises);
     // What the clone has beside the exercise.
     let whole = copy.read(specification);
