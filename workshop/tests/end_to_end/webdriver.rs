@@ -47,6 +47,8 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--disable-dev-shm-usage",
+            // A test turns more slides in ten seconds than people do, and Chromium would slow it down and say so.
+            "--disable-ipc-flooding-protection",
             "--window-size=1280,900",
             &format!("--user-data-dir={}", browser.profile.display()),
         ];
