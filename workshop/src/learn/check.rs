@@ -174,10 +174,11 @@ fn looks_like(
     let (checkout, slug, broken) = (exercise.checkout, exercise.slug(), report.broken());
     let known = generated::verdicts(checkout, slug)?;
     let judged = report.kept() + broken.len() == report.promises.len();
-    let fails = match interleavings {
-        Some(Interleavings::Fail { table }) => Some(last_line(table)),
+    let failing = match interleavings {
+        Some(Interleavings::Fail { table }) => Some(table),
         _ => None,
     };
+    let fails = failing.map(|table| last_line(table));
     if !judged || broken.is_empty() && fails.is_none() || known.broken == broken {
         return Ok(Vec::new());
     }
@@ -188,10 +189,10 @@ fn looks_like(
         .map(|judged| (judged.key.clone(), generated::comparable(judged.observed.as_deref().unwrap_or_default())))
         .collect();
     let tables = generated::interleavings(checkout, slug)?;
-    let same_end = |name: &str| {
-        let table = tables.iter().find(|table| table.name == format!("interleaving-{name}"));
-        table.is_some_and(|table| Some(last_line(&table.text)) == fails)
-    };
+    let table_of = |name: &str| tables.iter().find(|table| table.name == format!("interleaving-{name}"));
+    let same_end = |name: &str| table_of(name).is_some_and(|theirs| Some(last_line(&theirs.text)) == fails);
+    let same_steps =
+        |name: &str| failing.zip(table_of(name)).is_some_and(|(table, theirs)| steps(table) == steps(&theirs.text));
     let mut alike = Vec::new();
     for told in case::read(checkout, slug)?.near_misses {
         let breaks_these = known.near_misses.iter().any(|near| near.name == told.name && near.broken == broken);
@@ -205,7 +206,19 @@ fn looks_like(
             alike.push(LooksLike { name: told.name, tempts: told.tempts, page: format!("book/src/{slug}.md") });
         }
     }
+    // Several may end alike. The one whose threads took the same steps is the one that was written.
+    if alike.iter().any(|near| same_steps(&near.name)) {
+        alike.retain(|near| same_steps(&near.name));
+    }
     Ok(if alike.len() <= MOST_ALIKE { alike } else { Vec::new() })
+}
+
+/// What the threads do in a table of steps, without the lines of the source: number, thread and step.
+fn steps(table: &str) -> Vec<Vec<&str>> {
+    table
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).take(3).collect())
+        .collect()
 }
 
 /// What a table of steps ends with: what is broken.

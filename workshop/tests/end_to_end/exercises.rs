@@ -55,6 +55,7 @@ fn exercises_are_judged() {
     a_half_solved_exercise_is_judged_by_plain_cargo_too(&copy);
     fixes_are_told_from_near_misses(&copy);
     the_model_is_judged_and_may_not_apply(&copy);
+    a_core_looks_like_the_one_whose_threads_took_the_same_steps(&copy);
     what_the_program_and_the_compiler_say_is_shown(&copy);
     those_are_blamed_whose_it_is(&copy);
     hostile_exercises_get_no_verdict_or_a_bad_one(&copy);
@@ -154,6 +155,16 @@ fn the_model_is_judged_and_may_not_apply(copy: &Learner) {
     let check = copy.ghosts(&["check", "ignored-deadline"]);
     assert_eq!(check.status.code(), Some(0), "{}{}", out(&check), err(&check));
     assert!(words(&check).contains("`mod shared` any more"), "{}", out(&check));
+}
+
+fn a_core_looks_like_the_one_whose_threads_took_the_same_steps(copy: &Learner) {
+    let racy = pasted("cases/body-double-close/src/near_misses/load_then_store/shared.rs");
+    copy.write("exercises/body-double-close/src/lib.rs", &pasted("fixed/body-double-close/src/lib.rs"));
+    copy.write("exercises/body-double-close/src/shared.rs", &racy.replace("crate::sync", "super::sync"));
+    let judged = judged(&copy.ghosts(&["check", "body-double-close", "--json"]));
+    // The slot is given back twice by another near miss too, whose threads take other steps.
+    let names: Vec<_> = judged["looks_like"].as_array().expect("a list").iter().map(|near| &near["name"]).collect();
+    assert_eq!(names, ["load-then-store"], "{judged}");
 }
 
 fn what_the_program_and_the_compiler_say_is_shown(copy: &Learner) {
