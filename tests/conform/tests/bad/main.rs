@@ -99,3 +99,11 @@ fn a_report_is_the_same_on_each_run() {
         assert_eq!(*first, second, "{name}");
     }
 }
+
+/// An unready clone explains what falls about readiness, and nothing that it does to heads.
+#[test]
+fn what_has_a_cause_of_its_own_is_a_finding_of_its_own() {
+    let report = conform::check(readiness::unready_and_forgetful(), &Contract::transparent());
+    assert_eq!(report.findings(), ["called-where-ready", "response-head-kept"], "{report}");
+    assert!(report.broken().len() > report.findings().len(), "{report}");
+}

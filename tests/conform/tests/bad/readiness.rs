@@ -2,9 +2,9 @@
 
 use std::task::{Context, Poll, Waker};
 
-use axum::extract::Request;
+use axum::{extract::Request, response::Response};
 use conform::Subject;
-use tower::{Service, ServiceExt, layer::layer_fn};
+use tower::{Service, ServiceExt, layer::layer_fn, util::MapResponse};
 
 use crate::{
     Bad,
@@ -44,6 +44,15 @@ pub(crate) fn all() -> Vec<Bad> {
             subject: Subject::layer(|| layer_fn(|inner| FirstWaker { inner, waker: None })),
         },
     ]
+}
+
+/// The unready clone in a layer that also drops a header of the answer.
+pub(crate) fn unready_and_forgetful() -> Subject {
+    let forget = |mut answer: Response| {
+        answer.headers_mut().remove("vary");
+        answer
+    };
+    Subject::layer(move || layer_fn(move |inner| MapResponse::new(UnreadyClone { inner }, forget)))
 }
 
 /// Polls one instance and calls another.
