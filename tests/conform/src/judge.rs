@@ -87,6 +87,8 @@ impl Aside {
             "not-applicable" => Self::NotApplicable(text.to_owned()),
             _ => Self::Causes(text.split_whitespace().filter_map(key_of).collect()),
         });
+        // What the laboratory saw beside it comes after a semicolon.
+        let after = if before.is_empty() { after.trim_start_matches("; ") } else { after };
         (format!("{before}{after}"), aside)
     }
 }

@@ -67,21 +67,42 @@ fn a_layer_is_shown_what_it_acts_on() {
 /// Where the contract says that a layer waits for whole bodies, nobody has to say what that means for each clause.
 #[test]
 fn what_follows_from_a_declared_change_does_not_apply() {
-    let collecting = Subject::app(|routes| {
-        routes.layer(from_fn(async |request: Request, next: Next| {
-            let (parts, body) = next.run(request).await.into_parts();
-            match axum::body::to_bytes(body, usize::MAX).await {
-                Ok(bytes) => Response::from_parts(parts, bytes.into()),
-                Err(_) => StatusCode::BAD_GATEWAY.into_response(),
-            }
-        }))
-    });
-    let contract = Contract::transparent()
-        .changes("head-before-body", "it waits for the whole body")
-        .changes("trailers-kept", "it keeps no trailers")
-        .changes("body-error-after-its-bytes", "a body that fails is a 502");
-    let report = check(collecting, &contract.touches("response header content-length"));
+    let report = check(Subject::app(|routes| routes.layer(from_fn(collecting))), &collects());
     assert!(report.conforms(), "{report}");
     let why = report.clause("response-streams").and_then(|judged| judged.observed.clone());
     assert_eq!(why.as_deref(), Some("it follows from head-before-body, which the contract changes"));
+}
+
+/// A clause that does not apply says nothing of a panic that was seen all the same.
+#[test]
+fn a_panic_in_a_task_is_told_where_a_clause_does_not_apply() {
+    let panics = Subject::app(|routes| {
+        routes.layer(from_fn(async |request: Request, next: Next| {
+            let answer = collecting(request, next).await;
+            drop(tokio::spawn(async { std::panic::panic_any("a panic of the layer's own") }));
+            answer
+        }))
+    });
+    let report = check(panics, &collects());
+    let streams = report.clause("response-streams").expect("it is one of the clauses");
+    let observed = streams.observed.as_deref().unwrap_or_default();
+    assert_eq!(streams.outcome, Outcome::Broken, "{report}");
+    assert!(observed.starts_with("the app panicked at tests/conform/tests/entries.rs:"), "{observed}");
+}
+
+async fn collecting(request: Request, next: Next) -> Response {
+    let (parts, body) = next.run(request).await.into_parts();
+    match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Response::from_parts(parts, bytes.into()),
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
+}
+
+/// The contract of [`collecting`].
+fn collects() -> Contract {
+    Contract::transparent()
+        .changes("head-before-body", "it waits for the whole body")
+        .changes("trailers-kept", "it keeps no trailers")
+        .changes("body-error-after-its-bytes", "a body that fails is a 502")
+        .touches("response header content-length")
 }
