@@ -87,8 +87,6 @@ impl Aside {
             "not-applicable" => Self::NotApplicable(text.to_owned()),
             _ => Self::Causes(text.split_whitespace().filter_map(key_of).collect()),
         });
-        // What the laboratory saw beside it comes after a semicolon.
-        let after = if before.is_empty() { after.trim_start_matches("; ") } else { after };
         (format!("{before}{after}"), aside)
     }
 }
@@ -152,7 +150,9 @@ impl Trial {
         // The scene stands under it, with its title.
         let title = judged.scenes.last().map(|scene| format!("in {}: ", scene.title)).unwrap_or_default();
         let (observed, aside) = judged.observed.as_deref().map(Aside::out_of).unzip();
-        let observed = observed.map(|seen| seen.strip_prefix(&title).unwrap_or(&seen).to_owned());
+        // Where nothing stands before it, what else the laboratory saw still begins as the rest of a sentence.
+        let observed =
+            observed.map(|seen| seen.strip_prefix(&title).unwrap_or(&seen).trim_start_matches("; ").to_owned());
         Self { clause, judged, observed, aside: aside.flatten(), notes }
     }
 
