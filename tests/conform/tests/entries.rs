@@ -8,7 +8,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
-use conform::{Conformance, Contract, Outcome, Subject, check, subject};
+use conform::{Conformance, Contract, Limits, Outcome, Subject, check, subject, the_rest};
 use tower::{layer::util::Identity, limit::RateLimitLayer};
 
 fn does_not_apply(report: &Conformance, key: &str) -> bool {
@@ -105,4 +105,17 @@ fn collects() -> Contract {
         .changes("trailers-kept", "it keeps no trailers")
         .changes("body-error-after-its-bytes", "a body that fails is a 502")
         .touches("response header content-length")
+}
+
+/// A specification that judges one promise only, in the process that is left where an app spins, judges all of its clauses.
+#[test]
+fn the_rest_is_judged_where_one_promise_only_is() {
+    let limits = Limits { only: Some("leaves-the-rest-alone"), ..Limits::default() };
+    let (proof, _) = the_rest(
+        Subject::app(|routes| routes.layer(from_fn(collecting))),
+        &Contract::transparent(),
+        &["head-before-body"],
+        limits,
+    );
+    assert!(proof.expect_err("it waits for bodies").to_string().contains("head-before-body: "));
 }
