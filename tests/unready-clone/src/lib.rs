@@ -537,7 +537,14 @@ async fn id_of_its_own(lab: Lab, app: App) -> Proof {
     each_has_one(Desk::open(lab.scene("three callers, nine calls"), &app, PLENTY).await?).await?;
     let desk = Desk::open(lab.scene("the service answers with ids of its own"), &app, PLENTY).await?;
     desk.behind.state().stamps = true;
-    each_has_one(desk).await
+    each_has_one(desk).await?;
+
+    let desk = Desk::open(lab.scene("a clone of a service that is ready"), &app, PLENTY).await?;
+    let mut ada = desk.caller("ada");
+    ada.ready().await?;
+    let first = ("/reports/20".to_owned(), ada.twin("ben").send(20).await?.ids);
+    let answers = [first, ("/reports/10".to_owned(), ada.call(10).await?.ids)];
+    ids_are_their_own(&desk, &answers)
 }
 
 async fn each_has_one(desk: Desk) -> Proof {
@@ -557,6 +564,11 @@ async fn each_has_one(desk: Desk) -> Proof {
             answers.push((path, answered(call.await)?.ids));
         }
     }
+    ids_are_their_own(&desk, &answers)
+}
+
+/// Sees that each request reached the service with one id that no other had, and that its answer has the same.
+fn ids_are_their_own(desk: &Desk, answers: &[(String, Vec<String>)]) -> Proof {
     let calls = desk.behind.state().calls.clone();
     for (number, call) in calls.iter().enumerate() {
         let got = named(&desk.scene, &call.ids);

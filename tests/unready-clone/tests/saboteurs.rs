@@ -29,6 +29,7 @@ enum Fault {
     None,
     OneIdForAll,
     IdsOfEachClone,
+    IdOfReadinessCloned,
     ClientsIdKept,
     ClientsIdBeside,
     AnswerWithoutId,
@@ -63,6 +64,7 @@ fn each_spoilt_layer_is_rejected_for_its_own_reason() {
     let spoilt = [
         (Fault::OneIdForAll, "id-of-its-own"),
         (Fault::IdsOfEachClone, "id-of-its-own"),
+        (Fault::IdOfReadinessCloned, "id-of-its-own"),
         (Fault::ClientsIdKept, "id-of-its-own"),
         (Fault::ClientsIdBeside, "id-of-its-own"),
         (Fault::AnswerWithoutId, "id-of-its-own"),
@@ -108,7 +110,7 @@ impl Layer<Inner> for Stamp {
         // Far apart, so that the ids of two services of one layer differ.
         static SERVICES: AtomicU64 = AtomicU64::new(0);
         let first = SERVICES.fetch_add(1, Ordering::Relaxed) << 32;
-        Stamped { inner: Some(inner), asked: None, next: Arc::new(AtomicU64::new(first)), fault: self.0 }
+        Stamped { inner: Some(inner), asked: None, next: Arc::new(AtomicU64::new(first)), drawn: None, fault: self.0 }
     }
 }
 
@@ -118,6 +120,8 @@ struct Stamped {
     /// What was asked last, where that is not `inner`.
     asked: Option<Inner>,
     next: Arc<AtomicU64>,
+    /// Where it is drawn when readiness is asked for.
+    drawn: Option<u64>,
     fault: Fault,
 }
 
@@ -127,7 +131,7 @@ impl Clone for Stamped {
             Fault::IdsOfEachClone => Arc::new(AtomicU64::new(self.next.load(Ordering::Relaxed))),
             _ => self.next.clone(),
         };
-        Self { inner: self.inner.clone(), asked: None, next, fault: self.fault }
+        Self { inner: self.inner.clone(), asked: None, next, drawn: self.drawn, fault: self.fault }
     }
 }
 
@@ -146,6 +150,9 @@ impl Service<Request> for Stamped {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let inner = self.inner.as_mut().expect("it has not been dropped");
+        if self.fault == Fault::IdOfReadinessCloned && self.drawn.is_none() {
+            self.drawn = Some(self.next.fetch_add(1, Ordering::Relaxed));
+        }
         match self.fault {
             Fault::WakesNobody => inner.poll_ready(&mut Context::from_waker(Waker::noop())),
             Fault::ErrorOfReadinessAwaited => match inner.poll_ready(cx) {
@@ -166,6 +173,7 @@ impl Service<Request> for Stamped {
         let fault = self.fault;
         let number = match fault {
             Fault::OneIdForAll => self.next.load(Ordering::Relaxed),
+            Fault::IdOfReadinessCloned => self.drawn.take().expect("it was ready"),
             _ => self.next.fetch_add(1, Ordering::Relaxed),
         };
         let mut id = HeaderValue::from(number);
