@@ -6,14 +6,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    task::{Context, Wake, Waker},
+    thread,
     time::Duration,
 };
 
-use axum::{BoxError, Router, body::Body, extract::Request, http::StatusCode};
+use axum::{BoxError, Router, body::Body, extract::Request, http::StatusCode, response::Response};
 use futures_util::poll;
 use http_body_util::BodyExt;
-use tokio::{sync::Notify, task::JoinHandle, time::sleep};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::sleep};
 use tower::{
     ServiceExt, service_fn,
     util::{BoxCloneSyncService, BoxService},
@@ -96,6 +100,10 @@ const A_DIAL_MAY_END: Asked = Asked::new(
     "a-dial-may-end",
     "A dial may go on when its client no longer waits for it; its place counts as free when the dial is over.",
 );
+const REFUSED_IS_CLEAN: Asked = Asked::new(
+    "refused-is-clean",
+    "A connection whose first query was refused with another error than `broken` is clean.",
+);
 
 /// Holds `app` against every promise.
 pub fn check(app: impl Fn(usize, Duration, Connect) -> Router + Send + Sync + 'static) -> Report {
@@ -127,7 +135,8 @@ impl Ghost for Spec {
     const SLUG: &'static str = "leaked-permit";
     type App = fn(usize, Duration, Connect) -> Router;
     type StandIns = (usize, Duration, Connect);
-    const ASKED: &'static [Asked] = &[FAILURE_BEFORE_THE_ROWS, NINE_TENTHS, IN_DIGITS, ONE_MIB_AHEAD, A_DIAL_MAY_END];
+    const ASKED: &'static [Asked] =
+        &[FAILURE_BEFORE_THE_ROWS, NINE_TENTHS, IN_DIGITS, ONE_MIB_AHEAD, A_DIAL_MAY_END, REFUSED_IS_CLEAN];
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
@@ -525,6 +534,23 @@ async fn wait_is_bounded(lab: Lab, app: App) -> Proof {
             }
         }
     }
+
+    // Who came first need not be served first, and waits no longer for it.
+    let stage = Stage::open(&lab, &app, Protocol::Http1, 1, "cem comes when ben was woken and not polled yet").await;
+    stage.works().await?;
+    let ada = stage.rows_of_ada().await?;
+    let ben = stage.told("ben", Step::First).await;
+    sleep(Duration::from_millis(600)).await;
+    stage.database.plan("cem", Step::First, Fate::Rows);
+    let mut cem = stage.by_hand("cem");
+    drop(ada);
+    control(poll!(&mut cem).is_pending(), "cem was answered before the database was")?;
+    stage.scene.settle().await;
+    if !stage.database.was_asked("ben") {
+        sleep(Duration::from_millis(5 * WAIT_MS)).await;
+        WAIT_IS_BOUNDED.require(ben.is_finished(), "ben is still waiting after more than five times the wait")?;
+        outcome(ben).await?.waited_in_vain("ben", WAIT_MS)?;
+    }
     Ok(())
 }
 
@@ -562,6 +588,20 @@ async fn no_more_than_size(lab: Lab, app: App) -> Proof {
         NO_MORE_THAN_SIZE.require(
             dialled <= 2,
             format!("six requests came one after another, and {dialled} connections were dialled"),
+        )?;
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "one refused request after another").await;
+        stage.works().await?;
+        for name in ["ada", "ben", "cem", "dora", "emil"] {
+            let caller = stage.hold(name, Step::First, Fate::Refused).await;
+            stage.end(caller, &QUERIES[0]).await;
+        }
+        let dialled = stage.database.dialled();
+        REFUSED_IS_CLEAN.require(
+            dialled <= 2,
+            format!(
+                "the queries of five requests were refused one after another, and {dialled} connections were dialled"
+            ),
         )?;
 
         let stage = Stage::open(&lab, &app, protocol, 2, "six requests while the dial is slow").await;
@@ -611,7 +651,10 @@ async fn no_more_than_size(lab: Lab, app: App) -> Proof {
             stage.leave(emil);
         }
     }
-    Ok(())
+    match taken_at_once(&lab, &app, "ada's rows were left halfway").await? {
+        Some((stage, _ben)) => stage.database.no_more_than(1),
+        None => Ok(()),
+    }
 }
 
 async fn what_happened_is_told(lab: Lab, app: App) -> Proof {
@@ -737,8 +780,84 @@ async fn holders_are_named(lab: Lab, app: App) -> Proof {
             stage.finish(ben).await?;
             stage.finish(emil).await?;
         }
+
+        let stage = Stage::open(&lab, &app, protocol, 2, "two have the same id").await;
+        stage.works().await?;
+        let ada = stage.hold("ada-7", Step::First, Fate::Rows).await;
+        let again = stage.hold("ada-7", Step::First, Fate::Rows).await;
+        stage.end(ada, &GOOD_END).await;
+        let _ben = stage.hold("ben-8", Step::First, Fate::Rows).await;
+        let told = outcome(stage.told("cem-9", Step::None).await).await?;
+        told.names(&["ada-7", "ben-8"], &["cem-9"])?;
+        drop(again);
     }
-    Ok(())
+    let Some((stage, _ben)) = taken_at_once(&lab, &app, "the list of those who have a connection").await? else {
+        return Ok(());
+    };
+    let told = outcome(stage.told("cem", Step::None).await).await?;
+    told.names(&["ben"], &["ada", "cem"])
+}
+
+/// Ada leaves between two pages. Ben, who waits for her place, is polled on another thread the instant he is woken, while
+/// whoever wakes him stands still. Nothing where he need not wait, or where the place is lost: those are other promises.
+async fn taken_at_once(lab: &Lab, app: &App, title: &str) -> Result<Option<(Stage, Asking)>, Broken> {
+    let title = format!("ben takes the place as it is given back: {title}");
+    let stage = Stage::open(lab, app, Protocol::Http1, 1, title).await;
+    stage.works().await?;
+    let ada = stage.rows_of_ada().await?;
+    stage.database.plan("ben", Step::First, Fate::Rows);
+    let mut ben = stage.by_hand("ben");
+    let eager = Arc::new(Eager { runtime: Handle::current(), waits: Mutex::default(), polled: Mutex::default() });
+    if ben.as_mut().poll(&mut Context::from_waker(&Waker::from(eager.clone()))).is_ready() {
+        return Ok(None);
+    }
+    *locked(&eager.waits) = Some(ben);
+    stage.scene.note("ada", "leaves");
+    drop(ada);
+    stage.scene.settle().await;
+    let polled = locked(&eager.polled).take().map(thread::JoinHandle::join);
+    let waits = locked(&eager.waits).take();
+    let mut ben = match (polled, waits) {
+        (Some(Ok(ben)), _) | (None, Some(ben)) => ben,
+        _ => return Err(Broken::because("ben was woken, and his request panicked")),
+    };
+    // A task may have had to run first.
+    for _ in 0..2 {
+        let _ = poll!(&mut ben);
+        stage.scene.settle().await;
+    }
+    Ok(stage.database.was_asked("ben").then_some((stage, ben)))
+}
+
+/// A request that is polled by the specification only.
+type Asking = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+/// How long whoever wakes a request stands still for it at most, by the wall clock: there may be a lock that both need, and
+/// then the two cannot meet here.
+const STANDS_STILL: Duration = Duration::from_millis(50);
+
+/// Polls a request on another thread when it is woken for the first time.
+struct Eager {
+    runtime: Handle,
+    waits: Mutex<Option<Asking>>,
+    polled: Mutex<Option<thread::JoinHandle<Asking>>>,
+}
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        let Some(mut waits) = locked(&self.waits).take() else { return };
+        let runtime = self.runtime.clone();
+        let (polls, polled) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let _entered = runtime.enter();
+            // It is held up at the database, and has no answer.
+            let _ = waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            drop(polls);
+            waits
+        });
+        let _ = polled.recv_timeout(STANDS_STILL);
+        *locked(&self.polled) = Some(thread);
+    }
 }
 
 // ===== How a request goes =====
@@ -889,9 +1008,19 @@ impl Stage {
     }
 
     /// A request without a connection, which is polled by the specification only.
-    fn by_hand(&self, name: &str) -> std::pin::Pin<Box<impl Future + use<>>> {
+    fn by_hand(&self, name: &str) -> Asking {
         self.scene.note(name, "asks, and is polled by hand");
         Box::pin(self.app.clone().oneshot(get(name)))
+    }
+
+    /// The rest of ada's answer, of which the first row has come. She has no connection to the app.
+    async fn rows_of_ada(&self) -> Result<Body, Broken> {
+        self.scene.note("ada", "asks, without a connection");
+        let Ok(answer) = self.app.clone().oneshot(get("ada")).await;
+        let mut rows = answer.into_body();
+        let first = rows.frame().await.is_some_and(|row| row.is_ok());
+        control(first, "ada did not get her first row")?;
+        Ok(rows)
     }
 
     /// Asks, and tells in the background what comes of it.
