@@ -55,6 +55,10 @@ enum Fault {
     PumpsTheRows,
     NamesNobody,
     NamesForEver,
+    NamesByTheirId,
+    SparesNothingThatFailed,
+    PlaceBeforeItsConnection,
+    WaitsAnewWhenWokenInVain,
     /// These are right.
     DialsInATaskOfItsOwn,
     NewestFirst,
@@ -150,6 +154,10 @@ fn each_spoilt_service_is_rejected_for_its_own_reason() {
         (Fault::PumpsTheRows, "rows-come-as-fetched"),
         (Fault::NamesNobody, "holders-are-named"),
         (Fault::NamesForEver, "holders-are-named"),
+        (Fault::NamesByTheirId, "holders-are-named"),
+        (Fault::SparesNothingThatFailed, "no-more-than-size"),
+        (Fault::PlaceBeforeItsConnection, "no-more-than-size"),
+        (Fault::WaitsAnewWhenWokenInVain, "wait-is-bounded"),
     ];
     let reports = abreast(spoilt, |(fault, _)| check(service(fault)));
     let mut rejections = String::new();
@@ -247,6 +255,7 @@ impl Desk {
                 }
             }
             Fault::LooksBeforeItIsNotified => timeout(self.wait, self.notified()).await.ok(),
+            Fault::WaitsAnewWhenWokenInVain => self.waited_anew().await,
             _ => timeout(self.wait, self.acquired()).await.ok(),
         };
         let place = granted.ok_or_else(|| self.exhausted())?;
@@ -299,6 +308,15 @@ impl Desk {
                 return place;
             }
             self.given_back.notified().await;
+        }
+    }
+
+    async fn waited_anew(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return Some(place);
+            }
+            timeout(self.wait, self.given_back.notified()).await.ok()?;
         }
     }
 
@@ -379,15 +397,21 @@ impl Drop for Lease {
             Fault::ConnectionsForAll => true,
             Fault::SparesBrokenOnesOnly => self.clean || !self.failed,
             Fault::SparesWhatIsLeftBetweenPages => self.clean || !self.failed && !self.asking,
+            Fault::SparesNothingThatFailed => self.clean && !self.failed,
             _ => self.clean,
         };
-        if ![Fault::NamesForEver, Fault::PlaceBeforeItsName].contains(&fault) {
-            self.desk.holders_become(|holders| holders.retain(|holder| !Arc::ptr_eq(holder, &self.who)));
+        match fault {
+            Fault::NamesForEver | Fault::PlaceBeforeItsName => {}
+            Fault::NamesByTheirId => self.desk.holders_become(|holders| holders.retain(|holder| *holder != self.who)),
+            _ => self.desk.holders_become(|holders| holders.retain(|holder| !Arc::ptr_eq(holder, &self.who))),
+        }
+        if fault == Fault::PlaceBeforeItsConnection {
+            drop(self.place.take());
         }
         self.desk.idle.lock().unwrap().extend(self.connection.take().filter(|_| good));
         let Some(place) = self.place.take() else { return };
         match fault {
-            Fault::NewestFirst | Fault::LooksBeforeItIsNotified => {
+            Fault::NewestFirst | Fault::LooksBeforeItIsNotified | Fault::WaitsAnewWhenWokenInVain => {
                 drop(place);
                 self.desk.given_back.notify_waiters();
                 self.desk.wake();
