@@ -80,6 +80,7 @@ impl Lease {
         answer.status()
     }
 
+    // ANCHOR: give-back
     /// Asks until the lock service has the lease back, or there is no patience left.
     async fn give_back(self) {
         let given_back = async {
@@ -91,19 +92,26 @@ impl Lease {
             warn!(document = self.document, "the lock service did not take the lease back");
         }
     }
+    // ANCHOR_END: give-back
 }
 
 // ANCHOR: defect
 async fn hold_lease(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let Some(document) = written(&request) else { return next.run(request).await };
     let lease = Lease::new(desk, document);
+    // ANCHOR: mark-1
     match lease.ask(Method::PUT).await {
+        // ANCHOR_END: mark-1
         StatusCode::CREATED => {}
         StatusCode::LOCKED => return StatusCode::LOCKED.into_response(),
         _ => return StatusCode::BAD_GATEWAY.into_response(),
     }
+    // ANCHOR: mark-2-dropped
     let answer = next.run(request).await;
+    // ANCHOR_END: mark-2-dropped
+    // ANCHOR: mark-3
     lease.give_back().await;
+    // ANCHOR_END: mark-3
     answer
 }
 // ANCHOR_END: defect

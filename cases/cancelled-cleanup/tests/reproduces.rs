@@ -1,7 +1,23 @@
 //! The ghost appears: whoever leaves while a document is written leaves it locked.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request, StatusCode},
+    routing::{any, put},
+};
 use cancelled_cleanup::near_misses;
 use cancelled_cleanup_spec::check;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt;
 
 #[test]
 fn a_write_that_is_broken_off_leaves_its_lock() {
@@ -9,6 +25,32 @@ fn a_write_that_is_broken_off_leaves_its_lock() {
     assert!(!report.all_kept());
     insta::assert_snapshot!("broken", report);
 }
+
+// ANCHOR: notice
+/// The kind of test to write for a service of one's own: the future is dropped after a while, and one looks at who has waited
+/// for the lines behind.
+#[tokio::test(start_paused = true)]
+async fn by_hand_a_write_that_is_dropped_asks_for_its_lock_and_never_for_its_end() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    let lock = async move |method: Method| {
+        seen.lock().unwrap().push(method.to_string());
+        if method == Method::PUT { StatusCode::CREATED } else { StatusCode::NO_CONTENT }
+    };
+    let locks = Router::new().route("/locks/minutes", any(lock));
+    let routes = Router::new().route("/documents/minutes", put(|| sleep(Duration::from_secs(4))));
+    let (drain, _drained) = mpsc::channel(1);
+    let app = cancelled_cleanup::app(routes, locks, Duration::from_secs(4), drain);
+    let write = || app.clone().oneshot(Request::put("/documents/minutes").body(Body::empty()).unwrap());
+
+    write().await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), ["PUT", "DELETE"]);
+
+    timeout(Duration::from_secs(1), write()).await.unwrap_err();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(*asked.lock().unwrap(), ["PUT", "DELETE", "PUT"]);
+}
+// ANCHOR_END: notice
 
 #[test]
 fn the_guard_that_comes_with_the_grant_comes_too_late() {

@@ -95,7 +95,9 @@ impl Lease {
 // ANCHOR: fix
 async fn hold_lease(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let Some(document) = written(&request) else { return next.run(request).await };
+    // ANCHOR: mark-1
     let held = Held { lease: Lease::new(desk, document), runtime: Handle::current() };
+    // ANCHOR_END: mark-1
     match held.lease.ask(Method::PUT).await {
         StatusCode::CREATED => {}
         StatusCode::LOCKED => return StatusCode::LOCKED.into_response(),
@@ -113,7 +115,9 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // The lease brings its clone of `drain` into the task.
+        // ANCHOR: mark-2-to-free
         self.runtime.spawn(self.lease.clone().give_back());
+        // ANCHOR_END: mark-2-to-free
     }
 }
 // ANCHOR_END: fix
