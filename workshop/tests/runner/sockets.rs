@@ -1,10 +1,20 @@
 //! The failures on real sockets, seen by a real client: there with the broken twin, gone with the fixed one. What is
 //! judged is the order of events, never how long they took.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::body::{Body, Bytes};
-use http::{HeaderMap, Request, Response, StatusCode};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Path,
+    routing::{any, put},
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn};
 use hyper_util::rt::TokioIo;
@@ -12,7 +22,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     runtime::Handle,
-    sync::oneshot,
+    sync::{mpsc, oneshot},
 };
 
 use crate::serving::Serving;
@@ -145,6 +155,81 @@ async fn ignored_deadline_fixed_only_the_order_that_was_answered_is_charged() {
     assert_eq!(before, [""; 0]);
 }
 
+// ===== cancelled-cleanup =====
+
+/// What two hundred clients leave behind that each send a write and leave while it is handled: how many documents are locked,
+/// and how many tasks live that had not lived before.
+async fn left_by_two_hundred_that_leave(app: <cancelled_cleanup_spec::Spec as lab::Ghost>::App) -> (usize, usize) {
+    let held = Arc::new(Mutex::new(BTreeSet::new()));
+    let locking = held.clone();
+    let lock = async move |method: Method, Path(document): Path<u32>| match method {
+        Method::PUT => {
+            if locking.lock().unwrap().insert(document) {
+                StatusCode::CREATED
+            } else {
+                StatusCode::LOCKED
+            }
+        }
+        _ => {
+            if locking.lock().unwrap().remove(&document) {
+                StatusCode::NO_CONTENT
+            } else {
+                StatusCode::NOT_FOUND
+            }
+        }
+    };
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let write = async move |_: String| {
+        begun.send(()).expect("it is counted");
+        pending::<()>().await;
+    };
+    let routes = Router::new().route("/documents/{document}", put(write));
+    let locks = Router::new().route("/locks/{document}", any(lock));
+    let (drain, mut drained) = mpsc::channel(1);
+    let listener = ghosts::read::serve::bind(0).await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let app = app(routes, locks, Duration::from_secs(4), drain);
+    let server = tokio::spawn(ghosts::read::serve::until(listener, app, async { drop(stopped.await) }));
+    let before = at_rest().await;
+
+    let mut clients = Vec::new();
+    for document in 0..200 {
+        let mut client = TcpStream::connect(address).await.expect("the twin listens");
+        let write =
+            format!("PUT /documents/{document} HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 6\r\n\r\nitem 1");
+        client.write_all(write.as_bytes()).await.expect("a write fits the socket");
+        clients.push(client);
+    }
+    for _ in 0..200 {
+        begins.recv().await.expect("each write is handled");
+    }
+    assert_eq!(held.lock().unwrap().len(), 200);
+    drop(clients);
+    let gone = tokio::time::timeout(PATIENCE, async {
+        while Handle::current().metrics().num_alive_tasks() > before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let _ = gone.await;
+    let left = Handle::current().metrics().num_alive_tasks().saturating_sub(before);
+    stop.send(()).expect("it serves");
+    server.await.expect("no panic").expect("a clean end");
+    let ended = tokio::time::timeout(PATIENCE, drained.recv()).await;
+    assert_eq!(ended, Ok(None), "the process would wait for ever");
+    (held.lock().unwrap().len(), left)
+}
+
+#[tokio::test]
+async fn cancelled_cleanup_two_hundred_that_leave_lock_two_hundred() {
+    assert_eq!(left_by_two_hundred_that_leave(cancelled_cleanup::app).await, (200, 0));
+}
+
+#[tokio::test]
+async fn cancelled_cleanup_fixed_two_hundred_that_leave_lock_nothing() {
+    assert_eq!(left_by_two_hundred_that_leave(cancelled_cleanup_fixed::app).await, (0, 0));
+}
+
 // ===== unready-clone =====
 
 #[tokio::test]
@@ -258,6 +343,7 @@ fn ordinary(slug: &str) -> &'static str {
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
+        "cancelled-cleanup" => "GET /locks HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "unready-clone" => "GET /reports/0 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
@@ -400,6 +486,11 @@ async fn swallowed_panic_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ignored_deadline_fixed_survives_many_rude_and_slow_clients() {
     survives("ignored-deadline").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelled_cleanup_fixed_survives_many_rude_and_slow_clients() {
+    survives("cancelled-cleanup").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

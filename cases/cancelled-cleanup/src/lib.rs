@@ -1,0 +1,124 @@
+//! A document editor: whoever writes a document holds a lease on it, from a lock service, while the write is handled.
+//!
+//! # Symptom
+//! A document is locked, and nobody is writing it. It stays so until somebody deletes the lock by hand. Each deployment leaves
+//! some more.
+//!
+//! # Trigger
+//! 1. Ada saves a document. The editor takes the lease, and the handler begins.
+//! 2. Ada closes her laptop, a timeout fires, or the process is told to end.
+//! 3. The next one who saves the document is told that it is locked.
+//!
+//! # Cause
+//! The lease is given back in the line after the `.await`. When nobody waits for the answer any more, the future is dropped
+//! where it stands, and no line of it runs again.
+//!
+//! # Cost
+//! A document that nobody can save, and somebody on call who has to know which locks are dead.
+//!
+//! # Start here
+//! `hold_lease`: go through its `.await`s, and ask of each what happens when the future is dropped there.
+
+use std::{collections::hash_map::RandomState, convert::Infallible, hash::BuildHasher, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt;
+use tracing::warn;
+
+#[doc(hidden)]
+pub mod near_misses;
+
+/// Puts a lease round each `PUT /documents/{document}` of `routes`.
+///
+/// A lease is taken by `PUT /locks/{document}` with its id in `x-lease`, and given back by `DELETE`, for which there is
+/// `patience`. The process ends when no clone of `drain` is left: whoever has something to clean up keeps one.
+pub fn app(routes: Router, locks: Router, patience: Duration, drain: mpsc::Sender<Infallible>) -> Router {
+    routes.layer(from_fn_with_state(Desk { locks, patience, _drain: drain }, hold_lease))
+}
+
+#[derive(Clone)]
+struct Desk {
+    locks: Router,
+    patience: Duration,
+    /// Held, and never used.
+    _drain: mpsc::Sender<Infallible>,
+}
+
+/// A lease, taken or about to be.
+struct Lease {
+    desk: Desk,
+    document: String,
+    id: String,
+}
+
+impl Lease {
+    fn new(desk: Desk, document: String) -> Self {
+        // Random, so that no other process has it either.
+        Self { desk, document, id: format!("{:016x}", RandomState::new().hash_one(())) }
+    }
+
+    /// What the lock service answers.
+    async fn ask(&self, method: Method) -> StatusCode {
+        let question = Request::builder()
+            .method(method)
+            .uri(format!("/locks/{}", self.document))
+            .header("x-lease", &self.id)
+            .body(Body::empty())
+            .expect("a path that has been parsed before");
+        let Ok(answer) = self.desk.locks.clone().oneshot(question).await;
+        answer.status()
+    }
+
+    // ANCHOR: give-back
+    /// Asks until the lock service has the lease back, or there is no patience left.
+    async fn give_back(self) {
+        let given_back = async {
+            while !matches!(self.ask(Method::DELETE).await, StatusCode::NO_CONTENT | StatusCode::NOT_FOUND) {
+                sleep(self.desk.patience / 20).await;
+            }
+        };
+        if timeout(self.desk.patience, given_back).await.is_err() {
+            warn!(document = self.document, "the lock service did not take the lease back");
+        }
+    }
+    // ANCHOR_END: give-back
+}
+
+// ANCHOR: defect
+async fn hold_lease(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let Some(document) = written(&request) else { return next.run(request).await };
+    let lease = Lease::new(desk, document);
+    // ANCHOR: mark-1
+    match lease.ask(Method::PUT).await {
+        // ANCHOR_END: mark-1
+        StatusCode::CREATED => {}
+        StatusCode::LOCKED => return StatusCode::LOCKED.into_response(),
+        _ => return StatusCode::BAD_GATEWAY.into_response(),
+    }
+    // ANCHOR: mark-2-dropped
+    let answer = next.run(request).await;
+    // ANCHOR_END: mark-2-dropped
+    // ANCHOR: mark-3
+    lease.give_back().await;
+    // ANCHOR_END: mark-3
+    answer
+}
+// ANCHOR_END: defect
+
+/// The document that this request writes.
+fn written(request: &Request) -> Option<String> {
+    let document = request.uri().path().strip_prefix("/documents/")?;
+    let is_one = !document.is_empty() && !document.contains('/');
+    (request.method() == Method::PUT && is_one).then(|| document.to_owned())
+}
