@@ -539,7 +539,7 @@ async fn preflight_needs_no_credentials(lab: Lab, app: App) -> Proof {
             {
                 request.headers_mut().insert(name, HeaderValue::from_static(value));
             }
-            let visit = Visit::of(id, client.send(request).await?).await;
+            let visit = Visit::of(&room.scene, id, client.send(request).await?).await;
             room.scene.settle().await;
             let observed = format!("a preflight of {path} without credentials got {visit}");
             PREFLIGHT_NEEDS_NO_CREDENTIALS.require(visit.status.is_success(), observed)?;
@@ -822,7 +822,7 @@ impl Room {
             "" => drop(request.headers_mut().remove("authorization")),
             credentials => drop(request.headers_mut().insert("authorization", HeaderValue::from_static(credentials))),
         }
-        Ok(Visit::of(id, client.send(request).await?).await)
+        Ok(Visit::of(&self.scene, id, client.send(request).await?).await)
     }
 
     /// What the register has of a visit.
@@ -889,7 +889,7 @@ impl Room {
     async fn answered(&self, name: &str, waiting: lab::Pending, id: &str) -> Proof {
         let gate = locked(&self.seen).gates.get(name).cloned();
         gate.iter().for_each(|gate| gate.add_permits(1));
-        let visit = Visit::of(id.to_owned(), waiting.answer().await?).await;
+        let visit = Visit::of(&self.scene, id.to_owned(), waiting.answer().await?).await;
         self.scene.settle().await;
         let observed = format!("{id} got {visit}, and the register has {}", self.all());
         VISITS_KEEP_APART.require(visit.status == StatusCode::OK, observed.clone())?;
@@ -1033,9 +1033,20 @@ struct Visit {
 }
 
 impl Visit {
-    async fn of(id: String, answer: Answer) -> Self {
+    async fn of(scene: &Scene, id: String, answer: Answer) -> Self {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Self { id, status, headers, text: answer.read().await.text() }
+        let visit = Self { id, status, headers, text: answer.read().await.text() };
+        let allowed = visit.all("access-control-allow-origin");
+        scene.note(
+            "browser",
+            match allowed.as_slice() {
+                [origin] if ["*", READER].contains(&origin.as_str()) => format!("lets the page read the {visit}"),
+                allowed => {
+                    format!("keeps the {visit} from the page: {}", listed("access-control-allow-origin", allowed))
+                }
+            },
+        );
+        visit
     }
 
     /// The status is the one that this way out has.
