@@ -102,10 +102,10 @@ async fn attend(State(room): State<Room>, request: Request, next: Next) -> Resul
     authenticate(&request)?;
     measure(&request, room.limit)?;
     // ANCHOR_END: mark-2-refused
-    // ANCHOR: mark-3-refused
+    // ANCHOR: mark-3
     let answer = timeout(room.budget, next.run(request)).await;
     let mut response = answer.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
-    // ANCHOR_END: mark-3-refused
+    // ANCHOR_END: mark-3
 
     // ANCHOR: mark-4
     visit.close(response.status());

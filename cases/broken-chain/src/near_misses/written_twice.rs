@@ -1,5 +1,5 @@
 //! A guard writes `abandoned` when it's dropped, whatever becomes of the request.
-//! It tempts because it adds a `Drop` and changes nothing else. A value that was closed is dropped as well: each visit that went
+//! It tempts because whoever gets to the end writes it there, and the `Drop` is for all the others. A value that was closed is dropped as well: each visit that went
 //! well has two ends.
 
 use std::time::Duration;
