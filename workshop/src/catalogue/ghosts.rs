@@ -27,6 +27,7 @@ pub static ALL: LazyLock<Vec<Ghost>> = LazyLock::new(|| {
         Ghost::of::<unread_body_spec::Spec>(unread_body::app, unread_body_fixed::app, unread_body::near_misses::ALL),
         Ghost::of::<lying_health_check_spec::Spec>(lying_health_check::app, lying_health_check_fixed::app, lying_health_check::near_misses::ALL),
         Ghost::of::<silenced_error_spec::Spec>(silenced_error::app, silenced_error_fixed::app, silenced_error::near_misses::ALL),
+        Ghost::of::<broken_chain_spec::Spec>(broken_chain::app, broken_chain_fixed::app, broken_chain::near_misses::ALL),
     ]
 });
 
