@@ -137,6 +137,36 @@ fn silenced_error_fixed_each_failure_is_told_once() {
     }
 }
 
+// ===== broken-chain =====
+
+/// A client that leaves after a tenth of a second.
+fn leaves(protocol: &str, twin: &Serving) {
+    let leaves = ["--max-time", "0.1", "--header", "authorization: Bearer ada", "--header", "x-request-id: r-2"];
+    said(curl(protocol, twin, "/maps/7", &leaves));
+}
+
+#[test]
+fn broken_chain_a_client_that_leaves_is_never_gone() {
+    for protocol in BOTH {
+        let twin = Serving::start("broken-chain", false);
+        leaves(protocol, &twin);
+        twin.said("r-2 opened");
+        // Whoever comes and goes after that is closed.
+        said(curl(protocol, &twin, "/records/7", &["--header", "authorization: Bearer ada"]));
+        twin.said("closed 200");
+        assert!(!twin.stop().iter().any(|line| line.contains("r-2")), "{protocol}");
+    }
+}
+
+#[test]
+fn broken_chain_fixed_a_client_that_leaves_has_abandoned_its_visit() {
+    for protocol in BOTH {
+        let twin = Serving::start("broken-chain", true);
+        leaves(protocol, &twin);
+        twin.said("r-2 abandoned");
+    }
+}
+
 // ===== swallowed-panic =====
 
 const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 36] = [
+const QUERIES: [(&str, &str); 38] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -42,6 +42,8 @@ const QUERIES: [(&str, &str); 36] = [
     ("upload slot taken twice", "body-double-close"),
     ("too many connections in CLOSE_WAIT", "unread-body"),
     ("concurrency limit panic", "unready-clone"),
+    ("CORS error only on 401", "broken-chain"),
+    ("gauge of requests in flight never goes down", "broken-chain"),
     ("span of the wrong request", "closure-captured-state"),
     ("code after await does not run", "cancelled-cleanup"),
     ("semaphore", "leaked-permit"),

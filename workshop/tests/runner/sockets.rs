@@ -328,6 +328,26 @@ async fn silenced_error_fixed_a_failure_is_told_with_its_causes() {
     assert!(told.iter().all(|text| line.contains(text)) && !line.contains("1234"), "{line}");
 }
 
+// ===== broken-chain =====
+
+#[tokio::test]
+async fn broken_chain_whoever_is_turned_away_has_no_end() {
+    let twin = Serving::start("broken-chain", false);
+    let answer = send(&twin, get("/records/7", &[("x-request-id", "r-1")])).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    twin.said("r-1 opened");
+    assert!(!twin.stop().iter().any(|line| line.contains("r-1 closed")));
+}
+
+#[tokio::test]
+async fn broken_chain_fixed_whoever_is_turned_away_has_an_end() {
+    let twin = Serving::start("broken-chain", true);
+    let answer = send(&twin, get("/records/7", &[("x-request-id", "r-1")])).await.expect("an answer");
+    assert_eq!(header(answer.headers(), "access-control-allow-origin"), "*");
+    twin.said("r-1 closed 401");
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -340,6 +360,7 @@ fn ordinary(slug: &str) -> &'static str {
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "extension-collision" => "GET /me/letters HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "silenced-error" => "GET /invoices/7?signature=1234 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
+        "broken-chain" => "GET /records/7 HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
         "lying-health-check" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "ignored-deadline" => "POST /orders/quick HTTP/1.1\r\nhost: ghost.test\r\ncontent-length: 0\r\n\r\n",
