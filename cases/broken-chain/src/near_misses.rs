@@ -7,8 +7,6 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub mod by_hand;
 pub mod catch_all;
-pub mod collected_upload;
-pub mod data_stream;
 pub mod end_of_body;
 pub mod guard_too_late;
 pub mod headers_repeated;
@@ -40,7 +38,5 @@ pub const ALL: &[(&str, App)] = &[
     ("last-opened", last_opened::app),
     ("two-guards", two_guards::app),
     ("no-hints", no_hints::app),
-    ("data-stream", data_stream::app),
     ("guard-too-late", guard_too_late::app),
-    ("collected-upload", collected_upload::app),
 ];

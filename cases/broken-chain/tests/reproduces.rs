@@ -111,18 +111,8 @@ fn a_wrapper_without_hints_has_no_length() {
 }
 
 #[test]
-fn a_stream_of_data_has_no_trailers() {
-    miss("data-stream", "leaves-the-rest-alone");
-}
-
-#[test]
 fn a_guard_made_later_knows_nothing_of_those_turned_away() {
     miss("guard-too-late", "each-exit-ends-its-visit");
-}
-
-#[test]
-fn an_upload_that_is_collected_comes_late() {
-    miss("collected-upload", "leaves-the-rest-alone");
 }
 
 /// The near miss breaks the promise that the chapter explains; which others, the snapshot says.

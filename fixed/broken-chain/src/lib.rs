@@ -62,7 +62,6 @@ struct Room {
     budget: Duration,
 }
 
-// ANCHOR: visit
 /// A visit, from `opened` to its end.
 struct Visit {
     register: UnboundedSender<(String, String, Option<StatusCode>)>,
@@ -83,13 +82,14 @@ impl Visit {
     }
 }
 
+// ANCHOR: end
 impl Drop for Visit {
     fn drop(&mut self) {
         let what = if self.status.is_some() { "closed" } else { "abandoned" };
         let _ = self.register.send((mem::take(&mut self.id), what.to_owned(), self.status));
     }
 }
-// ANCHOR_END: visit
+// ANCHOR_END: end
 
 // ANCHOR: fix
 /// Registers a visit, and how it ended.
