@@ -104,8 +104,8 @@ fn each_spoilt_editor_is_rejected_for_its_own_reason() {
 
 fn editor(fault: Fault) -> impl Fn(Router, Router, Duration, mpsc::Sender<Infallible>) -> Router {
     move |routes, locks, patience, drain| {
-        let holder = Arc::new(Mutex::new(String::new()));
-        routes.layer(from_fn_with_state(Desk { fault, locks, patience, drain, holder }, hold_lease))
+        let (holder, dropped) = (Arc::default(), Arc::default());
+        routes.layer(from_fn_with_state(Desk { fault, locks, patience, drain, holder, dropped }, hold_lease))
     }
 }
 
@@ -117,6 +117,8 @@ struct Desk {
     drain: mpsc::Sender<Infallible>,
     /// The last lease that was granted.
     holder: Arc<Mutex<String>>,
+    /// How many leases were to be given back.
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -169,9 +171,9 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        static DROPPED: AtomicU64 = AtomicU64::new(0);
         let Some(mut lease) = self.lease.take() else { return };
-        if lease.desk.fault == Fault::ForgetsOneInAHundred && DROPPED.fetch_add(1, Ordering::Relaxed) % 100 == 99 {
+        let dropped = lease.desk.dropped.fetch_add(1, Ordering::Relaxed);
+        if lease.desk.fault == Fault::ForgetsOneInAHundred && dropped % 100 == 99 {
             return;
         }
         if lease.desk.fault == Fault::DrainNotHeld {
