@@ -40,7 +40,8 @@ async fn by_hand_the_sixth_request_waits_for_a_log_that_nobody_reads() {
     let routes = Router::new().route("/orders", get(|| async { "on its way" }));
     let app = blocked_log_channel::app(routes, log, lost, 4, stopping, Duration::from_secs(1));
     let ask = |number: usize| {
-        let request = Request::get("/orders").header("x-request-id", format!("r-{number}")).body(Body::empty()).unwrap();
+        let request =
+            Request::get("/orders").header("x-request-id", format!("r-{number}")).body(Body::empty()).unwrap();
         timeout(Duration::from_secs(60), app.clone().oneshot(request))
     };
 

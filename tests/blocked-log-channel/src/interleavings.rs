@@ -3,10 +3,12 @@
 //! It is generic over the core, so that broken, near misses, fixed and anybody's `shared.rs` are explored alike: `make` makes a
 //! queue with room for one line, which counts what is lost in what it is given.
 
+use std::sync::Arc;
+
 use model::{
     Bounds, Exploration, explore, note, require,
     sync::{
-        Arc,
+        self,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     thread,
@@ -43,21 +45,19 @@ impl<T, E> Answer for Result<T, E> {
 /// All that may happen at the same time: two lines are offered while the shipper takes one, and while it closes the door and takes
 /// the rest.
 pub fn at_once<Q: Send + Sync + 'static, A: Answer>(
-    make: impl Fn(Arc<AtomicU64>) -> Q + Send + Sync + 'static,
+    make: impl Fn(sync::Arc<AtomicU64>) -> Q + Send + Sync + 'static,
     offer: impl Fn(&Q, String) -> A + Copy + Send + Sync + 'static,
     end: impl Fn(&Q) -> u64 + Copy + Send + Sync + 'static,
 ) -> Exploration {
     explore(Bounds::Exhaustive, move || {
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = sync::Arc::new(AtomicU64::new(0));
+        // Who owns the queue is no step of the core's.
         let queue = Arc::new(make(lost.clone()));
         let requests = ["ada's request", "ben's request"].map(|name| {
             let queue = queue.clone();
-            (name, queue)
-        });
-        let shipping = queue.clone();
-        let requests = requests.map(|(name, queue)| {
             thread::spawn(name, move || offer(&queue, name[..3].to_owned()).refused())
         });
+        let shipping = queue.clone();
         let shipper = thread::spawn("shipper", move || end(&shipping));
         let refused = requests.map(|request| u64::from(request.join().expect("a failing thread ends the model")));
         let written = shipper.join().expect("a failing thread ends the model");
@@ -67,12 +67,12 @@ pub fn at_once<Q: Send + Sync + 'static, A: Answer>(
 
 /// The control: both lines are offered before the door is closed.
 pub fn in_turn<Q: Send + Sync + 'static, A: Answer>(
-    make: impl Fn(Arc<AtomicU64>) -> Q + Send + Sync + 'static,
+    make: impl Fn(sync::Arc<AtomicU64>) -> Q + Send + Sync + 'static,
     offer: impl Fn(&Q, String) -> A + Send + Sync + 'static,
     end: impl Fn(&Q) -> u64 + Send + Sync + 'static,
 ) -> Exploration {
     explore(Bounds::Exhaustive, move || {
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = sync::Arc::new(AtomicU64::new(0));
         let queue = make(lost.clone());
         let refused = ["ada", "ben"].map(|line| u64::from(offer(&queue, line.to_owned()).refused()));
         let written = end(&queue);

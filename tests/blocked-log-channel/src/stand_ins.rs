@@ -70,14 +70,20 @@ impl StandIns {
         let told = lost.clone();
         let switches = Router::new()
             .route("/lost", get(async move || format!("{} lines lost\n", told.load(SeqCst))))
-            .route("/shipper/{to}", post(async move |Path(to): Path<String>| {
-                stall.send_replace(to == "stop");
-                lab::say(format_args!("shipper: {to}"));
-            }))
-            .route("/stop", post(async move || {
-                lab::say("the desk is told to stop");
-                stop.send_replace(true);
-            }));
+            .route(
+                "/shipper/{to}",
+                post(async move |Path(to): Path<String>| {
+                    stall.send_replace(to == "stop");
+                    lab::say(format_args!("shipper: {to}"));
+                }),
+            )
+            .route(
+                "/stop",
+                post(async move || {
+                    lab::say("the desk is told to stop");
+                    stop.send_replace(true);
+                }),
+            );
         Self { log, lost, stopping, switches }
     }
 
