@@ -23,7 +23,7 @@ use tokio::{
 /// What the pipe to the shipper holds, in bytes.
 const PIPE: usize = 64;
 /// How many lines may wait.
-const CAPACITY: usize = 8;
+const CAPACITY: usize = 4;
 /// For how long they are written after `stop`.
 const FLUSH: Duration = Duration::from_secs(2);
 

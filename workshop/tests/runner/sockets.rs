@@ -243,6 +243,36 @@ async fn silenced_error_fixed_a_failure_is_told_with_its_causes() {
     assert!(told.iter().all(|text| line.contains(text)) && !line.contains("1234"), "{line}");
 }
 
+// ===== blocked-log-channel =====
+
+/// How many of nine orders are answered while nothing reads the log, and what the metric says then.
+async fn answered_while_the_log_stops(fixed: bool) -> (usize, String) {
+    let twin = Serving::start("blocked-log-channel", fixed);
+    send(&twin, asking("POST", "/shipper/stop", &[], Body::empty())).await.expect("an answer");
+    let mut answered = 0;
+    for number in 0..9 {
+        let order = send(&twin, get("/orders/7", &[("x-request-id", &format!("r-{number}"))]));
+        // It takes a tenth of a second where it does not wait for the log, and where it does there is no end.
+        match tokio::time::timeout(Duration::from_secs(3), order).await {
+            Ok(answer) => assert_eq!(answer.expect("an answer").status(), StatusCode::OK),
+            Err(_) => break,
+        }
+        answered += 1;
+    }
+    let lost = text(send(&twin, get("/lost", &[])).await.expect("an answer")).await;
+    (answered, lost)
+}
+
+#[tokio::test]
+async fn blocked_log_channel_the_sixth_order_waits_for_the_log() {
+    assert_eq!(answered_while_the_log_stops(false).await, (5, "0 lines lost\n".to_owned()));
+}
+
+#[tokio::test]
+async fn blocked_log_channel_fixed_nobody_waits_and_eight_lines_are_lost() {
+    assert_eq!(answered_while_the_log_stops(true).await, (9, "8 lines lost\n".to_owned()));
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -262,6 +292,7 @@ fn ordinary(slug: &str) -> &'static str {
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         }
+        "blocked-log-channel" => "GET /orders/7 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "leaked-permit" => "GET /stock/cups HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "unread-body" => REFUSED_UPLOAD,
         other => panic!("say what an ordinary request to {other} is"),
@@ -385,6 +416,11 @@ async fn closure_captured_state_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extension_collision_fixed_survives_many_rude_and_slow_clients() {
     survives("extension-collision").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocked_log_channel_fixed_survives_many_rude_and_slow_clients() {
+    survives("blocked-log-channel").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
