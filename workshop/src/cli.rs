@@ -70,6 +70,9 @@ enum Command {
         /// The port; 0 takes any free one
         #[arg(long, default_value_t = 3000)]
         port: u16,
+        /// Where the log of blocked-log-channel goes: a file, or a named pipe
+        #[arg(long, value_name = "PATH")]
+        log: Option<PathBuf>,
     },
     /// The difference between the twins
     #[command(after_help = "Examples:
@@ -258,8 +261,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
     match cli.command {
         None => tour::run(&checkout, cli.json),
         Some(Command::Show { slug, near_misses }) => show::run(&checkout, ghosts::find(&slug)?, near_misses, cli.json),
-        Some(Command::Serve { slug, fixed, port }) => {
-            serve::run(&checkout, ghosts::find(&slug)?, fixed, port, cli.json)
+        Some(Command::Serve { slug, fixed, port, log }) => {
+            serve::run(&checkout, ghosts::find(&slug)?, fixed, port, log.as_deref(), cli.json)
         }
         Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => start::run(&checkout, slug.as_deref(), cli.json),

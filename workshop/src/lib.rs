@@ -25,6 +25,7 @@ pub mod catalogue {
     pub mod exercise_files;
     pub mod generated;
     pub mod ghosts;
+    pub mod log_file;
     #[cfg(feature = "sqlite")]
     pub mod sqlite;
     pub(crate) mod typed;

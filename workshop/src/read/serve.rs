@@ -1,6 +1,6 @@
 //! One twin on a real socket.
 
-use std::{future::poll_fn, io, net::SocketAddr, task::Poll, time::Duration};
+use std::{future::poll_fn, io, net::SocketAddr, path::Path, task::Poll, time::Duration};
 
 use axum::Router;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::{
     catalogue::{
         case::{self, Case},
         ghosts::Ghost,
+        log_file,
         typed::typed,
     },
     checkout::Checkout,
@@ -32,8 +33,18 @@ struct Serving<'a> {
 /// Serves until Ctrl-C.
 ///
 /// # Errors
-/// If the port is taken or the address cannot be bound.
-pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: bool) -> Result<bool, Refusal> {
+/// If the port is taken, the address cannot be bound, or the log cannot go where it is to go.
+pub fn run(
+    checkout: &Checkout,
+    ghost: &Ghost,
+    fixed: bool,
+    port: u16,
+    log_path: Option<&Path>,
+    json: bool,
+) -> Result<bool, Refusal> {
+    if log_path.is_some() && ghost.slug != log_file::OF {
+        return Err(Refusal::new(format!("--log is for {}; {} has no log of its own", log_file::OF, ghost.slug)));
+    }
     let case = case::read(checkout, ghost.slug)?;
     // The app's log goes to standard error, where the supplied parts tell what they do as well.
     log(io::stderr).init();
@@ -42,6 +53,10 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: boo
         .build()
         .map_err(|error| Refusal::new(format!("cannot start a runtime: {error}")))?;
     let served = runtime.block_on(async {
+        let app = match log_path {
+            Some(path) => log_file::serve(fixed, path)?,
+            None => ghost.serve(fixed),
+        };
         let listener = bind(port).await?;
         let mut interrupted = Box::pin(signal::ctrl_c());
         // The first poll sets the handler up: whoever reads our first line may interrupt us.
@@ -54,7 +69,7 @@ pub fn run(checkout: &Checkout, ghost: &Ghost, fixed: bool, port: u16, json: boo
         } else {
             print(&invitation(ghost, &case, fixed, &base))?;
         }
-        until(listener, ghost.serve(fixed), async { drop(interrupted.await) }).await
+        until(listener, app, async { drop(interrupted.await) }).await
     });
     runtime.shutdown_background();
     served?;
@@ -122,6 +137,9 @@ fn invitation(ghost: &Ghost, case: &Case, fixed: bool, base: &str) -> String {
     for line in &case.tries {
         text.push_str(&format!("\n  {}\n", typed(&line.curl, base).replace('\n', "\n  ")));
         text.push_str(&wrapped(&line.shows, "    "));
+    }
+    if ghost.slug == log_file::OF {
+        text.push_str(&format!("\n{}", wrapped(log_file::TOLD, "")));
     }
     text.push_str(&format!("\nCtrl-C stops it. The other twin: cargo ghosts serve {}{other}\n", ghost.slug));
     text

@@ -348,6 +348,99 @@ async fn broken_chain_fixed_whoever_is_turned_away_has_an_end() {
     twin.said("r-1 closed 401");
 }
 
+// ===== blocked-log-channel =====
+
+/// How many of nine orders are answered while nothing reads the log, and what the metric says then.
+async fn answered_while_the_log_stops(fixed: bool) -> (usize, String) {
+    let twin = Serving::start("blocked-log-channel", fixed);
+    send(&twin, asking("POST", "/shipper/stop", &[], Body::empty())).await.expect("an answer");
+    let mut answered = 0;
+    for number in 0..9 {
+        let order = send(&twin, get("/orders/7", &[("x-request-id", &format!("r-{number}"))]));
+        // It takes a tenth of a second where it does not wait for the log, and where it does there is no end.
+        match tokio::time::timeout(Duration::from_secs(3), order).await {
+            Ok(answer) => assert_eq!(answer.expect("an answer").status(), StatusCode::OK),
+            Err(_) => break,
+        }
+        answered += 1;
+    }
+    let lost = text(send(&twin, get("/lost", &[])).await.expect("an answer")).await;
+    (answered, lost)
+}
+
+#[tokio::test]
+async fn blocked_log_channel_the_sixth_order_waits_for_the_log() {
+    assert_eq!(answered_while_the_log_stops(false).await, (5, "0 lines lost\n".to_owned()));
+}
+
+#[tokio::test]
+async fn blocked_log_channel_fixed_nobody_waits_and_eight_lines_are_lost() {
+    assert_eq!(answered_while_the_log_stops(true).await, (9, "8 lines lost\n".to_owned()));
+}
+
+/// A place for a log of this test's.
+fn log_path(name: &str) -> std::path::PathBuf {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    // It may be left of a run before.
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+#[tokio::test]
+async fn blocked_log_channel_the_log_goes_to_a_file() {
+    let path = log_path("log");
+    let twin = Serving::start_with("blocked-log-channel", true, &["--log".as_ref(), path.as_ref()]);
+    for id in ["r-1", "r-2"] {
+        send(&twin, get("/orders/7", &[("x-request-id", id)])).await.expect("an answer");
+    }
+    send(&twin, asking("POST", "/stop", &[], Body::empty())).await.expect("an answer");
+    twin.said("log: closed");
+    let log = std::fs::read_to_string(&path).expect("the log is there");
+    assert_eq!(log, "r-1 begun\nr-1 ended 200\nr-2 begun\nr-2 ended 200\n");
+    std::fs::remove_file(path).expect("it is ours");
+}
+
+/// How many of forty orders are answered while nobody reads a named pipe, how many lines are lost then, and whether the next
+/// order is answered once somebody reads.
+#[cfg(unix)]
+async fn answered_while_nobody_reads_the_pipe(fixed: bool) -> (usize, bool, bool) {
+    let path = log_path(if fixed { "pipe-fixed" } else { "pipe" });
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo is there on Unix");
+    assert!(made.success());
+    let twin = Serving::start_with("blocked-log-channel", fixed, &["--log".as_ref(), path.as_ref()]);
+    // It opens as soon as the other end does.
+    let mut reader = std::fs::File::open(&path).expect("the twin opens it");
+    // A pipe of the system's holds tens of thousands of bytes, and each order leaves twelve thousand.
+    let id = "r".repeat(6_000);
+    let mut answered = 0;
+    for _ in 0..40 {
+        let order = send(&twin, get("/orders/7", &[("x-request-id", &id)]));
+        match tokio::time::timeout(Duration::from_secs(3), order).await {
+            Ok(answer) => assert_eq!(answer.expect("an answer").status(), StatusCode::OK),
+            Err(_) => break,
+        }
+        answered += 1;
+    }
+    let lost = text(send(&twin, get("/lost", &[])).await.expect("an answer")).await;
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let next = send(&twin, get("/orders/7", &[])).await.expect("an answer");
+    std::fs::remove_file(path).expect("it is ours");
+    (answered, lost != "0 lines lost\n", next.status() == StatusCode::OK)
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn blocked_log_channel_orders_wait_for_a_pipe_that_nobody_reads() {
+    let (answered, lost, next) = answered_while_nobody_reads_the_pipe(false).await;
+    assert!(answered < 40 && !lost && next, "{answered} answered, lost: {lost}, the next: {next}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn blocked_log_channel_fixed_nobody_waits_for_a_pipe_that_nobody_reads() {
+    assert_eq!(answered_while_nobody_reads_the_pipe(true).await, (40, true, true));
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -369,6 +462,7 @@ fn ordinary(slug: &str) -> &'static str {
         "body-double-close" => {
             "POST /uploads HTTP/1.1\r\nhost: ghost.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         }
+        "blocked-log-channel" => "GET /orders/7 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "leaked-permit" => "GET /stock/cups HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "unread-body" => REFUSED_UPLOAD,
         other => panic!("say what an ordinary request to {other} is"),
@@ -492,6 +586,11 @@ async fn closure_captured_state_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extension_collision_fixed_survives_many_rude_and_slow_clients() {
     survives("extension-collision").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocked_log_channel_fixed_survives_many_rude_and_slow_clients() {
+    survives("blocked-log-channel").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! A twin served by the runner, as a process of its own, on a port of its own.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -21,8 +22,13 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(slug: &str, fixed: bool) -> Self {
+        Self::start_with(slug, fixed, &[])
+    }
+
+    /// The same with more of what the command takes.
+    pub(crate) fn start_with(slug: &str, fixed: bool, more: &[&OsStr]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghosts"));
-        command.args(["serve", slug, "--port", "0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(["serve", slug, "--port", "0", "--json"]).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
         if fixed {
             command.arg("--fixed");
         }

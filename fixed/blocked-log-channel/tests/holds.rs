@@ -1,0 +1,70 @@
+//! The ghost is laid to rest: no request waits for the log, and each line is in it or counted.
+
+#![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use axum::Router;
+use blocked_log_channel_spec::{check, interleavings as model_of};
+use model::sync;
+use tokio::{io::DuplexStream, sync::watch};
+
+#[path = "also_right/drops_the_oldest.rs"]
+mod drops_the_oldest;
+#[path = "also_right/in_batches.rs"]
+mod in_batches;
+#[path = "also_right/places_by_semaphore.rs"]
+mod places_by_semaphore;
+#[path = "../src/shared.rs"]
+mod shared;
+#[path = "also_right/try_send.rs"]
+mod try_send;
+
+#[test]
+fn every_promise_is_kept() {
+    let report = check(blocked_log_channel_fixed::app);
+    assert!(report.all_kept(), "{report}");
+    insta::assert_snapshot!("fixed", report.verdicts());
+}
+
+#[test]
+fn a_door_under_the_lock_lets_no_line_slip_in() {
+    let took = |queue: &shared::Queue| match queue.take() {
+        shared::Taken::Line(line) => Some(line),
+        shared::Taken::Nothing | shared::Taken::Closed => None,
+    };
+    let end = move |queue: &shared::Queue| model_of::close_and_take(queue, shared::Queue::close, took);
+    let holding = model_of::at_once(|lost| shared::Queue::new(1, lost), |queue, line| queue.offer(line), end);
+    insta::assert_snapshot!("interleaving-fixed", format!("The core holds in all {} interleavings.", holding.holds()));
+}
+
+#[test]
+fn a_channel_with_try_send_is_right() {
+    right(try_send::app);
+}
+
+#[test]
+fn a_channel_behind_a_semaphore_is_right() {
+    right(places_by_semaphore::app);
+}
+
+#[test]
+fn losing_the_oldest_line_is_right() {
+    right(drops_the_oldest::app);
+}
+
+#[test]
+fn writing_some_lines_at_once_is_right() {
+    right(in_batches::app);
+}
+
+/// What each right fix exports.
+type App = fn(Router, DuplexStream, Arc<AtomicU64>, usize, watch::Receiver<bool>, Duration) -> Router;
+
+fn right(app: App) {
+    let report = check(app);
+    assert!(report.all_kept(), "{report}");
+}
