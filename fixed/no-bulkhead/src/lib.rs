@@ -37,7 +37,7 @@ use http_body::{Frame, SizeHint};
 use tokio::{sync::Notify, time::timeout};
 
 use self::{
-    shared::{Class, Page, Places},
+    shared::{Class, Places},
     sync::Arc,
 };
 
@@ -99,11 +99,7 @@ async fn in_a_place(State((door, class)): State<(Door, Class)>, request: Request
 }
 
 async fn livez(State(door): State<Door>) -> String {
-    let Page { inside, waiting } = door.places.page();
-    format!(
-        "orders: {} in, {} waiting\nreports: {} in, {} waiting\n",
-        inside.orders, waiting.orders, inside.reports, waiting.reports
-    )
+    door.places.told()
 }
 
 /// A request that waits, until this is dropped.

@@ -1,5 +1,7 @@
 //! The book of places: how many requests are in, how many wait, and who may come in.
 
+use std::fmt;
+
 use super::sync::Mutex;
 
 /// What a request is.
@@ -10,21 +12,20 @@ pub(crate) enum Class {
 }
 
 /// Requests of each class.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Count {
-    pub(crate) orders: usize,
-    pub(crate) reports: usize,
+#[derive(Clone, Copy, Default)]
+struct Count {
+    orders: usize,
+    reports: usize,
 }
 
 /// What the book says at one moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Page {
-    pub(crate) inside: Count,
-    pub(crate) waiting: Count,
+#[derive(Clone, Copy, Default)]
+struct Page {
+    inside: Count,
+    waiting: Count,
 }
 
 /// The places of the shop. Waiting for one is not done here.
-#[derive(Debug)]
 pub(crate) struct Places {
     places: usize,
     share: usize,
@@ -67,8 +68,17 @@ impl Places {
         *self.page.lock().unwrap().waiting.of(class) -= 1;
     }
 
-    pub(crate) fn page(&self) -> Page {
-        *self.page.lock().unwrap()
+    /// What the book says now, for people.
+    pub(crate) fn told(&self) -> String {
+        format!("{:?}; their share is {}\n", *self.page.lock().unwrap(), self.share)
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inside, waiting } = self;
+        write!(f, "orders: {} in, {} waiting; ", inside.orders, waiting.orders)?;
+        write!(f, "reports: {} in, {} waiting", inside.reports, waiting.reports)
     }
 }
 

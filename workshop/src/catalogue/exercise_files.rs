@@ -179,9 +179,17 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
         let model = between(&tests, "// ANCHOR: model\n", "// ANCHOR_END: model\n").ok_or_else(|| {
             Refusal::new(format!("{name} has no `// ANCHOR: model`, where the exercise takes its model from"))
         })?;
+        // What plays the threads is a module of `model`, or of the ghost's own specification.
+        let (module_of, specification) = if checkout.has(&format!("tests/{slug}/src/interleavings.rs")) {
+            ("{module}_spec::interleavings", "{slug}-spec = { path = \"../../../tests/{slug}\" }\n")
+        } else {
+            ("model::{module}", "")
+        };
+        let interleavings = filled(&INTERLEAVINGS.replace("{model_of}", module_of)).replace("{model}\n", model);
         files.push(("src/shared.rs".to_owned(), without_cause(&shared)));
-        files.push(("tests/interleavings.rs".to_owned(), filled(INTERLEAVINGS).replace("{model}\n", model)));
+        files.push(("tests/interleavings.rs".to_owned(), interleavings));
         let package = placed(checkout, &manifest(checkout, "Cargo.toml")?, MODEL_MANIFEST)?;
+        let package = package.replace("{specification}\n", specification);
         files.push(("tests/Cargo.toml".to_owned(), filled(&package)));
     }
     Ok(files)

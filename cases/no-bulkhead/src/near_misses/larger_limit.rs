@@ -21,14 +21,14 @@ use tokio::{sync::Notify, time::timeout};
 use tower::limit::ConcurrencyLimitLayer;
 
 use crate::{
-    shared::{Class, Page, Places},
+    shared::{Class, Places},
     sync::Arc,
 };
 
 /// Serves `orders` below `/orders` and `reports` below `/admin`, at most `places` requests at a time in both of them, and at
 /// most `share` of these in `reports`. An order waits for a place for at most `wait`. `GET /livez` tells who is in.
 pub fn app(orders: Router, reports: Router, places: usize, share: usize, wait: Duration) -> Router {
-    let door = Door { places: Arc::new(Places::new(10 * places)), freed: Arc::new(Notify::new()), wait };
+    let door = Door { places: Arc::new(Places::new(10 * places, share)), freed: Arc::new(Notify::new()), wait };
     let orders = orders.layer(from_fn_with_state((door.clone(), Class::Order), in_a_place));
     let reports = reports.layer(from_fn_with_state((door.clone(), Class::Report), in_a_place));
     let reports = reports.layer(ConcurrencyLimitLayer::new(share));
@@ -72,11 +72,7 @@ async fn in_a_place(State((door, class)): State<(Door, Class)>, request: Request
 }
 
 async fn livez(State(door): State<Door>) -> String {
-    let Page { inside, waiting } = door.places.page();
-    format!(
-        "orders: {} in, {} waiting\nreports: {} in, {} waiting\n",
-        inside.orders, waiting.orders, inside.reports, waiting.reports
-    )
+    door.places.told()
 }
 
 /// A request that waits, until this is dropped.
