@@ -6,8 +6,33 @@ use no_bulkhead::near_misses;
 use no_bulkhead_spec::{check, interleavings as model_of};
 
 #[expect(dead_code, reason = "the model reads nothing aloud")]
+#[path = "../src/near_misses/look_then_raise/shared.rs"]
+mod look_then_raise;
+#[expect(dead_code, reason = "the model reads nothing aloud")]
+#[path = "../src/near_misses/raise_then_lower/shared.rs"]
+mod raise_then_lower;
+#[expect(dead_code, reason = "the model reads nothing aloud")]
 #[path = "../src/shared.rs"]
 mod shared;
+
+/// The steps of one core, as the model takes them.
+macro_rules! steps {
+    ($core:ident) => {
+        |places: &$core::Places, step, class| {
+            let class = match class {
+                model_of::Class::Order => $core::Class::Order,
+                model_of::Class::Report => $core::Class::Report,
+            };
+            match step {
+                model_of::Step::Admit => return places.admit(class),
+                model_of::Step::Leave => places.leave(class),
+                model_of::Step::Wait => places.wait(class),
+                model_of::Step::StopWaiting => places.stop_waiting(class),
+            }
+            false
+        }
+    };
+}
 
 #[test]
 fn reports_take_the_places_of_orders() {
@@ -17,8 +42,88 @@ fn reports_take_the_places_of_orders() {
 }
 
 #[test]
-fn a_larger_limit_is_no_limit() {
+fn a_larger_limit_is_no_wall() {
     near_miss("larger-limit", "never-more-than-places");
+}
+
+#[test]
+fn a_report_that_is_cut_off_had_its_place_until_then() {
+    near_miss("deadline-on-reports", "orders-despite-reports");
+}
+
+#[test]
+fn who_is_refused_at_once_is_refused_all_the_same() {
+    near_miss("shed-at-the-limit", "orders-despite-reports");
+}
+
+#[test]
+fn a_limit_that_is_made_for_each_request_is_none() {
+    near_miss("limit-on-the-router", "never-more-than-places");
+}
+
+#[test]
+fn two_limits_that_are_made_for_each_request_are_none() {
+    near_miss("limit-on-each", "never-more-than-places");
+}
+
+#[test]
+fn the_limits_that_are_shared_end_at_the_head() {
+    near_miss("global-limits", "held-to-the-end");
+}
+
+#[test]
+fn a_share_on_top_of_all_places_is_too_many() {
+    near_miss("share-without-total", "never-more-than-places");
+}
+
+#[test]
+fn two_pools_lend_each_other_nothing() {
+    near_miss("two-partitions", "idle-places-are-lent");
+}
+
+#[test]
+fn a_report_that_waits_for_its_share_has_a_place() {
+    near_miss("place-then-share", "orders-despite-reports");
+}
+
+#[test]
+fn a_report_with_its_share_is_in_the_queue_of_the_orders() {
+    near_miss("share-then-queue", "no-report-before-an-order");
+}
+
+#[test]
+fn an_order_that_does_not_wait_is_lost() {
+    near_miss("orders-refused-at-once", "waiting-order-is-next");
+}
+
+#[test]
+fn a_permit_in_the_handler_is_gone_before_the_body() {
+    near_miss("released-at-the-head", "held-to-the-end");
+}
+
+#[test]
+fn a_line_after_the_await_is_not_reached_by_who_leaves() {
+    near_miss("after-the-await", "places-come-back");
+}
+
+#[test]
+fn a_grant_that_was_not_fetched_is_kept() {
+    near_miss("grant-is-kept", "places-come-back");
+}
+
+#[test]
+fn an_order_that_left_waits_for_ever() {
+    near_miss("waits-for-ever", "places-come-back");
+}
+
+#[test]
+fn a_report_slips_in_before_the_order_that_was_woken() {
+    near_miss("waiting-not-counted", "no-report-before-an-order");
+}
+
+#[test]
+fn who_asks_whether_the_shop_is_alive_waits_with_the_orders() {
+    near_miss("livez-inside", "alive-when-full");
 }
 
 #[test]
@@ -29,6 +134,24 @@ fn one_report_leaves_an_order_its_place() {
 #[test]
 fn two_reports_have_both_places() {
     insta::assert_snapshot!("interleaving-broken", explored().fails());
+}
+
+#[test]
+fn who_looks_first_does_not_see_who_comes_in_meanwhile() {
+    keeps_every_promise("look-then-raise");
+    let places = || look_then_raise::Places::new(2, 1);
+    assert_eq!(model_of::in_turn(places, steps!(look_then_raise), 2), Exploration::Holds { interleavings: 1 });
+    let failing = model_of::at_once(places, steps!(look_then_raise));
+    insta::assert_snapshot!("interleaving-look-then-raise", failing.fails());
+}
+
+#[test]
+fn who_raises_first_keeps_a_place_from_an_order() {
+    keeps_every_promise("raise-then-lower");
+    let places = || raise_then_lower::Places::new(2, 1);
+    assert_eq!(model_of::in_turn(places, steps!(raise_then_lower), 2), Exploration::Holds { interleavings: 1 });
+    let failing = model_of::at_once(places, steps!(raise_then_lower));
+    insta::assert_snapshot!("interleaving-raise-then-lower", failing.fails());
 }
 
 // ANCHOR: model
@@ -61,6 +184,13 @@ fn near_miss(name: &str, breaks: &str) {
     let report = judged(name);
     insta::assert_snapshot!(name, report.verdicts());
     assert!(report.broken().contains(&breaks));
+}
+
+/// Only the model rejects it.
+fn keeps_every_promise(name: &str) {
+    let report = judged(name);
+    insta::assert_snapshot!(name, report.verdicts());
+    assert!(report.all_kept());
 }
 
 fn judged(name: &str) -> Report {

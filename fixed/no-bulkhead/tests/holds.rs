@@ -1,11 +1,26 @@
 //! The fixed twin and the right fixes that are not ours keep every promise.
 
+#![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
+
+use std::time::Duration;
+
+use axum::Router;
 use model::{Exploration, sync};
 use no_bulkhead_spec::{check, interleavings as model_of};
 
+#[path = "also_right/actor.rs"]
+mod actor;
+#[path = "also_right/owner_in_the_channel.rs"]
+mod owner_in_the_channel;
+#[path = "also_right/reports_wait_for_their_share.rs"]
+mod reports_wait_for_their_share;
+#[path = "also_right/reserved_and_common.rs"]
+mod reserved_and_common;
 #[expect(dead_code, reason = "the model reads nothing aloud")]
 #[path = "../src/shared.rs"]
 mod shared;
+#[path = "also_right/two_semaphores.rs"]
+mod two_semaphores;
 
 #[test]
 fn our_fix_keeps_every_promise() {
@@ -41,4 +56,37 @@ fn step(places: &shared::Places, step: model_of::Step, class: model_of::Class) -
         model_of::Step::StopWaiting => places.stop_waiting(class),
     }
     false
+}
+
+#[test]
+fn a_task_that_keeps_the_book_is_right() {
+    right(actor::app);
+}
+
+#[test]
+fn a_place_that_is_sent_with_its_owner_is_right() {
+    right(owner_in_the_channel::app);
+}
+
+#[test]
+fn reports_that_wait_for_their_share_are_right() {
+    right(reports_wait_for_their_share::app);
+}
+
+#[test]
+fn reserved_places_beside_common_ones_are_right() {
+    right(reserved_and_common::app);
+}
+
+#[test]
+fn two_semaphores_are_right() {
+    right(two_semaphores::app);
+}
+
+/// What each right fix exports.
+type App = fn(Router, Router, usize, usize, Duration) -> Router;
+
+fn right(app: App) {
+    let report = check(app);
+    assert!(report.all_kept(), "{report}");
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
@@ -197,6 +197,21 @@ impl Ghost for Spec {
 // ===== The promises =====
 
 async fn orders_despite_reports(lab: Lab, app: App) -> Proof {
+    let small = Size { places: 3, share: 1, wait_ms: WAIT_MS };
+    for protocol in Protocol::BOTH {
+        let stage = Stage::open(&lab, &app, protocol, small, "three reports, and then an order");
+        let alone_ms = stage.works().await?;
+        let mut reports = Vec::new();
+        for number in 1..=3 {
+            reports.push(stage.ask(Class::Report, format!("log-{number}"), Manner::HELD).await);
+            stage.scene.settle().await;
+        }
+        let ada = stage.told(stage.ask(Class::Order, "ada".to_owned(), Manner::Takes(TAKES_MS)).await).await?;
+        ORDERS_DESPITE_REPORTS.require(
+            ada.is_served() && ada.after_ms == alone_ms,
+            format!("three reports were asked for, and an order that takes {alone_ms} ms alone, {ada}"),
+        )?;
+    }
     for (protocol, size) in each() {
         let stage = Stage::open(&lab, &app, protocol, size, "reports are parked, and forty more are asked for");
         let alone_ms = stage.works().await?;
@@ -393,7 +408,7 @@ async fn waiting_order_is_next(lab: Lab, app: App) -> Proof {
         let stage = Stage::open(&lab, &app, Protocol::Http1, Size::FIVE, title);
         stage.works().await?;
         let mut orders = stage.park(Class::Order, 5).await?;
-        let (mut ben, mut cem) = (pin!(stage.by_hand(Class::Order, "ben")), Vec::new());
+        let (mut ben, mut cem) = (Box::pin(stage.by_hand(Class::Order, "ben")), Vec::new());
         if who == "first" {
             control(poll!(&mut ben).is_pending(), "all places were taken, and an order was answered")?;
         }
@@ -463,7 +478,7 @@ async fn no_report_before_an_order(lab: Lab, app: App) -> Proof {
         control(ada.status() == StatusCode::OK, "a request got no place while one was free")?;
         let waiting = stage.ask_for(Class::Order, 1, Manner::HELD).await;
         sleep(Duration::from_millis(WAIT_MS / 2)).await;
-        let mut report = pin!(stage.by_hand(Class::Report, "ben"));
+        let mut report = Box::pin(stage.by_hand(Class::Report, "ben"));
         // Both at one instant: nobody else runs between the two.
         drop(ada);
         let _ = poll!(&mut report);
