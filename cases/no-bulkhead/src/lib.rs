@@ -49,6 +49,7 @@ mod sync {
 #[doc(hidden)]
 pub mod near_misses;
 
+// ANCHOR: defect
 /// Serves `orders` below `/orders` and `reports` below `/admin`, at most `places` requests at a time in both of them, and at
 /// most `share` of these in `reports`. An order waits for a place for at most `wait`. `GET /livez` tells who is in.
 pub fn app(orders: Router, reports: Router, places: usize, share: usize, wait: Duration) -> Router {
@@ -70,7 +71,6 @@ struct Door {
     wait: Duration,
 }
 
-// ANCHOR: defect
 impl Door {
     /// Waits for a place, but not for longer than it may.
     async fn place(&self, class: Class) -> Option<Place> {

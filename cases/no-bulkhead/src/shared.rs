@@ -41,7 +41,9 @@ impl Places {
     /// Gives a request a place, if there is one for it now.
     pub(crate) fn admit(&self, class: Class) -> bool {
         let mut page = self.page.lock().unwrap();
+        // ANCHOR: mark-in
         let may = page.inside.orders + page.inside.reports < self.places;
+        // ANCHOR_END: mark-in
         if may {
             *page.inside.of(class) += 1;
         }

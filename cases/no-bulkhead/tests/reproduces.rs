@@ -1,9 +1,19 @@
 //! Reports take the places of orders, and so they do with every patch that gives one of the two no wall.
 
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    routing::get,
+};
 use lab::Report;
 use model::{Exploration, sync};
 use no_bulkhead::near_misses;
 use no_bulkhead_spec::{check, interleavings as model_of};
+use tokio::time::sleep;
+use tower::ServiceExt;
 
 #[expect(dead_code, reason = "the model reads nothing aloud")]
 #[path = "../src/near_misses/look_then_raise/shared.rs"]
@@ -40,6 +50,27 @@ fn reports_take_the_places_of_orders() {
     assert!(!report.all_kept());
     insta::assert_snapshot!("broken", report);
 }
+
+// ANCHOR: notice
+/// The kind of test to write for a service of one's own: one class asks for more than its share, and then the other comes.
+#[tokio::test(start_paused = true)]
+async fn by_hand_an_order_finds_every_place_with_a_report() {
+    let takes = |ms| Router::new().route("/{what}", get(move || sleep(Duration::from_millis(ms))));
+    let app = no_bulkhead::app(takes(100), takes(10_000), 4, 2, Duration::from_secs(1));
+    let ask = |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = app.clone().oneshot(request);
+        async { answer.await.unwrap().status() }
+    };
+
+    assert_eq!(ask("/orders/7").await, StatusCode::OK);
+
+    let reports: Vec<_> = (0..6).map(|_| tokio::spawn(ask("/admin/summary"))).collect();
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(ask("/orders/8").await, StatusCode::SERVICE_UNAVAILABLE);
+    drop(reports);
+}
+// ANCHOR_END: notice
 
 #[test]
 fn a_larger_limit_is_no_wall() {

@@ -46,6 +46,7 @@ mod sync {
     pub(crate) use std::sync::*;
 }
 
+// ANCHOR: fix
 /// Serves `orders` below `/orders` and `reports` below `/admin`, at most `places` requests at a time in both of them, and at
 /// most `share` of these in `reports`. An order waits for a place for at most `wait`. `GET /livez` tells who is in.
 pub fn app(orders: Router, reports: Router, places: usize, share: usize, wait: Duration) -> Router {
@@ -64,7 +65,6 @@ struct Door {
     wait: Duration,
 }
 
-// ANCHOR: fix
 impl Door {
     /// Gets a place: an order may wait for it, a report may not.
     async fn place(&self, class: Class) -> Option<Place> {

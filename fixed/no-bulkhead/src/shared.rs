@@ -44,7 +44,9 @@ impl Places {
         let free = page.inside.orders + page.inside.reports < self.places;
         let may = match class {
             Class::Order => free,
+            // ANCHOR: mark-turned-away
             Class::Report => free && page.inside.reports < self.share && page.waiting.orders == 0,
+            // ANCHOR_END: mark-turned-away
         };
         if may {
             *page.inside.of(class) += 1;
