@@ -6,11 +6,16 @@
 //! larger than what the wire and both of its ends hold, as real uploads are, and one that fits is slowed far less. One in
 //! ten is refused at its first piece, while its client is still sending. A client begins no upload before its last one is
 //! answered, so a slow app is asked less often: what a stream of clients that never let up would see is worse.
+//!
+//! Then, in the module `bulkhead`, how orders fare beside the report desk of `no-bulkhead`. With a slug behind it,
+//! `cargo bench -p ghosts --bench load no-bulkhead`, only that ghost's.
 
+mod bulkhead;
 mod surroundings;
 
 use std::{
     convert::Infallible,
+    env,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -60,9 +65,20 @@ struct Measured {
 }
 
 fn main() {
-    let (clients, uploads, rounds) = if surroundings::rehearsal() { (10, 1, 1) } else { (CLIENTS, 2, 3) };
     // The clients have a runtime of their own, so that the tasks of the server can be counted.
     let (server, world) = (runtime(), runtime());
+    let slugs: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let asked_for = |slug: &str| slugs.is_empty() || slugs.iter().any(|asked| asked == slug);
+    if asked_for("body-double-close") {
+        uploads(&server, &world);
+    }
+    if asked_for("no-bulkhead") {
+        bulkhead::measure(server.handle(), world.handle());
+    }
+}
+
+fn uploads(server: &Runtime, world: &Runtime) {
+    let (clients, uploads, rounds) = if surroundings::rehearsal() { (10, 1, 1) } else { (CLIENTS, 2, 3) };
     let mut all = [
         Measured::new("bare", |uploads, _| uploads),
         Measured::new("broken", |uploads, audit| body_double_close::app(SLOTS, uploads, audit)),

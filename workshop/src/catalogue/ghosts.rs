@@ -25,6 +25,7 @@ pub static ALL: LazyLock<Vec<Ghost>> = LazyLock::new(|| {
         Ghost::of::<extension_collision_spec::Spec>(extension_collision::app, extension_collision_fixed::app, extension_collision::near_misses::ALL),
         Ghost::among::<leaked_permit_spec::Spec>(leaked_permit::app, leaked_permit_fixed::app, leaked_permit::near_misses::ALL, with_a_database),
         Ghost::of::<blocked_log_channel_spec::Spec>(blocked_log_channel::app, blocked_log_channel_fixed::app, blocked_log_channel::near_misses::ALL),
+        Ghost::of::<no_bulkhead_spec::Spec>(no_bulkhead::app, no_bulkhead_fixed::app, no_bulkhead::near_misses::ALL),
         Ghost::of::<unread_body_spec::Spec>(unread_body::app, unread_body_fixed::app, unread_body::near_misses::ALL),
         Ghost::of::<lying_health_check_spec::Spec>(lying_health_check::app, lying_health_check_fixed::app, lying_health_check::near_misses::ALL),
         Ghost::of::<silenced_error_spec::Spec>(silenced_error::app, silenced_error_fixed::app, silenced_error::near_misses::ALL),

@@ -167,6 +167,37 @@ fn broken_chain_fixed_a_client_that_leaves_has_abandoned_its_visit() {
     }
 }
 
+// ===== no-bulkhead =====
+
+/// The status of an order while six reports are asked for, each over a connection of its own.
+fn an_order_beside_six_reports(protocol: &str, fixed: bool) -> String {
+    let twin = Serving::start("no-bulkhead", fixed);
+    let reports: Vec<_> = (0..6).map(|_| curl(protocol, &twin, "/admin/log/summary", &[])).collect();
+    let told = if fixed { "reports: 2 in" } else { "reports: 4 in" };
+    while !said(curl(protocol, &twin, "/livez", &[])).contains(told) {}
+    let status = said(curl(protocol, &twin, "/orders/7", &["--output", "/dev/null", "--write-out", "%{http_code}"]));
+    for mut report in reports {
+        // One that was refused has ended already.
+        let _ = report.kill();
+        report.wait().expect("curl ends");
+    }
+    status
+}
+
+#[test]
+fn no_bulkhead_reports_have_every_place() {
+    for protocol in BOTH {
+        assert_eq!(an_order_beside_six_reports(protocol, false), "503", "{protocol}");
+    }
+}
+
+#[test]
+fn no_bulkhead_fixed_an_order_is_served_beside_reports() {
+    for protocol in BOTH {
+        assert_eq!(an_order_beside_six_reports(protocol, true), "200", "{protocol}");
+    }
+}
+
 // ===== swallowed-panic =====
 
 const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 38] = [
+const QUERIES: [(&str, &str); 41] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -31,6 +31,9 @@ const QUERIES: [(&str, &str); 38] = [
     ("request id mixed up", "closure-captured-state"),
     ("lock never released", "cancelled-cleanup"),
     ("async drop", "cancelled-cleanup"),
+    ("bulkhead", "no-bulkhead"),
+    ("ConcurrencyLimitLayer", "no-bulkhead"),
+    ("noisy neighbour", "no-bulkhead"),
     ("graceful shutdown", "symptoms"),
     // None of these is in the table of words as it stands here.
     ("gzip stream hangs", "hidden-flush"),

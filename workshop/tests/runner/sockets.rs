@@ -23,6 +23,7 @@ use tokio::{
     net::TcpStream,
     runtime::Handle,
     sync::{mpsc, oneshot},
+    task::JoinSet,
 };
 
 use crate::serving::Serving;
@@ -464,6 +465,7 @@ fn ordinary(slug: &str) -> &'static str {
         }
         "blocked-log-channel" => "GET /orders/7 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "leaked-permit" => "GET /stock/cups HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
+        "no-bulkhead" => "GET /orders/7 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "unread-body" => REFUSED_UPLOAD,
         other => panic!("say what an ordinary request to {other} is"),
     }
@@ -532,8 +534,9 @@ async fn survives(slug: &'static str) {
     let many: Vec<_> = (0..200).map(|_| tokio::spawn(status_line_of(address.clone(), slug))).collect();
     for one in many {
         let line = one.await.expect("a client");
-        // A spool of three slots turns away whom it has no slot for, and a pool of two connections who waits too long.
-        let limited = ["body-double-close", "leaked-permit"].contains(&slug);
+        // A spool of three slots turns away whom it has no slot for; a pool of two connections and a shop of four places, who
+        // waits too long.
+        let limited = ["body-double-close", "leaked-permit", "no-bulkhead"].contains(&slug);
         let turned_away = limited && line.starts_with("HTTP/1.1 503");
         assert!(turned_away || line.starts_with(welcome(slug)), "{line}");
     }
@@ -657,6 +660,48 @@ async fn leaked_permit_two_refusals_take_both_connections() {
 async fn leaked_permit_fixed_after_two_refusals_the_cups_come() {
     let (status, text) = cups_after_two_refusals(true).await;
     assert_eq!((status, text.lines().count()), (StatusCode::OK, 3));
+}
+
+// ===== no-bulkhead =====
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_bulkhead_fixed_survives_many_rude_and_slow_clients() {
+    survives("no-bulkhead").await;
+}
+
+/// What an order gets while six reports are asked for, and what `/livez` tells.
+async fn an_order_beside_six_reports(fixed: bool) -> (StatusCode, String) {
+    let twin = Serving::start("no-bulkhead", fixed);
+    let mut reports = JoinSet::new();
+    for _ in 0..6 {
+        let address = twin.address.clone();
+        reports.spawn(async move {
+            let mut stream = TcpStream::connect(&address).await.expect("the twin listens");
+            stream
+                .write_all(b"GET /admin/log HTTP/1.1\r\nhost: ghost.test\r\n\r\n")
+                .await
+                .expect("a request fits the socket");
+            drop(stream.read_u8().await);
+        });
+    }
+    let all = if fixed { "reports: 2 in" } else { "reports: 4 in" };
+    let mut told = String::new();
+    while !told.contains(all) {
+        told = text(send(&twin, get("/livez", &[])).await.expect("an answer")).await;
+    }
+    let answer = send(&twin, get("/orders/7", &[])).await.expect("an answer");
+    (answer.status(), told)
+}
+
+#[tokio::test]
+async fn no_bulkhead_reports_have_every_place() {
+    let (status, told) = an_order_beside_six_reports(false).await;
+    assert_eq!((status, told.contains("their share is 2")), (StatusCode::SERVICE_UNAVAILABLE, true), "{told}");
+}
+
+#[tokio::test]
+async fn no_bulkhead_fixed_an_order_is_served_beside_reports() {
+    assert_eq!(an_order_beside_six_reports(true).await.0, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
