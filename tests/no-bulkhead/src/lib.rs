@@ -179,11 +179,12 @@ impl Ghost for Spec {
     /// on stderr.
     fn stand_ins() -> Self::StandIns {
         let router = |class: &'static str, takes: Duration| {
-            Router::new().fallback(move |request: Request| async move {
+            let handler = move |request: Request| async move {
                 lab::say(format_args!("{class}: {} {}", request.method(), request.uri().path()));
                 sleep(takes).await;
                 format!("{class}: {} is done\n", request.uri().path())
-            })
+            };
+            Router::new().route("/{*path}", any(handler))
         };
         let orders = router("orders", Duration::from_millis(100));
         (orders, router("reports", Duration::from_secs(10)), 4, 2, Duration::from_secs(1))

@@ -40,6 +40,9 @@ pub(crate) struct Storyboard {
     /// Whether a state that begins and ends in one moment is none.
     #[serde(default)]
     pub(crate) settled: bool,
+    /// Whether times are counted from the first event that is drawn, because the control took longer on one side.
+    #[serde(default)]
+    pub(crate) from_zero: bool,
     /// How the states look that are not plain.
     #[serde(default)]
     pub(crate) tones: BTreeMap<String, Tone>,
@@ -260,7 +263,8 @@ impl Storyboard {
         let begins = begins.ok_or_else(|| format!("the {} twin's scene has no \"{}\"", side.name(), self.begins))?;
         let mut told = Told { control: begins > 0, first: self.shown(slug, words, &cells)?, lines: Vec::new() };
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at_ms, event) in &events[begins..] {
+        let zero_ms = if self.from_zero { events[begins].0 } else { 0 };
+        for (at_ms, event) in events[begins..].iter().map(|(at_ms, event)| (at_ms - zero_ms, event)) {
             let mut found = self.step.iter().filter(|step| step.only.is_none_or(|only| only == side));
             let Some((step, vars)) = found.find_map(|step| Some((step, matched(&step.event, event)?))) else {
                 let left_out = event == END || self.left_out.iter().any(|pattern| matched(pattern, event).is_some());
@@ -279,7 +283,7 @@ impl Storyboard {
             if step.from.or(step.to).or(step.beside).is_none() {
                 told.lines
                     .last_mut()
-                    .filter(|line| line.at_ms == *at_ms)
+                    .filter(|line| line.at_ms == at_ms)
                     .ok_or("a state changes where nothing is drawn")?
                     .state = state;
                 continue;
@@ -290,7 +294,7 @@ impl Storyboard {
                 continue;
             }
             told.lines.push(Line {
-                at_ms: *at_ms,
+                at_ms,
                 step: step.name.clone(),
                 row: step.row.as_ref().unwrap_or(&step.name).clone(),
                 label: words.told(slug, &step.name, &vars)?,
