@@ -1,10 +1,18 @@
 //! One twin on a real socket.
 
-use std::{future::poll_fn, io, net::SocketAddr, path::Path, task::Poll, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{poll_fn, ready},
+    io,
+    path::Path,
+    task::Poll,
+    time::Duration,
+};
 
-use axum::Router;
+use axum::{Extension, Router, extract::ConnectInfo, serve::IncomingStream};
 use serde::Serialize;
 use tokio::{net::TcpListener, runtime, signal, sync::oneshot};
+use tower::service_fn;
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::{
@@ -96,7 +104,12 @@ pub async fn until(
     app: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Refusal> {
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    // As `axum::serve` makes it of a bare router, anew for each connection, and with its peer: a service that all connections
+    // have in common would hide a layer whose state is not.
+    let app = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
+        let peer = Extension(ConnectInfo(*stream.remote_addr()));
+        ready(Ok::<Router, Infallible>(app.clone().layer(peer).with_state(())))
+    });
     let (stopping, stopped) = oneshot::channel();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
         stop.await;
