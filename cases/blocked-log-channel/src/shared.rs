@@ -30,6 +30,16 @@ impl Queue {
         Self { waiting: Mutex::default(), closed: AtomicBool::new(false), capacity, lost }
     }
 
+    /// Takes the line that has waited longest.
+    pub(crate) fn take(&self) -> Taken {
+        let mut waiting = self.waiting.lock().unwrap();
+        match waiting.pop_front() {
+            Some(line) => Taken::Line(line),
+            None if self.closed.load(SeqCst) => Taken::Closed,
+            None => Taken::Nothing,
+        }
+    }
+
     // ANCHOR: defect
     /// Puts a line in, or hands it back if there is no room. Behind a closed door it is lost.
     pub(crate) fn offer(&self, line: String) -> Result<(), String> {
@@ -43,15 +53,6 @@ impl Queue {
         }
         waiting.push_back(line);
         Ok(())
-    }
-
-    /// Takes the line that has waited longest.
-    pub(crate) fn take(&self) -> Taken {
-        match self.waiting.lock().unwrap().pop_front() {
-            Some(line) => Taken::Line(line),
-            None if self.closed.load(SeqCst) => Taken::Closed,
-            None => Taken::Nothing,
-        }
     }
 
     /// Closes the door; what waits can still be taken.

@@ -36,16 +36,6 @@ impl Queue {
         Self { waiting: Mutex::default(), capacity, lost }
     }
 
-    // ANCHOR: fix
-    /// Puts a line in. If there is no room, or the door is closed, the line is lost.
-    pub(crate) fn offer(&self, line: String) {
-        let mut waiting = self.waiting.lock().unwrap();
-        if waiting.closed || waiting.lines.len() == self.capacity {
-            return self.lose();
-        }
-        waiting.lines.push_back(line);
-    }
-
     /// Takes the line that has waited longest.
     pub(crate) fn take(&self) -> Taken {
         let mut waiting = self.waiting.lock().unwrap();
@@ -54,6 +44,16 @@ impl Queue {
             None if waiting.closed => Taken::Closed,
             None => Taken::Nothing,
         }
+    }
+
+    // ANCHOR: fix
+    /// Puts a line in. If there is no room, or the door is closed, the line is lost.
+    pub(crate) fn offer(&self, line: String) {
+        let mut waiting = self.waiting.lock().unwrap();
+        if waiting.closed || waiting.lines.len() == self.capacity {
+            return self.lose();
+        }
+        waiting.lines.push_back(line);
     }
 
     /// Closes the door; what waits can still be taken.
