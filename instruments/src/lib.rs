@@ -3,6 +3,7 @@
 //! | part | what it tells |
 //! |---|---|
 //! | [`Observe`] | each request by its route: status, times to head, first and last byte, and how it ended |
+//! | [`Tasks`] | what runs, since when and spawned where; what only grows; what a test has left behind |
 //!
 //! # What stays bounded
 //!
@@ -10,5 +11,13 @@
 //! service, never from what a client sends.
 
 pub mod observe;
+pub mod tasks;
 
 pub use observe::Observe;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+pub use tasks::Tasks;
+
+/// A panic elsewhere leaves what it guards as it was: every change here is a single step.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -3,3 +3,4 @@
 mod conformance;
 mod observe;
 mod support;
+mod tasks;
