@@ -3,6 +3,7 @@
 //! | part | what it tells |
 //! |---|---|
 //! | [`Observe`] | each request by its route: status, times to head, first and last byte, and how it ended |
+//! | [`Chain`] | in which layer the time goes: a waterfall of one request, a trace file for Perfetto, a table by layer |
 //! | [`Tasks`] | what runs, since when and spawned where; what only grows; what a test has left behind |
 //!
 //! # What stays bounded
@@ -10,9 +11,13 @@
 //! No part keeps anything for a request that has ended, but for rings of a fixed size. Labels come from the routes of the
 //! service, never from what a client sends.
 
+pub mod chain;
 pub mod observe;
+mod routes;
+mod svg;
 pub mod tasks;
 
+pub use chain::Chain;
 pub use observe::Observe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use tasks::Tasks;

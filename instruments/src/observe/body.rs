@@ -29,6 +29,13 @@ impl<B: Body> ObservedBody<B> {
     }
 }
 
+/// A body of no request: some layers outside, as tower-http's timeout, make an answer of their own with it.
+impl<B: Default> Default for ObservedBody<B> {
+    fn default() -> Self {
+        Self { record: None, inner: B::default() }
+    }
+}
+
 impl<B: Body> Body for ObservedBody<B> {
     type Data = B::Data;
     type Error = B::Error;

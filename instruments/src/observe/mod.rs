@@ -48,19 +48,16 @@ mod service;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use axum::extract::MatchedPath;
-use http::{Extensions, Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 use tower_layer::Layer;
 
 pub use body::ObservedBody;
-pub use series::MOST_ROUTES;
 pub use service::{Observed, ResponseFuture};
 
+use crate::routes::MATCHED;
+pub use crate::routes::{MOST_ROUTES, Template};
 use series::Series;
-
-/// How a request's route is found: from its target and extensions.
-pub type Template = for<'a> fn(&'a Uri, &'a Extensions) -> Option<&'a str>;
 
 type Hook = Arc<dyn Fn(&Seen) + Send + Sync>;
 
@@ -80,8 +77,7 @@ pub(crate) struct Shared {
 impl Observe {
     /// Observes by axum's route templates.
     pub fn new() -> Self {
-        let template: Template = |_, extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-        Self { shared: Arc::new(Shared { template, hooks: Vec::new(), series: Arc::default() }) }
+        Self { shared: Arc::new(Shared { template: MATCHED, hooks: Vec::new(), series: Arc::default() }) }
     }
 
     /// Finds the route otherwise, where axum does not route.

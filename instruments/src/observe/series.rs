@@ -9,10 +9,7 @@ use http::{Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::Seen;
-
-/// How many routes have a label of their own; those beyond it share `other`. axum's templates are far fewer: the bound holds where a
-/// [`Template`](super::Template) of the service's own lets something of the request through.
-pub const MOST_ROUTES: usize = 500;
+use crate::routes::{MOST_ROUTES, OTHER, UNMATCHED};
 
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "other"];
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -44,7 +41,7 @@ struct ByClass {
 
 impl Series {
     pub(super) fn route(&self, template: Option<&str>) -> Arc<Route> {
-        let template = template.unwrap_or("unmatched");
+        let template = template.unwrap_or(UNMATCHED);
         if let Some(route) = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(template) {
             return route.clone();
         }
@@ -52,7 +49,7 @@ impl Series {
         if routes.is_empty() {
             describe();
         }
-        let template = if routes.len() < MOST_ROUTES { template } else { "other" };
+        let template = if routes.len() < MOST_ROUTES { template } else { OTHER };
         let name = Arc::<str>::from(template);
         routes.entry(name.clone()).or_insert_with(|| Arc::new(Route { name, methods: Default::default() })).clone()
     }
