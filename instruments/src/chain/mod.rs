@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use axum::{Router, error_handling::HandleErrorLayer, http::StatusCode, routing::get};
+//! use axum::{Router, http::StatusCode, routing::get};
 //! use instruments::Chain;
 //! use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer};
 //! use tower_http::timeout::TimeoutLayer;

@@ -2,6 +2,7 @@
 
 mod chain;
 mod conformance;
+mod heat;
 mod observe;
 mod support;
 mod tasks;
