@@ -5,6 +5,7 @@
 //! | [`Observe`] | each request by its route: status, times to head, first and last byte, and how it ended |
 //! | [`Chain`] | in which layer the time goes: a waterfall of one request, a trace file for Perfetto, a table by layer |
 //! | [`Heat`] | when, how slow, how many: a picture of time by latency for each route |
+//! | [`Faults`] | what happens when something goes wrong, tried on purpose by a rule file |
 //! | [`Tasks`] | what runs, since when and spawned where; what only grows; what a test has left behind |
 //!
 //! # What stays bounded
@@ -13,6 +14,7 @@
 //! service, never from what a client sends.
 
 pub mod chain;
+pub mod faults;
 pub mod heat;
 pub mod observe;
 mod routes;
@@ -20,6 +22,7 @@ mod svg;
 pub mod tasks;
 
 pub use chain::Chain;
+pub use faults::Faults;
 pub use heat::Heat;
 pub use observe::Observe;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -2,6 +2,7 @@
 
 mod chain;
 mod conformance;
+mod faults;
 mod heat;
 mod observe;
 mod support;
