@@ -6,6 +6,7 @@
 //! | [`Chain`] | in which layer the time goes: a waterfall of one request, a trace file for Perfetto, a table by layer |
 //! | [`Heat`] | when, how slow, how many: a picture of time by latency for each route |
 //! | [`Faults`] | what happens when something goes wrong, tried on purpose by a rule file |
+//! | [`Status`] | pages under `/debug`: tasks, requests in flight, pools and breakers, behind a token |
 //! | [`Tasks`] | what runs, since when and spawned where; what only grows; what a test has left behind |
 //!
 //! # What stays bounded
@@ -17,7 +18,9 @@ pub mod chain;
 pub mod faults;
 pub mod heat;
 pub mod observe;
+pub mod redact;
 mod routes;
+pub mod status;
 mod svg;
 pub mod tasks;
 
@@ -25,6 +28,7 @@ pub use chain::Chain;
 pub use faults::Faults;
 pub use heat::Heat;
 pub use observe::Observe;
+pub use status::Status;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use tasks::Tasks;
 

@@ -5,5 +5,6 @@ mod conformance;
 mod faults;
 mod heat;
 mod observe;
+mod status;
 mod support;
 mod tasks;
