@@ -3,6 +3,7 @@
 //! | part | what it tells |
 //! |---|---|
 //! | [`Observe`] | each request by its route: status, times to head, first and last byte, and how it ended |
+//! | [`Alerts`] | rules for Prometheus: latency, errors, what only grows, probes that disagree with traffic |
 //! | [`Chain`] | in which layer the time goes: a waterfall of one request, a trace file for Perfetto, a table by layer |
 //! | [`Heat`] | when, how slow, how many: a picture of time by latency for each route |
 //! | [`Faults`] | what happens when something goes wrong, tried on purpose by a rule file |
@@ -14,16 +15,20 @@
 //! No part keeps anything for a request that has ended, but for rings of a fixed size. Labels come from the routes of the
 //! service, never from what a client sends.
 
+pub mod alerts;
 pub mod chain;
 pub mod faults;
 pub mod heat;
 pub mod observe;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 pub mod redact;
 mod routes;
 pub mod status;
 mod svg;
 pub mod tasks;
 
+pub use alerts::Alerts;
 pub use chain::Chain;
 pub use faults::Faults;
 pub use heat::Heat;

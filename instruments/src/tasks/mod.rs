@@ -85,6 +85,8 @@ pub(crate) struct List {
     start: Instant,
     next: AtomicU64,
     alive: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    /// The gauges that were set: one whose tasks have all ended goes back to 0. Names are in the code, and few.
+    published: Mutex<BTreeMap<String, u64>>,
     /// Told whenever a task ends.
     ended: Notify,
 }
@@ -92,8 +94,13 @@ pub(crate) struct List {
 impl Tasks {
     /// An empty list. Its clock begins now.
     pub fn new() -> Self {
-        let list =
-            List { start: Instant::now(), next: AtomicU64::new(1), alive: Mutex::default(), ended: Notify::new() };
+        let list = List {
+            start: Instant::now(),
+            next: AtomicU64::new(1),
+            alive: Mutex::default(),
+            published: Mutex::default(),
+            ended: Notify::new(),
+        };
         Self { list: Arc::new(list) }
     }
 
@@ -144,6 +151,28 @@ impl Tasks {
             at_ms: millis(self.list.start),
             unnamed: runtime.map(|alive| alive.saturating_sub(listed)),
             tasks,
+        }
+    }
+}
+
+impl Tasks {
+    /// Sets the gauge `tasks_alive` for each name that has had a task, with the label `name`; what the list does not know is
+    /// `unnamed`. Call it when the metrics are read: a spawn then costs nothing for it.
+    pub fn publish(&self) {
+        let snapshot = self.snapshot();
+        let mut alive = locked(&self.list.published);
+        alive.values_mut().for_each(|count| *count = 0);
+        for task in &snapshot.tasks {
+            match alive.get_mut(task.name.as_str()) {
+                Some(count) => *count += 1,
+                None => drop(alive.insert(task.name.clone(), 1)),
+            }
+        }
+        if let Some(unnamed) = snapshot.unnamed {
+            alive.insert("unnamed".to_owned(), unnamed);
+        }
+        for (name, count) in &*alive {
+            metrics::gauge!("tasks_alive", "name" => name.clone()).set(*count as f64);
         }
     }
 }

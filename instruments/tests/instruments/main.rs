@@ -1,5 +1,6 @@
 //! The instruments, each by itself and against the conformance suite.
 
+mod alerts;
 mod chain;
 mod conformance;
 mod faults;

@@ -101,7 +101,8 @@ async fn without_the_token_in_the_header_there_is_nothing_to_see() {
     let Service { app, .. } = service();
     let right = bearer();
     let too_long = format!("{right}!");
-    let refused: &[(&str, &[(&str, &str)], u16)] = &[
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let refused: &[(&str, Headers<'_>, u16)] = &[
         ("/debug/tasks", &[], 401),
         ("/debug/tasks", &[("authorization", "Bearer ")], 401),
         ("/debug/tasks", &[("authorization", TOKEN)], 401),

@@ -4,6 +4,8 @@ use instruments::{
     Tasks,
     tasks::{Snapshot, State},
 };
+
+use crate::support::Recorded;
 use tokio::{
     task::{JoinSet, yield_now},
     time::{advance, sleep},
@@ -136,4 +138,19 @@ fn what_is_no_snapshot_is_refused_in_a_sentence() {
         assert!(refused.starts_with("this is no snapshot of tasks: "), "{refused}");
         assert!(!refused.contains('\n'));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_whose_tasks_have_all_ended_goes_back_to_nothing() {
+    let recorded = Recorded::default();
+    let _local = metrics::set_default_local_recorder(&recorded);
+    let tasks = Tasks::new();
+    tokio::spawn(pending::<()>());
+    let flushing = [tasks.spawn("flush", sleep(Duration::from_secs(1))), tasks.spawn("flush", pending())];
+    tasks.publish();
+    assert_eq!(recorded.lines(), "tasks_alive{name=flush} 2\ntasks_alive{name=unnamed} 1\n");
+    flushing[1].abort();
+    sleep(Duration::from_secs(2)).await;
+    tasks.publish();
+    assert_eq!(recorded.lines(), "tasks_alive{name=flush} 0\ntasks_alive{name=unnamed} 1\n");
 }
