@@ -2,8 +2,10 @@
 //!
 //! | part | what it tells |
 //! |---|---|
+//! | [`Logs`] | the last minutes of the log, in memory |
 //! | [`Observe`] | each request by its route: status, times to head, first and last byte, and how it ended |
 //! | [`Alerts`] | rules for Prometheus: latency, errors, what only grows, probes that disagree with traffic |
+//! | [`Bundles`] | an archive of all of it, taken on demand, on SIGQUIT and when panics come in a row |
 //! | [`Chain`] | in which layer the time goes: a waterfall of one request, a trace file for Perfetto, a table by layer |
 //! | [`Heat`] | when, how slow, how many: a picture of time by latency for each route |
 //! | [`Faults`] | what happens when something goes wrong, tried on purpose by a rule file |
@@ -16,9 +18,11 @@
 //! service, never from what a client sends.
 
 pub mod alerts;
+pub mod bundle;
 pub mod chain;
 pub mod faults;
 pub mod heat;
+pub mod logs;
 pub mod observe;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
@@ -29,9 +33,11 @@ mod svg;
 pub mod tasks;
 
 pub use alerts::Alerts;
+pub use bundle::Bundles;
 pub use chain::Chain;
 pub use faults::Faults;
 pub use heat::Heat;
+pub use logs::Logs;
 pub use observe::Observe;
 pub use status::Status;
 use std::sync::{Mutex, MutexGuard, PoisonError};

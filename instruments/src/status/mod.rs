@@ -32,7 +32,8 @@
 //! | `GET /debug/heat.svg` | the heat map |
 //! | `GET /debug/resources` | each [`Resource`] of the service: pools, breakers |
 //! | `GET /debug/faults` | which fault rules are in force |
-//! | `POST /debug/bundle` | takes an incident bundle, and answers with its name |
+//! | `GET /debug/bundles` | the names of the incident bundles that are there |
+//! | `POST /debug/bundles` | takes one, and answers with its name five seconds later |
 //!
 //! # What keeps them closed
 //!
@@ -63,7 +64,7 @@ use http::{
 };
 use serde_json::Value;
 
-use crate::{Chain, Faults, Heat, Tasks, redact};
+use crate::{Bundles, Chain, Faults, Heat, Tasks, redact};
 use limit::Limit;
 pub use limit::MOST;
 
@@ -99,6 +100,7 @@ pub struct Status {
     chain: Option<Chain>,
     heat: Option<Heat>,
     faults: Option<Faults>,
+    bundles: Option<Bundles>,
     resources: Vec<(&'static str, Arc<dyn Resource>)>,
     limit: Arc<Limit>,
 }
@@ -162,6 +164,12 @@ impl Status {
     /// Shows which rules are in force.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
+        self
+    }
+
+    /// Lists these bundles, and takes one when it is asked.
+    pub fn bundles(mut self, bundles: &Bundles) -> Self {
+        self.bundles = Some(bundles.clone());
         self
     }
 

@@ -1,22 +1,24 @@
 //! What each page shows.
 
+use std::{io::ErrorKind, path::Path};
+
 use axum::{
     Json, Router,
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
 use http::{
-    HeaderValue,
+    HeaderValue, StatusCode,
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
 };
 use serde_json::{Map, Value, json};
 
 use super::{Status, redact};
-use crate::{Chain, chain::Trace};
+use crate::{Bundles, Chain, bundle::NotTaken, chain::Trace};
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(status: Status) -> Router<S> {
     let mut pages: Vec<(&'static str, MethodRouter<S>)> = Vec::new();
-    let Status { tasks, chain, heat, faults, resources, .. } = status;
+    let Status { tasks, chain, heat, faults, bundles, resources, .. } = status;
     if let Some(tasks) = tasks {
         pages.push(("/debug/tasks", get(async move || Json(tasks.snapshot()))));
     }
@@ -41,6 +43,11 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(status: Status) -> Router
     }
     if let Some(faults) = faults {
         pages.push(("/debug/faults", get(async move || Json(faults.state()))));
+    }
+    if let Some(bundles) = bundles {
+        let listed = bundles.clone();
+        let page = get(async move || listed_bundles(&listed)).post(async move || taken(bundles).await);
+        pages.push(("/debug/bundles", page));
     }
     if !resources.is_empty() {
         let page = async move || {
@@ -72,7 +79,7 @@ fn in_flight(trace: &Trace) -> Value {
 fn slowest(chain: &Chain) -> Response {
     match chain.ended().into_iter().max_by_key(Trace::age) {
         Some(trace) => svg(trace.to_svg()),
-        None => (http::StatusCode::NOT_FOUND, "no request has ended\n").into_response(),
+        None => (StatusCode::NOT_FOUND, "no request has ended\n").into_response(),
     }
 }
 
@@ -80,4 +87,36 @@ fn svg(picture: String) -> Response {
     // A picture runs nothing, whoever names its routes.
     let policy = (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"));
     ([(CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")), policy], picture).into_response()
+}
+
+fn listed_bundles(bundles: &Bundles) -> Response {
+    match bundles.list() {
+        Ok(paths) => Json(paths.iter().map(|path| name(path)).collect::<Vec<_>>()).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the bundles cannot be listed: {error}\n")).into_response()
+        }
+    }
+}
+
+/// A client that leaves takes no bundle away from those who read it later.
+async fn taken(bundles: Bundles) -> Response {
+    let taking = tokio::spawn(async move { bundles.take("asked").await });
+    match taking.await {
+        Ok(Ok(path)) => (StatusCode::CREATED, Json(json!({ "bundle": name(&path) }))).into_response(),
+        Ok(Err(error)) => {
+            let status = match &error {
+                NotTaken::AlreadyTaking => StatusCode::CONFLICT,
+                NotTaken::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
+                NotTaken::Disk(error) if error.kind() == ErrorKind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+                NotTaken::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, format!("{error}\n")).into_response()
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "taking the bundle panicked\n").into_response(),
+    }
+}
+
+/// The folder is nobody's business.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

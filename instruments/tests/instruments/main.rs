@@ -1,10 +1,12 @@
 //! The instruments, each by itself and against the conformance suite.
 
 mod alerts;
+mod bundle;
 mod chain;
 mod conformance;
 mod faults;
 mod heat;
+mod logs;
 mod observe;
 mod status;
 mod support;
