@@ -5,6 +5,7 @@ mod bundle;
 mod chain;
 mod conformance;
 mod faults;
+mod gateway;
 mod heat;
 mod logs;
 mod observe;
