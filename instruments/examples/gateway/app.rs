@@ -76,7 +76,7 @@ impl Gateway {
                 .layer(chain.named("limit", ConcurrencyLimitLayer::new(16)))
                 .layer(chain.named("auth", from_fn(auth)))
                 .layer(chain.named("served-by", served_by))
-                .layer(faults.clone())
+                .layer(chain.named("faults", faults.clone()))
                 .layer(chain.mark("handler"));
         // ANCHOR_END: stack
         Router::new()

@@ -1,4 +1,5 @@
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -24,12 +25,12 @@ pub struct Faulty<S> {
 
 impl<S, A, B> Service<Request<A>> for Faulty<S>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone,
     B: Body<Data = Bytes>,
 {
     type Response = Response<FaultyBody<B>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -44,12 +45,18 @@ where
         if let Some(fault) = fault {
             count(fault);
         }
-        // What refuses or panics does so without the service; what waits holds the place that it has reserved.
-        let inner = match then {
-            Then::Refuse(_) | Then::Panic => None,
-            _ => Some(self.inner.call(request)),
-        };
-        ResponseFuture { delay: delay.map(sleep), inner, then }
+        let (mut waiting, mut inner) = (None, None);
+        match (then, delay) {
+            // Without the service.
+            (Then::Refuse(_) | Then::Panic, _) => {}
+            (_, None) => inner = Some(self.inner.call(request)),
+            (_, Some(_)) => {
+                // This instance is the one that is ready: it waits with the request, and the clone takes its place.
+                let clone = self.inner.clone();
+                waiting = Some((mem::replace(&mut self.inner, clone), request));
+            }
+        }
+        ResponseFuture { delay: delay.map(sleep), waiting, inner, then }
     }
 }
 
@@ -69,27 +76,34 @@ fn count(Fault { delay, then }: Fault) {
 
 pin_project! {
     /// The future of [`Faulty`].
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<S, A>
+    where
+        S: Service<Request<A>>,
+    {
         #[pin]
         delay: Option<Sleep>,
+        waiting: Option<(S, Request<A>)>,
         #[pin]
-        inner: Option<F>,
+        inner: Option<S::Future>,
         then: Then,
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<S, A, B> Future for ResponseFuture<S, A>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    S: Service<Request<A>, Response = Response<B>>,
     B: Body<Data = Bytes>,
 {
-    type Output = Result<Response<FaultyBody<B>>, E>;
+    type Output = Result<Response<FaultyBody<B>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(delay) = this.delay.as_mut().as_pin_mut() {
             ready!(delay.poll(cx));
             this.delay.set(None);
+            if let Some((mut service, request)) = this.waiting.take() {
+                this.inner.set(Some(service.call(request)));
+            }
         }
         if let Some(inner) = this.inner.as_pin_mut() {
             let answer = ready!(inner.poll(cx))?;
@@ -107,7 +121,7 @@ where
     }
 }
 
-impl<F> std::fmt::Debug for ResponseFuture<F> {
+impl<S: Service<Request<A>>, A> std::fmt::Debug for ResponseFuture<S, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -36,6 +36,8 @@ fn a_rule_that_delays_changes_what_waits_for_no_clock() {
     let delays = || Faults::from_text("[[rule]]\ndelay-ms = 300").expect("a good rule");
     let late = "each answer is 300 ms late, and so is whatever the service does before it";
     let keys = [
+        "ready-is-kept",
+        "cancel-reaches-inner",
         "backpressure-passed-on",
         "last-waker-woken",
         "calls-overlap",

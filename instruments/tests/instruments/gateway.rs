@@ -8,7 +8,7 @@ use std::{fs, path::Path, time::Duration};
 use axum::{Router, body::Body};
 use http::Request;
 use http_body_util::BodyExt;
-use instruments::{Bundles, Faults, Status, Tasks, bundle};
+use instruments::{Bundles, Faults, Status, Tasks, bundle, chain::Trace};
 use tokio::time::sleep;
 use tower::ServiceExt;
 
@@ -63,7 +63,7 @@ async fn under_load_a_bundle_fails_no_request_and_shows_the_leak() {
     let difference = part("tasks-difference.txt");
     let first = difference.lines().nth(1).unwrap();
     assert!(first.contains("notify at ") && first.ends_with("only grows"), "{difference}");
-    for name in ["timeout", "limit", "auth", "served-by", "handler"] {
+    for name in ["timeout", "limit", "auth", "served-by", "faults", "handler"] {
         assert!(part("waterfall.svg").contains(&format!(">{name}</text>")), "{name}");
         assert!(part("layers.json").contains(&format!("\"name\":\"{name}\"")), "{name}");
     }
@@ -89,4 +89,48 @@ async fn the_breaker_opens_and_closes_again() {
     }
     assert_eq!(seen[..7], [502, 502, 502, 502, 502, 503, 503]);
     assert_eq!(seen[7..], [503, 503, 503, 503, 503, 503, 503, 200, 200, 200]);
+}
+
+/// What the book shows: a minute of the gateway, in which every tenth answer about a parcel is late from the thirtieth second on.
+#[tokio::test(start_paused = true)]
+async fn the_pictures_of_the_book_are_what_the_gateway_makes() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateway-pictures");
+    let late = "seed = 7\n[[rule]]\nheader = \"x-late\"\nroute = \"/parcels/{id}\"\nshare = 0.1\ndelay-ms = 700";
+    let parts = Parts::new(Tasks::new(), Faults::from_text(late).unwrap(), false);
+    let bundles = Bundles::new(folder);
+    let app = Gateway::new(parts.clone(), &bundles).router(Status::default());
+    let start = tokio::time::Instant::now();
+    let client = async |client: u64| {
+        let mut slowest: Option<Trace> = None;
+        for n in 0..160 {
+            let mut request = Request::get(if n % 4 == 3 {
+                "/notify/1".to_owned()
+            } else {
+                format!("/parcels/{}", (n + client) % 90 + 1)
+            });
+            if start.elapsed() >= Duration::from_secs(30) {
+                request = request.header("x-late", "");
+            }
+            let answer = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            answer.into_body().collect().await.unwrap();
+            let last = parts.chain.ended().pop();
+            slowest = last.into_iter().chain(slowest).max_by_key(Trace::age);
+            sleep(Duration::from_millis(300 + 7 * client)).await;
+        }
+        slowest.unwrap()
+    };
+    let mut slowest = futures_util::future::join_all((0..3).map(client)).await;
+    slowest.sort_by_key(Trace::age);
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("pictures");
+    for (name, made) in [("heat.svg", parts.heat.to_svg()), ("waterfall.svg", slowest.pop().unwrap().to_svg())] {
+        let path = pictures.join(name);
+        if std::env::var_os("UPDATE_PICTURES").is_some() {
+            fs::write(&path, &made).unwrap();
+        }
+        let there = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+        assert!(
+            there == made,
+            "instruments/pictures/{name} is not what is made now: UPDATE_PICTURES=1 cargo test -p instruments pictures"
+        );
+    }
 }
