@@ -43,13 +43,14 @@ impl<B: Body> Body for TimedBody<B> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let ended = !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream();
         if !*this.begun && data.is_some_and(Buf::has_remaining) {
             *this.begun = true;
-            if let Some(open) = &*this.open {
-                open.first();
+            if let Some(open) = this.open {
+                open.first(ended);
             }
         }
-        if !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream() {
+        if ended {
             *this.open = None;
         }
         Poll::Ready(frame)

@@ -50,7 +50,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use hdrhistogram::Histogram;
@@ -67,7 +66,7 @@ use crate::{
     locked,
     routes::{MATCHED, Names, Template},
 };
-use trace::Tracing;
+use trace::{Nanos, Tracing};
 
 /// How many requests that have ended are kept.
 pub const KEPT: usize = 64;
@@ -103,11 +102,8 @@ struct Ended {
 struct Layered {
     name: &'static str,
     itself: Histogram<u32>,
-    inner: Duration,
-    ready: Duration,
-    before: Duration,
-    after: Duration,
-    body: Duration,
+    /// Sums.
+    all: Nanos,
 }
 
 impl Chain {
@@ -181,15 +177,13 @@ impl Chain {
         tracing
     }
 
-    fn end(&self, tracing: &Arc<Tracing>) {
-        let opened = locked(&self.shared.open).remove(&tracing.id);
-        drop(opened);
-        let now = self.shared.now();
+    fn end(&self, tracing: &Arc<Tracing>, now: u64) {
+        locked(&self.shared.open).remove(&tracing.id);
         let mut ended = locked(&self.shared.ended);
-        tracing.each(now, |span, times| {
-            let found = ended.by_layer.iter().position(|layered| layered.name == span.name);
+        tracing.each(now, |name, times| {
+            let found = ended.by_layer.iter().position(|layered| layered.name == name);
             let at = found.unwrap_or_else(|| {
-                ended.by_layer.push(Layered::new(span.name));
+                ended.by_layer.push(Layered::new(name));
                 ended.by_layer.len() - 1
             });
             ended.by_layer[at].add(times);
@@ -269,32 +263,31 @@ impl Layered {
     fn new(name: &'static str) -> Self {
         // Two digits: 27 KB a name.
         let itself = Histogram::new_with_max(LONGEST_US, 2).expect("the bounds are in order");
-        let none = Duration::ZERO;
-        Self { name, itself, inner: none, ready: none, before: none, after: none, body: none }
+        Self { name, itself, all: Nanos::default() }
     }
 
-    fn add(&mut self, times: Times) {
-        self.itself.saturating_record(times.itself.as_micros() as u64);
-        self.inner += times.inner;
-        self.ready += times.ready;
-        self.before += times.before;
-        self.after += times.after;
-        self.body += times.body;
+    fn add(&mut self, times: &Nanos) {
+        self.itself.saturating_record(times.itself / 1_000);
+        self.all.inner += times.inner;
+        self.all.ready += times.ready;
+        self.all.before += times.before;
+        self.all.after += times.after;
+        self.all.body += times.body;
     }
 
     fn told(&self) -> LayerTimes {
-        let micros = |time: Duration| time.as_micros() as u64;
+        let Nanos { inner, ready, before, after, body, .. } = self.all;
         LayerTimes {
             name: self.name.to_owned(),
             calls: self.itself.len(),
             itself_p50_us: self.itself.value_at_quantile(0.5),
             itself_p99_us: self.itself.value_at_quantile(0.99),
             itself_max_us: self.itself.max(),
-            inner_us: micros(self.inner),
-            ready_us: micros(self.ready),
-            before_us: micros(self.before),
-            after_us: micros(self.after),
-            body_us: micros(self.body),
+            inner_us: inner / 1_000,
+            ready_us: ready / 1_000,
+            before_us: before / 1_000,
+            after_us: after / 1_000,
+            body_us: body / 1_000,
         }
     }
 }

@@ -86,7 +86,7 @@ where
                 }
             }
         }
-        let open = span.map(|span| Open { chain: self.chain.clone(), tracing, span });
+        let open = span.map(|span| Open { chain: self.chain.clone(), tracing, span, ended: None });
         ResponseFuture { inner: self.inner.call(request), open }
     }
 }
@@ -96,19 +96,25 @@ pub(super) struct Open {
     chain: Chain,
     tracing: Arc<Tracing>,
     span: usize,
+    /// When it ended, if that is known before this is dropped.
+    ended: Option<u64>,
 }
 
 impl Open {
-    pub(super) fn first(&self) {
-        self.tracing.first(self.span, self.chain.shared.now());
+    /// The first byte of the body is there, and perhaps its end: the clock is read once for both.
+    pub(super) fn first(&mut self, and_ended: bool) {
+        let now = self.chain.shared.now();
+        self.tracing.first(self.span, now);
+        self.ended = and_ended.then_some(now);
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.tracing.end(self.span, self.chain.shared.now());
+        let now = self.ended.unwrap_or_else(|| self.chain.shared.now());
+        self.tracing.end(self.span, now);
         if self.span == 0 {
-            self.chain.end(&self.tracing);
+            self.chain.end(&self.tracing, now);
         }
     }
 }

@@ -72,28 +72,36 @@ impl Tracing {
         calls.status = Some(status);
     }
 
+    /// The first byte of the body is there.
     pub(super) fn first(&self, at: usize, now: u64) {
-        locked(&self.calls).spans[at].first.get_or_insert(now);
+        locked(&self.calls).spans[at].first = Some(now);
     }
 
     pub(super) fn end(&self, at: usize, now: u64) {
-        locked(&self.calls).spans[at].end.get_or_insert(now);
+        locked(&self.calls).spans[at].end = Some(now);
     }
 
-    /// Tells each call with its times, without allocating.
-    pub(super) fn each(&self, now: u64, mut tell: impl FnMut(&Span, Times)) {
+    /// Tells the name of each call and what is attributed to it, without allocating.
+    pub(super) fn each(&self, now: u64, mut tell: impl FnMut(&'static str, &Nanos)) {
         let calls = locked(&self.calls);
-        for at in 0..calls.spans.len() {
-            tell(&calls.spans[at].told(), times(&calls.spans, at, now));
+        for (at, call) in calls.spans.iter().enumerate() {
+            tell(call.name, &times(&calls.spans, at, now));
         }
     }
 
     pub(super) fn told(&self, now: u64) -> Trace {
-        let mut spans = Vec::new();
-        self.each(now, |span, times| spans.push((span.clone(), times)));
-        let status = locked(&self.calls).status;
+        let calls = locked(&self.calls);
+        let told = |(at, call): (usize, &Call)| (call.told(), times(&calls.spans, at, now).told());
+        let spans = calls.spans.iter().enumerate().map(told).collect();
         let route = self.route.clone();
-        Trace { id: self.id, method: self.method.clone(), route, status, spans, now: Duration::from_nanos(now) }
+        Trace {
+            id: self.id,
+            method: self.method.clone(),
+            route,
+            status: calls.status,
+            spans,
+            now: Duration::from_nanos(now),
+        }
     }
 }
 
@@ -119,7 +127,7 @@ impl Call {
 }
 
 /// What is attributed to the call `at`, if it is `now`.
-fn times(spans: &[Call], at: usize, now: u64) -> Times {
+fn times(spans: &[Call], at: usize, now: u64) -> Nanos {
     let own = &spans[at];
     // What was called after the look began has taken no time.
     let answered = own.answered(now).max(own.called);
@@ -138,14 +146,33 @@ fn times(spans: &[Call], at: usize, now: u64) -> Times {
         last = last.max(until);
     }
     let whole = answered - own.called;
-    let nanos = Duration::from_nanos;
-    Times {
-        ready: nanos(own.ready - own.asked),
-        before: nanos(before.unwrap_or(whole)),
-        inner: nanos(inner),
-        after: nanos(if before.is_some() { answered - last } else { 0 }),
-        itself: nanos(whole - inner - readiness),
-        body: nanos(own.head.map_or(0, |head| own.end.unwrap_or(now).saturating_sub(head))),
+    Nanos {
+        ready: own.ready - own.asked,
+        before: before.unwrap_or(whole),
+        inner,
+        after: if before.is_some() { answered - last } else { 0 },
+        itself: whole - inner - readiness,
+        body: own.head.map_or(0, |head| own.end.unwrap_or(now).saturating_sub(head)),
+    }
+}
+
+/// [`Times`], in nanoseconds: what is summed up for every request is not divided before it is told.
+#[derive(Default)]
+pub(super) struct Nanos {
+    pub(super) ready: u64,
+    pub(super) before: u64,
+    pub(super) inner: u64,
+    pub(super) after: u64,
+    pub(super) itself: u64,
+    pub(super) body: u64,
+}
+
+impl Nanos {
+    fn told(&self) -> Times {
+        let Self { ready, before, inner, after, itself, body } = *self;
+        let [ready, before, inner, after, itself, body] =
+            [ready, before, inner, after, itself, body].map(Duration::from_nanos);
+        Times { ready, before, inner, after, itself, body }
     }
 }
 

@@ -44,11 +44,8 @@ impl<B: Body> Body for ObservedBody<B> {
         let mut this = self.project();
         let Some(record) = this.record else { return this.inner.poll_frame(cx) };
         let frame = ready!(record.run(|| this.inner.as_mut().poll_frame(cx)));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            record.data(data.remaining());
-        }
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Buf::remaining);
+        record.data(data);
         let ended = match &frame {
             Some(Ok(_)) => this.inner.is_end_stream().then_some(Outcome::Complete),
             Some(Err(_)) => Some(Outcome::Failed),
@@ -57,7 +54,10 @@ impl<B: Body> Body for ObservedBody<B> {
         if let Some(outcome) = ended
             && let Some(record) = this.record.take()
         {
-            record.end(outcome);
+            match data {
+                0 => record.end(outcome),
+                _ => record.end_with_last_byte(),
+            }
         }
         Poll::Ready(frame)
     }

@@ -81,6 +81,11 @@ impl Record {
         }
     }
 
+    /// Tells that the request has ended with its last byte: the clock was read for that.
+    pub(super) fn end_with_last_byte(mut self) {
+        self.ended = Some(Outcome::Complete);
+    }
+
     /// Tells that the request has ended, now.
     pub(super) fn end(mut self, outcome: Outcome) {
         self.ended = Some(outcome);

@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod gateway;
 mod heat;
+mod lines;
 mod logs;
 mod observe;
 mod status;
