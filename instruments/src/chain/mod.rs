@@ -177,10 +177,10 @@ impl Chain {
         tracing
     }
 
-    fn end(&self, tracing: &Arc<Tracing>, now: u64) {
+    fn end(&self, tracing: &Arc<Tracing>) {
         locked(&self.shared.open).remove(&tracing.id);
         let mut ended = locked(&self.shared.ended);
-        tracing.each(now, |name, times| {
+        tracing.each(|name, times| {
             let found = ended.by_layer.iter().position(|layered| layered.name == name);
             let at = found.unwrap_or_else(|| {
                 ended.by_layer.push(Layered::new(name));

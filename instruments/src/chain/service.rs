@@ -72,21 +72,20 @@ where
             (Some(asked), Some(ready)) => (asked, ready),
             _ => (now, now),
         };
-        let outside = request.extensions().get::<Inside>().map(|inside| (inside.tracing.clone(), inside.span));
-        let (tracing, parent) = match outside {
-            Some((tracing, span)) => (tracing, Some(span)),
-            None => (self.chain.begin(&request), None),
-        };
-        let span = tracing.call(self.name, parent, waited, now);
-        if let Some(span) = span {
-            match request.extensions_mut().get_mut::<Inside>() {
-                Some(inside) => inside.span = span,
-                None => {
-                    request.extensions_mut().insert(Inside { tracing: tracing.clone(), span });
-                }
+        let (tracing, span) = match request.extensions_mut().get_mut::<Inside>() {
+            Some(inside) => {
+                let span = inside.tracing.call(self.name, Some(inside.span), waited, now);
+                inside.span = span.unwrap_or(inside.span);
+                (inside.tracing.clone(), span)
             }
-        }
-        let open = span.map(|span| Open { chain: self.chain.clone(), tracing, span, ended: None });
+            None => {
+                let tracing = self.chain.begin(&request);
+                let span = tracing.call(self.name, None, waited, now);
+                request.extensions_mut().insert(Inside { tracing: tracing.clone(), span: 0 });
+                (tracing, span)
+            }
+        };
+        let open = span.map(|span| Open { chain: self.chain.clone(), tracing, span, ended: false });
         ResponseFuture { inner: self.inner.call(request), open }
     }
 }
@@ -96,25 +95,25 @@ pub(super) struct Open {
     chain: Chain,
     tracing: Arc<Tracing>,
     span: usize,
-    /// When it ended, if that is known before this is dropped.
-    ended: Option<u64>,
+    /// Whether the end has been told already.
+    ended: bool,
 }
 
 impl Open {
     /// The first byte of the body is there, and perhaps its end: the clock is read once for both.
     pub(super) fn first(&mut self, and_ended: bool) {
-        let now = self.chain.shared.now();
-        self.tracing.first(self.span, now);
-        self.ended = and_ended.then_some(now);
+        self.ended = and_ended;
+        self.tracing.first(self.span, self.chain.shared.now(), and_ended);
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let now = self.ended.unwrap_or_else(|| self.chain.shared.now());
-        self.tracing.end(self.span, now);
+        if !self.ended {
+            self.tracing.end(self.span, self.chain.shared.now());
+        }
         if self.span == 0 {
-            self.chain.end(&self.tracing, now);
+            self.chain.end(&self.tracing);
         }
     }
 }

@@ -72,18 +72,21 @@ impl Tracing {
         calls.status = Some(status);
     }
 
-    /// The first byte of the body is there.
-    pub(super) fn first(&self, at: usize, now: u64) {
-        locked(&self.calls).spans[at].first = Some(now);
+    /// The first byte of the body is there, and perhaps its end.
+    pub(super) fn first(&self, at: usize, now: u64, and_ended: bool) {
+        let span = &mut locked(&self.calls).spans[at];
+        span.first = Some(now);
+        span.end = and_ended.then_some(now);
     }
 
     pub(super) fn end(&self, at: usize, now: u64) {
         locked(&self.calls).spans[at].end = Some(now);
     }
 
-    /// Tells the name of each call and what is attributed to it, without allocating.
-    pub(super) fn each(&self, now: u64, mut tell: impl FnMut(&'static str, &Nanos)) {
+    /// Tells the name of each call and what is attributed to it when the outermost has ended, without allocating.
+    pub(super) fn each(&self, mut tell: impl FnMut(&'static str, &Nanos)) {
         let calls = locked(&self.calls);
+        let now = calls.spans.first().and_then(|outermost| outermost.end).unwrap_or(0);
         for (at, call) in calls.spans.iter().enumerate() {
             tell(call.name, &times(&calls.spans, at, now));
         }
