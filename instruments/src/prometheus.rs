@@ -63,6 +63,9 @@ impl Metrics {
         }
         if let Ok(runtime) = Handle::try_current() {
             let runtime = runtime.metrics();
+            metrics::describe_gauge!("tokio_workers", "Threads of the runtime.");
+            metrics::describe_gauge!("tokio_tasks_alive", "Tasks of the runtime that have not ended, named or not.");
+            metrics::describe_gauge!("tokio_global_queue_depth", "Tasks that wait for any thread to run them.");
             metrics::gauge!("tokio_workers").set(runtime.num_workers() as f64);
             metrics::gauge!("tokio_tasks_alive").set(runtime.num_alive_tasks() as f64);
             metrics::gauge!("tokio_global_queue_depth").set(runtime.global_queue_depth() as f64);

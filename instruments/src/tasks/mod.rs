@@ -171,6 +171,7 @@ impl Tasks {
         if let Some(unnamed) = snapshot.unnamed {
             alive.insert("unnamed".to_owned(), unnamed);
         }
+        metrics::describe_gauge!("tasks_alive", metrics::Unit::Count, "Tasks that have not ended, by name.");
         for (name, count) in &*alive {
             metrics::gauge!("tasks_alive", "name" => name.clone()).set(*count as f64);
         }
