@@ -61,13 +61,20 @@ fn table(root: &Path) -> String {
                     more.insert(lint.as_str());
                 }
             }
-            expected.extend(source.split("#[expect(").skip(1).filter_map(|rest| rest.split([',', ')']).next()).map(str::to_owned));
+            expected.extend(
+                source.split("#[expect(").skip(1).filter_map(|rest| rest.split([',', ')']).next()).map(str::to_owned),
+            );
         }
         let cell = |lints: Vec<&str>| match lints.is_empty() {
             true => "none".to_owned(),
-            false => lints.iter().map(|lint| format!("`{}`", lint.trim_start_matches("clippy::"))).collect::<Vec<_>>().join(", "),
+            false => lints
+                .iter()
+                .map(|lint| format!("`{}`", lint.trim_start_matches("clippy::")))
+                .collect::<Vec<_>>()
+                .join(", "),
         };
-        let cells = [Vec::from_iter(there), Vec::from_iter(more), expected.iter().map(String::as_str).collect()].map(cell);
+        let cells =
+            [Vec::from_iter(there), Vec::from_iter(more), expected.iter().map(String::as_str).collect()].map(cell);
         writeln!(text, "| `{}` | {} |", ghost.slug, cells.join(" | ")).expect("into a String");
     }
     text
@@ -99,7 +106,9 @@ fn falls(root: &Path) -> Falls {
     for line in String::from_utf8(output.stdout).expect("text").lines() {
         let message: Value = serde_json::from_str(line).expect("a message of cargo's");
         let Some(lint) = message["message"]["code"]["code"].as_str() else { continue };
-        for span in message["message"]["spans"].as_array().into_iter().flatten().filter(|span| span["is_primary"] == true) {
+        for span in
+            message["message"]["spans"].as_array().into_iter().flatten().filter(|span| span["is_primary"] == true)
+        {
             let file = span["file_name"].as_str().unwrap_or_default().replace('\\', "/");
             let lines = (span["line_start"].as_u64().unwrap_or(0), span["line_end"].as_u64().unwrap_or(0));
             falls.entry(lint.to_owned()).or_default().entry(file).or_default().push(lines);
