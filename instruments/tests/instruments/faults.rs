@@ -251,3 +251,9 @@ fn a_file_that_is_not_there_or_far_too_long_is_refused() {
     let why = Faults::from_file(&long.0).unwrap_err().to_string();
     assert!(why.ends_with(" has 1099511627776 bytes, and 1048576 is the most"), "{why}");
 }
+
+#[test]
+fn the_rule_file_of_the_example_is_a_good_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gateway/faults.toml");
+    assert_eq!(Faults::from_file(path).unwrap().state().rules, 2);
+}
