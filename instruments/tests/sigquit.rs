@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use std::{fs, path::Path, process::Command, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use instruments::{Bundles, bundle};
 use tokio::sync::Notify;
@@ -30,8 +30,7 @@ async fn sigquit_takes_a_bundle_and_the_process_goes_on() {
     tokio::spawn(bundles.clone().watch());
     // The handler is there once the task has been polled.
     tokio::task::yield_now().await;
-    let killed = Command::new("kill").args(["-QUIT", &std::process::id().to_string()]).status().expect("kill starts");
-    assert!(killed.success());
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::QUIT).expect("it's our own");
     told.notified().await;
     let taken = bundles.list().expect("the folder can be read");
     let parts = bundle::read(fs::File::open(&taken[0]).expect("it is there")).expect("it is whole");
