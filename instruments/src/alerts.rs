@@ -37,6 +37,7 @@ pub struct Alerts {
     grows: Duration,
     spike: f64,
     errors: f64,
+    floor: Duration,
 }
 
 impl Alerts {
@@ -51,6 +52,7 @@ impl Alerts {
             grows: minutes(10),
             spike: 2.5,
             errors: 0.05,
+            floor: Duration::ZERO,
         }
     }
 
@@ -76,6 +78,18 @@ impl Alerts {
         self
     }
 
+    /// A latency below which no spike is told. Without one, a route that takes a millisecond spikes whenever it takes three.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use instruments::Alerts;
+    /// assert!(Alerts::new("/health").at_least(Duration::from_millis(100)).rules().contains("> 0.1\n"));
+    /// ```
+    pub fn at_least(mut self, floor: Duration) -> Self {
+        self.floor = floor;
+        self
+    }
+
     /// The rules, as YAML.
     pub fn rules(&self) -> String {
         let (window, base) = (span(self.window), span(self.base));
@@ -98,7 +112,11 @@ impl Alerts {
                 "histogram_quantile(0.99, sum by (job, route, le) (rate(http_request_duration_seconds_bucket{range})))"
             )
         };
-        let spikes = [p99(&format!("[{window}]")), format!("> {spike} *"), p99(&format!("[{base}] offset {window}"))];
+        let mut spikes =
+            vec![p99(&format!("[{window}]")), format!("> {spike} *"), p99(&format!("[{base}] offset {window}"))];
+        if self.floor > Duration::ZERO {
+            spikes.push(format!("> {}", self.floor.as_secs_f64()));
+        }
         rule(
             "HttpLatencySpike",
             "warning",
