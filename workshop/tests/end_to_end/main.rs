@@ -16,6 +16,7 @@ mod browser;
 mod curl;
 mod exercises;
 mod kit;
+mod lints;
 mod paper;
 mod pastes;
 mod proxies;
