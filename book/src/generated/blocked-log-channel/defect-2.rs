@@ -1,15 +1,12 @@
 impl Lines {
     /// Puts a line into the queue.
     async fn write(&self, mut line: String) {
-        loop {
-            let room = self.room.notified();
-            match self.queue.offer(line) {
-                Ok(()) => return self.came.notify_one(),
-                Err(back) => line = back,
-            }
+        while let Err(back) = self.queue.offer(line) {
+            line = back;
             // ②
-            room.await;
+            self.room.notified().await;
         }
+        self.came.notify_one();
     }
 
     /// Closes the queue when `stop` turns true, and ends `flush` later.

@@ -1,17 +1,14 @@
-/// Brings the lines to the log, one after the other.
+/// Brings the lines to the log, one after the other. What still waits when the time is over is lost.
 async fn ship(lines: Arc<Lines>, mut log: DuplexStream, stop: watch::Receiver<bool>, flush: Duration) {
     let mut over = pin!(lines.stopped(stop, flush));
     loop {
         match lines.queue.take() {
             Taken::Line(line) => {
                 lines.room.notify_one();
-                let written = select! {
+                select! {
                     biased;
-                    done = log.write_all(line.as_bytes()) => done.is_ok(),
+                    done = log.write_all(line.as_bytes()) => if done.is_err() { lines.queue.lose() },
                     () = over.as_mut() => break lines.queue.lose(),
-                };
-                if !written {
-                    lines.queue.lose();
                 }
             }
             Taken::Nothing => select! {
@@ -22,7 +19,6 @@ async fn ship(lines: Arc<Lines>, mut log: DuplexStream, stop: watch::Receiver<bo
             Taken::Closed => return,
         }
     }
-    // The time is over, and what still waits is not written any more.
     while let Taken::Line(_) = lines.queue.take() {
         lines.queue.lose();
     }
