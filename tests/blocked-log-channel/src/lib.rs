@@ -5,7 +5,7 @@
 //! goes away.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -337,6 +337,7 @@ async fn lines_are_whole(lab: Lab, app: App) -> Proof {
             desk.log.moves();
             desk.at_rest().await;
             desk.lines_are_right()?;
+            desk.all_are_known("some requests had failed")?;
         }
     }
     Ok(())
@@ -566,6 +567,8 @@ struct Desk {
     stop: watch::Sender<bool>,
     /// How many requests were answered, or will be.
     requests: AtomicU64,
+    /// The ids of those that failed.
+    failed: Mutex<HashSet<String>>,
 }
 
 impl Desk {
@@ -581,7 +584,7 @@ impl Desk {
         let (stop, stopping) = watch::channel(false);
         let lost = Arc::new(AtomicU64::new(0));
         let server = scene.serve(app(orders(), log, lost.clone(), room.capacity, stopping, flush));
-        Self { scene, server, log: reader, lost, stop, requests: AtomicU64::new(0) }
+        Self { scene, server, log: reader, lost, stop, requests: AtomicU64::new(0), failed: Mutex::default() }
     }
 
     /// The desk works, and the lines come.
@@ -601,6 +604,9 @@ impl Desk {
 
     async fn asked(&self, client: &Connection, id: &str, path: &str) -> Result<Told, Broken> {
         self.count(1);
+        if path == "/fails" {
+            locked(&self.failed).insert(id.to_owned());
+        }
         timed(self.scene.clone(), client.begin(get_order(id, path))).await
     }
 
@@ -690,7 +696,7 @@ impl Desk {
             let words: Vec<&str> = line.split(' ').collect();
             let right = match words[..] {
                 [_, "begun"] => true,
-                [_, "ended", status] => ["200", "500"].contains(&status),
+                [id, "ended", status] => status == if locked(&self.failed).contains(id) { "500" } else { "200" },
                 _ => false,
             };
             LINES.require(right, format!("the log has a line {line:?}"))?;
