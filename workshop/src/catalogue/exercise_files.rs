@@ -180,9 +180,14 @@ pub fn files(checkout: &Checkout, ghost: &Ghost, case: &Case) -> Result<Vec<(Str
             Refusal::new(format!("{name} has no `// ANCHOR: model`, where the exercise takes its model from"))
         })?;
         files.push(("src/shared.rs".to_owned(), without_cause(&shared)));
-        files.push(("tests/interleavings.rs".to_owned(), filled(INTERLEAVINGS).replace("{model}\n", model)));
+        // The model is the specification's own, or one of the crate `model`.
+        let own = checkout.has(&format!("tests/{slug}/src/interleavings.rs"));
+        let model_of = if own { "{module}_spec::interleavings" } else { "model::{module}" };
+        let explores = filled(&INTERLEAVINGS.replace("{model_of}", model_of)).replace("{model}\n", model);
+        files.push(("tests/interleavings.rs".to_owned(), explores));
+        let specification = if own { "{slug}-spec = { path = \"../../../tests/{slug}\" }\n" } else { "" };
         let package = placed(checkout, &manifest(checkout, "Cargo.toml")?, MODEL_MANIFEST)?;
-        files.push(("tests/Cargo.toml".to_owned(), filled(&package)));
+        files.push(("tests/Cargo.toml".to_owned(), filled(&package.replace("{specification}\n", specification))));
     }
     Ok(files)
 }

@@ -3,7 +3,7 @@
 //! It calls the functions that the file has now. A fix that does away with them cannot be explored: `cargo ghosts check`
 //! then says that this does not apply, and judges the promises. `cargo test` alone leaves it out.
 
-use model::{module} as model_of;
+use {model_of} as model_of;
 use model::{Exploration, sync};
 // What is linked already is not linked again.
 #[cfg(all(unix, not(target_env = "musl")))]
