@@ -1,6 +1,6 @@
 //! The proofs of the promises.
 
-use std::{convert::Infallible, future::ready, pin::Pin, task::Poll, time::Duration};
+use std::{convert::Infallible, pin::Pin, task::Poll, time::Duration};
 
 use axum::{
     Router,
@@ -106,17 +106,24 @@ pub(crate) async fn last_reader_ends_it(lab: Lab, app: App) -> Proof {
             LAST_READER_ENDS_IT.require(living == 0, observed)?;
         }
     }
-    for polls in ["a body is dropped unread", "a request is dropped as soon as it was polled once"] {
-        let desk = Desk::open(&lab, &app, polls);
-        let mut asked: InProcess = Box::pin(desk.router().oneshot(asking(Method::GET, BOARD)));
-        let head = poll!(&mut asked);
-        if polls == "a body is dropped unread" {
+    for polled in ["its body is never polled", "it was polled once, and its body too", "it was never polled"] {
+        let desk = Desk::open(&lab, &app, format_args!("in process, a request is dropped: {polled}"));
+        let mut ada = desk.by_hand(BOARD);
+        if polled == "its body is never polled"
+            && let ByHand::Asks(asked) = &mut ada
+            && let Poll::Ready(Ok(answer)) = poll!(asked)
+        {
+            ada = ByHand::Reads(answer);
+            desk.scene.settle().await;
+        }
+        if polled == "it was polled once, and its body too" {
+            ada.is_polled().await;
             desk.scene.settle().await;
             control(desk.station.dials(BOARD) == 1, "ada asked for a board, and nobody dialled it")?;
         }
         let left_ms = desk.scene.now_ms();
         desk.scene.note("ada", "drops what she has");
-        drop((head, asked));
+        drop(ada);
         desk.is_over(LAST_READER_ENDS_IT, BOARD, left_ms).await?;
     }
     Ok(())
@@ -320,48 +327,36 @@ pub(crate) async fn next_reader_is_served(lab: Lab, app: App) -> Proof {
             hears(&desk.scene, &mut other, "one").await?;
 
             desk.station.plan(BOARD, dial.clone());
-            let mut asked: InProcess = Box::pin(desk.router().oneshot(asking(Method::GET, BOARD)));
-            let head = poll!(&mut asked);
+            let (mut ada, mut ben) = (desk.by_hand(BOARD), desk.by_hand(BOARD));
+            ada.is_polled().await;
             desk.scene.settle().await;
+            ada.is_polled().await;
             control(desk.station.dials(BOARD) == 1, "ada asked for a board, and nobody dialled it")?;
-            let mut bens: InProcess = Box::pin(desk.router().oneshot(asking(Method::GET, BOARD)));
             if !goes_first {
-                // What is ready is kept: it is polled once more by whoever awaits it.
-                bens = first_poll(bens).await;
+                ben.is_polled().await;
             }
             desk.scene.note("ada", "drops what she has");
-            drop((head, asked));
+            drop(ada);
             if goes_first {
-                bens = first_poll(bens).await;
+                ben.is_polled().await;
             }
             desk.scene.settle().await;
             desk.station.lets_through(BOARD);
             desk.scene.settle().await;
-            let mut bens = answered(&desk.scene, "ben", bens).await?;
+            let mut ben = ben.body(&desk.scene, "ben").await?;
+            desk.scene.settle().await;
             shared(&desk, NEXT_READER_IS_SERVED, BOARD)?;
             desk.station.sends(BOARD, "two");
-            hears(&desk.scene, &mut bens, "two").await?;
-            let mut cems = desk.in_process(BOARD).await?;
+            hears(&desk.scene, &mut ben, "two").await?;
+            let mut cem = desk.in_process(BOARD).await?;
             desk.scene.settle().await;
             shared(&desk, NEXT_READER_IS_SERVED, BOARD)?;
             desk.station.sends(BOARD, "three");
-            hears(&desk.scene, &mut bens, "three").await?;
-            hears(&desk.scene, &mut cems, "three").await?;
-            drop((bens, cems));
+            hears(&desk.scene, &mut ben, "three").await?;
+            hears(&desk.scene, &mut cem, "three").await?;
         }
     }
     Ok(())
-}
-
-/// A request in process.
-type InProcess = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
-
-/// Polls it once, and no task runs meanwhile.
-async fn first_poll(mut asked: InProcess) -> InProcess {
-    match poll!(&mut asked) {
-        Poll::Ready(answer) => Box::pin(ready(answer)),
-        Poll::Pending => asked,
-    }
 }
 
 pub(crate) async fn upstreams_end_is_told(lab: Lab, app: App) -> Proof {
@@ -603,17 +598,47 @@ impl Desk {
 
     /// Asks for a board without a wire.
     async fn in_process(&self, board: &str) -> Result<Body, Broken> {
-        let asked = Box::pin(self.router().oneshot(asking(Method::GET, board)));
-        answered(&self.scene, "a reader in process", asked).await
+        self.by_hand(board).body(&self.scene, "a reader in process").await
+    }
+
+    /// The same, polled when the specification says so.
+    fn by_hand(&self, board: &str) -> ByHand {
+        ByHand::Asks(Box::pin(self.router().oneshot(asking(Method::GET, board))))
     }
 }
 
-async fn answered(scene: &Scene, who: &str, asked: InProcess) -> Result<Body, Broken> {
-    let _waits = scene.waits(who, "the head");
-    let Ok(answer) = asked.await;
-    let status = answer.status().as_u16();
-    control(status == 200, format!("{who} asked for a board and was told {status}"))?;
-    Ok(answer.into_body())
+/// A request in process. No task runs while it is polled.
+enum ByHand {
+    Asks(Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>),
+    Reads(Response),
+}
+
+impl ByHand {
+    /// Polls the request, and its body as soon as there is one, as a connection does.
+    async fn is_polled(&mut self) {
+        if let Self::Asks(asked) = self
+            && let Poll::Ready(Ok(answer)) = poll!(asked)
+        {
+            *self = Self::Reads(answer);
+        }
+        if let Self::Reads(answer) = self {
+            // The board has said nothing: what comes, if anything does, is a comment.
+            let _ = poll!(answer.body_mut().frame());
+        }
+    }
+
+    async fn body(mut self, scene: &Scene, who: &str) -> Result<Body, Broken> {
+        if let Self::Asks(asked) = self {
+            let _waits = scene.waits(who, "the head");
+            let Ok(answer) = asked.await;
+            self = Self::Reads(answer);
+        }
+        self.is_polled().await;
+        let Self::Reads(answer) = self else { unreachable!("it was answered") };
+        let status = answer.status().as_u16();
+        control(status == 200, format!("{who} asked for a board and was told {status}"))?;
+        Ok(answer.into_body())
+    }
 }
 
 /// Reads a body until this message has come, which must be the next.

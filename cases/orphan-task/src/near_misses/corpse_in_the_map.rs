@@ -50,7 +50,6 @@ struct Board {
 
 /// Somebody's use of a board. The last to go stops the board's task.
 struct Seat {
-    boards: Boards,
     board: Arc<Board>,
 }
 
@@ -70,7 +69,7 @@ async fn events(State(boards): State<Boards>, Path(name): Path<String>) -> impl 
 impl Boards {
     /// Takes a seat at a board, which is opened if nobody has one.
     fn join(&self, name: String) -> (Seat, broadcast::Receiver<String>) {
-        let seat = |board: &Arc<Board>| Seat { boards: self.clone(), board: board.clone() };
+        let seat = |board: &Arc<Board>| Seat { board: board.clone() };
         let mut open = self.open.lock().unwrap();
         if let Some(board) = open.get(&name) {
             board.feed.join();
@@ -100,7 +99,6 @@ impl Boards {
             }
         };
         board.stop.run_until_cancelled(following).await;
-        self.forget(&board);
     }
 
     /// A message that cannot be rendered is lost, and no other.
@@ -113,14 +111,6 @@ impl Boards {
                 tracing::error!(board = board.name, panic = text, "a message could not be rendered");
             })
             .ok()
-    }
-
-    /// Takes the board out of those that are open, unless another has taken its place.
-    fn forget(&self, board: &Arc<Board>) {
-        let mut open = self.open.lock().unwrap();
-        if open.get(&board.name).is_some_and(|known| Arc::ptr_eq(known, board)) {
-            open.remove(&board.name);
-        }
     }
 }
 

@@ -111,25 +111,25 @@ impl Boards {
     }
 }
 
-    /// A message that cannot be rendered is lost, and no other.
-    fn rendered(render: &Render, board: &Board, message: &str) -> Option<String> {
-        let rendered = catch_unwind(AssertUnwindSafe(|| render(message)));
-        rendered
-            .map_err(|panic| {
-                let text = panic.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| panic.downcast_ref().map(String::as_str)).unwrap_or("no message");
-                tracing::error!(board = board.name, panic = text, "a message could not be rendered");
-            })
-            .ok()
-    }
+/// A message that cannot be rendered is lost, and no other.
+fn rendered(render: &Render, board: &Board, message: &str) -> Option<String> {
+    let rendered = catch_unwind(AssertUnwindSafe(|| render(message)));
+    rendered
+        .map_err(|panic| {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref().map(String::as_str)).unwrap_or("no message");
+            tracing::error!(board = board.name, panic = text, "a message could not be rendered");
+        })
+        .ok()
+}
 
-    /// Takes the board out of those that are open, unless another has taken its place.
-    fn forget(open: &Mutex<HashMap<String, Arc<Board>>>, board: &Arc<Board>) {
-        let mut open = open.lock().unwrap();
-        if open.get(&board.name).is_some_and(|known| Arc::ptr_eq(known, board)) {
-            open.remove(&board.name);
-        }
+/// Takes the board out of those that are open, unless another has taken its place.
+fn forget(open: &Mutex<HashMap<String, Arc<Board>>>, board: &Arc<Board>) {
+    let mut open = open.lock().unwrap();
+    if open.get(&board.name).is_some_and(|known| Arc::ptr_eq(known, board)) {
+        open.remove(&board.name);
     }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {

@@ -1,10 +1,7 @@
 //! Tempting because tokio catches a task's panic, and the service goes on.
 //! Its board does not: the stream ends, and the panic stands on stderr, without the board.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-};
+use std::{collections::HashMap, convert::Infallible};
 
 use axum::{
     BoxError, Router,
