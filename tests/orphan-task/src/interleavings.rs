@@ -4,45 +4,35 @@
 //! feed with one reader, `join` counts one more if the feed has not stopped, and `leave` counts one less and tells who has to
 //! stop it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize as Count, Ordering::SeqCst},
+use std::sync::Arc;
+
+use model::{
+    Bounds, Exploration, explore, note, require,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
 };
 
-use model::{Bounds, Exploration, explore, note, require, thread};
-
-/// What has come of a feed. It is the model's own, and none of the steps that are interleaved.
+/// What the last one to leave does with a feed: the token of its task is cancelled. Who reads sees that the stream has ended.
 #[derive(Default)]
-struct Seen {
-    stopped: Count,
-    /// How many were let in and have not left.
-    inside: Count,
+struct Token {
+    cancelled: AtomicBool,
 }
 
-impl Seen {
+impl Token {
     fn comes_and_goes<F>(&self, feed: &F, join: impl Fn(&F) -> bool, leave: impl Fn(&F) -> bool) {
         if !join(feed) {
             return note("is not let in, and opens a feed of its own");
         }
-        self.inside.fetch_add(1, SeqCst);
-        require(self.stopped.load(SeqCst) == 0, "a reader was let in to a feed that has stopped");
-        note("reads");
-        self.inside.fetch_sub(1, SeqCst);
+        note("is let in");
+        require(!self.cancelled.load(SeqCst), "a reader who was let in is on a feed that has stopped");
         self.leaves(feed, leave);
     }
 
     fn leaves<F>(&self, feed: &F, leave: impl Fn(&F) -> bool) {
         if leave(feed) {
-            self.stopped.fetch_add(1, SeqCst);
-            require(self.inside.load(SeqCst) == 0, "the feed was stopped while somebody read it");
             note("stops the feed");
+            require(!self.cancelled.swap(true, SeqCst), "the feed was stopped twice");
         }
-    }
-
-    fn is_over(&self) {
-        let stopped = self.stopped.load(SeqCst);
-        require(stopped > 0, "all readers have left, and nobody has stopped the feed");
-        require(stopped == 1, "the feed was stopped twice");
     }
 }
 
@@ -72,18 +62,18 @@ pub fn at_once<F: Send + Sync + 'static>(
     leave: impl Fn(&F) -> bool + Copy + Send + Sync + 'static,
 ) -> Exploration {
     explore(bounds, move || {
-        let (feed, seen) = (Arc::new(open()), Arc::new(Seen::default()));
-        let theirs: Vec<_> = others.iter().map(|name| (*name, feed.clone(), seen.clone())).collect();
-        let (hers, told) = (feed.clone(), seen.clone());
+        let (feed, token) = (Arc::new(open()), Arc::new(Token::default()));
+        let theirs: Vec<_> = others.iter().map(|name| (*name, feed.clone(), token.clone())).collect();
+        let (hers, told) = (feed.clone(), token.clone());
         note("Ada reads");
         let mut threads = vec![thread::spawn("Ada", move || told.leaves(&*hers, leave))];
-        for (name, feed, seen) in theirs {
-            threads.push(thread::spawn(name, move || seen.comes_and_goes(&*feed, join, leave)));
+        for (name, feed, token) in theirs {
+            threads.push(thread::spawn(name, move || token.comes_and_goes(&*feed, join, leave)));
         }
         for thread in threads {
             thread.join().expect("a failing thread ends the model");
         }
-        seen.is_over();
+        require(token.cancelled.load(SeqCst), "all readers have left, and nobody has stopped the feed");
     })
 }
 

@@ -104,8 +104,9 @@ impl Boards {
     }
 
     /// Passes on what upstream says, until it ends or the board is told to stop.
-    async fn follow(self, board: Arc<Board>, mut messages: mpsc::Receiver<String>, to_all: broadcast::Sender<String>) {
+    async fn follow(self, board: Arc<Board>, messages: mpsc::Receiver<String>, to_all: broadcast::Sender<String>) {
         let following = async {
+            let mut messages = messages;
             while let Some(message) = messages.recv().await {
                 if let Some(text) = self.rendered(&board, &message) {
                     // Without a reader it goes nowhere.
