@@ -107,7 +107,9 @@ impl Boards {
         let (feed, stop) = (Feed::open(), CancellationToken::new());
         let board = Arc::new(Board { name: name.clone(), feed, stop, rendered: to_all.subscribe() });
         // The task needs the board as much as a reader does: it has a seat of its own.
+        // ANCHOR: mark-1-asks
         tokio::spawn(self.clone().follow(seat(&board), to_all));
+        // ANCHOR_END: mark-1-asks
         open.insert(name, board.clone());
         (seat(&board), rendered)
     }
@@ -127,7 +129,9 @@ impl Boards {
                 }
             }
         };
+        // ANCHOR: mark-2-stays
         board.stop.run_until_cancelled(following).await;
+        // ANCHOR_END: mark-2-stays
         self.forget(&board);
     }
     // ANCHOR_END: defect
@@ -153,11 +157,15 @@ impl Boards {
     }
 }
 
+// ANCHOR: leave
 impl Drop for Seat {
     fn drop(&mut self) {
+        // ANCHOR: mark-leaves
         if self.board.feed.leave() {
             self.board.stop.cancel();
+            // ANCHOR_END: mark-leaves
             self.boards.forget(&self.board);
         }
     }
 }
+// ANCHOR_END: leave

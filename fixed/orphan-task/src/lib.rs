@@ -105,7 +105,9 @@ impl Boards {
         let (feed, stop) = (Feed::open(), CancellationToken::new());
         let board = Arc::new(Board { name: name.clone(), feed, stop, rendered: to_all.subscribe() });
         // The task has the board and no seat: it ends when the last reader leaves.
+        // ANCHOR: mark-1-asks
         tokio::spawn(self.clone().follow(board.clone(), to_all));
+        // ANCHOR_END: mark-1-asks
         open.insert(name, board.clone());
         (seat(&board), rendered)
     }
@@ -124,7 +126,9 @@ impl Boards {
                 }
             }
         };
+        // ANCHOR: mark-2-lost
         board.stop.run_until_cancelled(following).await;
+        // ANCHOR_END: mark-2-lost
         self.forget(&board);
     }
     // ANCHOR_END: fix
@@ -150,11 +154,15 @@ impl Boards {
     }
 }
 
+// ANCHOR: leave
 impl Drop for Seat {
     fn drop(&mut self) {
+        // ANCHOR: mark-leaves
         if self.board.feed.leave() {
             self.board.stop.cancel();
+            // ANCHOR_END: mark-leaves
             self.boards.forget(&self.board);
         }
     }
 }
+// ANCHOR_END: leave

@@ -24,14 +24,16 @@ impl Token {
             return note("is not let in, and opens a feed of its own");
         }
         note("is let in");
-        require(!self.cancelled.load(SeqCst), "a reader who was let in is on a feed that has stopped");
+        let stopped = self.cancelled.load(SeqCst);
+        require(!stopped, "a reader who was let in is on a feed that has stopped");
         self.leaves(feed, leave);
     }
 
     fn leaves<F>(&self, feed: &F, leave: impl Fn(&F) -> bool) {
         if leave(feed) {
             note("stops the feed");
-            require(!self.cancelled.swap(true, SeqCst), "the feed was stopped twice");
+            let stopped = self.cancelled.swap(true, SeqCst);
+            require(!stopped, "the feed was stopped twice");
         }
     }
 }
@@ -73,7 +75,8 @@ pub fn at_once<F: Send + Sync + 'static>(
         for thread in threads {
             thread.join().expect("a failing thread ends the model");
         }
-        require(token.cancelled.load(SeqCst), "all readers have left, and nobody has stopped the feed");
+        let stopped = token.cancelled.load(SeqCst);
+        require(stopped, "all readers have left, and nobody has stopped the feed");
     })
 }
 

@@ -107,7 +107,7 @@ pub(crate) async fn last_reader_ends_it(lab: Lab, app: App) -> Proof {
         }
     }
     for polled in ["its body is never polled", "it was polled once, and its body too", "it was never polled"] {
-        let desk = Desk::open(&lab, &app, format_args!("in process, a request is dropped: {polled}"));
+        let desk = Desk::open(&lab, &app, format_args!("without a wire, a request is dropped: {polled}"));
         let mut ada = desk.by_hand(BOARD);
         if polled == "its body is never polled"
             && let ByHand::Asks(asked) = &mut ada
@@ -565,8 +565,8 @@ pub(crate) async fn everyday(lab: Lab, app: App) -> Proof {
         ] {
             let answer = client.send(at(method.clone(), path)).await?;
             let status = answer.status().as_u16();
-            answer.read().await;
             STATUSES.require(status == due, format!("{method} {path} was told {status}, expected {due}"))?;
+            answer.read().await;
             EVERYDAY.require(desk.station.living() == 0, format!("{method} {path} led to a dial"))?;
         }
         for board in ["trains", "gate-7", "A1"] {

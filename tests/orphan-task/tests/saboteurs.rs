@@ -249,7 +249,12 @@ impl Boards {
                     before.drain(..).rev().for_each(|text| drop(to_all.send(text)));
                 }
                 // The end is looked for first.
-                Fault::LastWordLost if messages.is_closed() => return false,
+                Fault::LastWordLost => {
+                    tokio::task::yield_now().await;
+                    if messages.is_closed() {
+                        return false;
+                    }
+                }
                 _ => {}
             }
             // Without a reader it goes nowhere.

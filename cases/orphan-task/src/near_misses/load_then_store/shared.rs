@@ -20,7 +20,7 @@ impl Feed {
 
     /// Counts one less. Tells the last one to stop the feed.
     pub(crate) fn leave(&self) -> bool {
-        let left = self.users.load(SeqCst) - 1;
+        let left = self.users.load(SeqCst).saturating_sub(1);
         self.users.store(left, SeqCst);
         left == 0
     }
