@@ -1,10 +1,18 @@
 //! A board's subscription lives on when its last reader has gone, and so it does, or another promise breaks, with every patch
 //! that does not settle who counts, who is told, and when.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{BoxError, body::Body, http::Request};
 use lab::Report;
 use model::{Exploration, sync};
 use orphan_task::near_misses;
 use orphan_task_spec::{check, interleavings as model_of};
+use tokio::{runtime::Handle, sync::mpsc, time::sleep};
+use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
 #[path = "../src/near_misses/load_then_add/shared.rs"]
 mod load_then_add;
@@ -19,6 +27,32 @@ fn a_subscription_outlives_its_last_reader() {
     assert!(!report.all_kept());
     insta::assert_snapshot!("broken", report);
 }
+
+// ANCHOR: notice
+/// The kind of test to write for a service of one's own: count the tasks, let a client come and go, and count again.
+#[tokio::test(start_paused = true)]
+async fn by_hand_a_reader_who_has_left_leaves_a_task_behind() {
+    let (sender, receiver) = mpsc::channel(1);
+    let receiver = Arc::new(Mutex::new(Some(receiver)));
+    let upstream = service_fn(move |_board: String| {
+        let receiver = receiver.lock().unwrap().take();
+        async { receiver.ok_or(BoxError::from("dialled twice")) }
+    });
+    let app = orphan_task::app(BoxCloneSyncService::new(upstream), Arc::new(str::to_owned));
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+
+    let request = Request::get("/boards/trains/events").body(Body::empty()).unwrap();
+    let answer = app.oneshot(request).await.unwrap();
+    // The clock is paused: all that can run does, and then a millisecond goes by.
+    sleep(Duration::from_millis(1)).await;
+    drop(answer);
+    sleep(Duration::from_millis(1)).await;
+
+    assert_eq!(tasks(), before + 1);
+    assert!(!sender.is_closed());
+}
+// ANCHOR_END: notice
 
 #[test]
 fn a_weak_that_is_upgraded_before_the_wait_is_strong_while_it_lasts() {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 33] = [
+const QUERIES: [(&str, &str); 36] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -29,6 +29,8 @@ const QUERIES: [(&str, &str); 33] = [
     ("spawn_blocking timeout", "ignored-deadline"),
     ("panic no log", "swallowed-panic"),
     ("request id mixed up", "closure-captured-state"),
+    ("task leak", "orphan-task"),
+    ("goroutine leak", "orphan-task"),
     ("graceful shutdown", "symptoms"),
     // None of these is in the table of words as it stands here.
     ("gzip stream hangs", "hidden-flush"),
@@ -41,6 +43,7 @@ const QUERIES: [(&str, &str); 33] = [
     ("too many connections in CLOSE_WAIT", "unread-body"),
     ("concurrency limit panic", "unready-clone"),
     ("span of the wrong request", "closure-captured-state"),
+    ("subscriptions are never given back", "orphan-task"),
     ("semaphore", "leaked-permit"),
     ("test with a paused clock", "laboratory"),
 ];
