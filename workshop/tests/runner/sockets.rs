@@ -322,7 +322,8 @@ async fn orphan_task_two_boards_that_nobody_reads_are_open() {
     assert_eq!(of_upstream(&lines), ["subscribed to trains, 1 open", "subscribed to planes, 2 open"]);
 }
 
-#[tokio::test]
+// The connection ends on a thread while the test waits on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orphan_task_fixed_a_board_that_nobody_reads_is_given_back() {
     let twin = Serving::start("orphan-task", true);
     for (board, open) in [("trains", 0), ("planes", 0)] {
