@@ -34,11 +34,14 @@ pub fn app(upstream: Upstream, render: Render) -> Router {
     Router::new().route("/boards/{board}/events", get(events)).with_state(boards)
 }
 
+/// The boards that are open, each with the task that fills it.
+type Open = HashMap<String, (Arc<Board>, AbortHandle)>;
+
 #[derive(Clone)]
 struct Boards {
     upstream: Upstream,
     render: Render,
-    open: Arc<Mutex<HashMap<String, (Arc<Board>, AbortHandle)>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 struct Board {
