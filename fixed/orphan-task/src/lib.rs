@@ -112,7 +112,7 @@ impl Boards {
         (seat(&board), rendered)
     }
 
-    /// Passes on what upstream says, until it ends or the board is told to stop.
+    /// Passes on what upstream says, whether or not somebody hears it, until it ends or the board is told to stop.
     async fn follow(self, board: Arc<Board>, to_all: broadcast::Sender<String>) {
         let following = async {
             let mut messages = match self.upstream.clone().oneshot(board.name.clone()).await {
@@ -121,7 +121,6 @@ impl Boards {
             };
             while let Some(message) = messages.recv().await {
                 if let Some(text) = self.rendered(&board, &message) {
-                    // Without a reader it goes nowhere.
                     let _ = to_all.send(text);
                 }
             }
