@@ -1,4 +1,4 @@
-/// Passes on what upstream says, until it ends or the board is told to stop.
+/// Passes on what upstream says, whether or not somebody hears it, until it ends or the board is told to stop.
 async fn follow(self, board: Arc<Board>, to_all: broadcast::Sender<String>) {
     let following = async {
         let mut messages = match self.upstream.clone().oneshot(board.name.clone()).await {
@@ -7,7 +7,6 @@ async fn follow(self, board: Arc<Board>, to_all: broadcast::Sender<String>) {
         };
         while let Some(message) = messages.recv().await {
             if let Some(text) = self.rendered(&board, &message) {
-                // Without a reader it goes nowhere.
                 let _ = to_all.send(text);
             }
         }
