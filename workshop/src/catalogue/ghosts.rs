@@ -21,6 +21,7 @@ pub static ALL: LazyLock<Vec<Ghost>> = LazyLock::new(|| {
         Ghost::of::<swallowed_panic_spec::Spec>(swallowed_panic::app, swallowed_panic_fixed::app, swallowed_panic::near_misses::ALL),
         Ghost::of::<ignored_deadline_spec::Spec>(ignored_deadline::app, ignored_deadline_fixed::app, ignored_deadline::near_misses::ALL),
         Ghost::of::<cancelled_cleanup_spec::Spec>(cancelled_cleanup::app, cancelled_cleanup_fixed::app, cancelled_cleanup::near_misses::ALL),
+        Ghost::of::<orphan_task_spec::Spec>(orphan_task::app, orphan_task_fixed::app, orphan_task::near_misses::ALL),
         Ghost::of::<unready_clone_spec::Spec>(|| BoxedLayer::new(unready_clone::layer()), || BoxedLayer::new(unready_clone_fixed::layer()), unready_clone::near_misses::ALL),
         Ghost::of::<extension_collision_spec::Spec>(extension_collision::app, extension_collision_fixed::app, extension_collision::near_misses::ALL),
         Ghost::among::<leaked_permit_spec::Spec>(leaked_permit::app, leaked_permit_fixed::app, leaked_permit::near_misses::ALL, with_a_database),

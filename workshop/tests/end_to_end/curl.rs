@@ -198,6 +198,35 @@ fn no_bulkhead_fixed_an_order_is_served_beside_reports() {
     }
 }
 
+// ===== orphan-task =====
+
+/// Reads three boards, one after the other, each for a second.
+fn read_three_boards(protocol: &str, twin: &Serving) {
+    for board in ["a", "b", "c"] {
+        let heard = said(curl(protocol, twin, &format!("/boards/{board}/events"), &["--max-time", "1"]));
+        assert!(heard.starts_with(&format!("data: {}, 0 S\n", board.to_uppercase())), "{protocol}: {heard}");
+    }
+}
+
+#[test]
+fn orphan_task_each_board_that_was_read_stays_open() {
+    for protocol in BOTH {
+        let twin = Serving::start("orphan-task", false);
+        read_three_boards(protocol, &twin);
+        twin.said("subscribed to c, 3 open");
+        assert!(!twin.stop().iter().any(|line| line.contains("unsubscribed")), "{protocol}");
+    }
+}
+
+#[test]
+fn orphan_task_fixed_a_board_is_given_back_with_its_last_reader() {
+    for protocol in BOTH {
+        let twin = Serving::start("orphan-task", true);
+        read_three_boards(protocol, &twin);
+        twin.said("unsubscribed from c, 0 open");
+    }
+}
+
 // ===== swallowed-panic =====
 
 const STATUS: [&str; 2] = ["--write-out", "%{http_code}"];

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 41] = [
+const QUERIES: [(&str, &str); 44] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -34,6 +34,9 @@ const QUERIES: [(&str, &str); 41] = [
     ("bulkhead", "no-bulkhead"),
     ("ConcurrencyLimitLayer", "no-bulkhead"),
     ("noisy neighbour", "no-bulkhead"),
+    ("task leak", "orphan-task"),
+    ("goroutine leak", "orphan-task"),
+    ("subscriptions are never given back", "orphan-task"),
     ("graceful shutdown", "symptoms"),
     // None of these is in the table of words as it stands here.
     ("gzip stream hangs", "hidden-flush"),

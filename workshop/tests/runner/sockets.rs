@@ -25,6 +25,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
+use tower::util::BoxCloneSyncService;
 
 use crate::serving::Serving;
 
@@ -442,6 +443,93 @@ async fn blocked_log_channel_fixed_nobody_waits_for_a_pipe_that_nobody_reads() {
     assert_eq!(answered_while_nobody_reads_the_pipe(true).await, (40, true, true));
 }
 
+// ===== orphan-task =====
+
+/// 200 clients read a board each, hear a message, and are gone at once. Tells how many tasks and subscriptions are left of them.
+async fn left_of_200_readers(app: <orphan_task_spec::Spec as lab::Ghost>::App) -> (usize, usize) {
+    let subscriptions = Arc::<Mutex<Vec<mpsc::Sender<String>>>>::default();
+    let opened = subscriptions.clone();
+    let upstream = tower::service_fn(move |_board: String| {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.try_send("departed".to_owned()).expect("there is room for one");
+        opened.lock().expect("no panic").push(sender);
+        async { Ok::<_, axum::BoxError>(receiver) }
+    });
+    let router = app(BoxCloneSyncService::new(upstream), Arc::new(str::to_owned));
+    let listener = ghosts::read::serve::bind(0).await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener").to_string();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(ghosts::read::serve::until(listener, router, async { drop(stopped.await) }));
+    let open = || subscriptions.lock().expect("no panic").iter().filter(|sender| !sender.is_closed()).count();
+    let before = at_rest().await;
+
+    let mut readers = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(&address).await.expect("it listens");
+        let request = format!("GET /boards/gate-{number}/events HTTP/1.1\r\nhost: ghost.test\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("a request fits the socket");
+        readers.push(stream);
+    }
+    for stream in &mut readers {
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains("data: departed") {
+            assert!(stream.read_buf(&mut heard).await.expect("a stream") > 0, "the stream ended");
+        }
+    }
+    assert_eq!(open(), 200);
+    drop(readers);
+
+    // Of each connection nothing is left when its task is gone; of each board there may be.
+    let gone = tokio::time::timeout(PATIENCE, async {
+        while Handle::current().metrics().num_alive_tasks() > before + open() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(gone.await.is_ok(), "connections are left");
+    let left = (at_rest().await - before, open());
+    stop.send(()).expect("it serves");
+    server.await.expect("no panic").expect("a clean end");
+    left
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphan_task_200_clients_that_left_are_200_tasks_and_subscriptions() {
+    assert_eq!(left_of_200_readers(orphan_task::app).await, (200, 200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphan_task_fixed_nothing_is_left_of_200_clients() {
+    assert_eq!(left_of_200_readers(orphan_task_fixed::app).await, (0, 0));
+}
+
+/// What upstream has said.
+fn of_upstream(lines: &[String]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line.split("upstream: ").nth(1)).collect()
+}
+
+#[tokio::test]
+async fn orphan_task_two_boards_that_nobody_reads_are_open() {
+    let twin = Serving::start("orphan-task", false);
+    for board in ["trains", "planes"] {
+        let mut answer = send(&twin, get(&format!("/boards/{board}/events"), &[])).await.expect("an answer");
+        assert!(answer.frame().await.is_some());
+    }
+    let lines = twin.stop();
+    assert_eq!(of_upstream(&lines), ["subscribed to trains, 1 open", "subscribed to planes, 2 open"]);
+}
+
+// The connection ends on a thread while the test waits on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphan_task_fixed_a_board_that_nobody_reads_is_given_back() {
+    let twin = Serving::start("orphan-task", true);
+    for (board, open) in [("trains", 0), ("planes", 0)] {
+        let mut answer = send(&twin, get(&format!("/boards/{board}/events"), &[])).await.expect("an answer");
+        assert!(answer.frame().await.is_some());
+        drop(answer);
+        twin.said(&format!("upstream: unsubscribed from {board}, {open} open"));
+    }
+}
+
 // ===== Many, rude and slow clients =====
 
 /// How long it may take until nothing is left of clients that have gone. Only a leak takes that long.
@@ -453,6 +541,7 @@ fn ordinary(slug: &str) -> &'static str {
         "hidden-flush" => "GET /builds/7/log HTTP/1.1\r\nhost: ghost.test\r\naccept-encoding: gzip\r\n\r\n",
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "extension-collision" => "GET /me/letters HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
+        "orphan-task" => "GET /boards/quiet/events HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "silenced-error" => "GET /invoices/7?signature=1234 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "broken-chain" => "GET /records/7 HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
@@ -599,6 +688,11 @@ async fn blocked_log_channel_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silenced_error_fixed_survives_many_rude_and_slow_clients() {
     survives("silenced-error").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphan_task_fixed_survives_many_rude_and_slow_clients() {
+    survives("orphan-task").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

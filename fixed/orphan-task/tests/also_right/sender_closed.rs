@@ -1,0 +1,106 @@
+//! The channel's own count is the count: the task waits for `Sender::closed` beside all else, and takes its board out of the map
+//! under the map's lock, if nobody has come meanwhile.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    BoxError, Router,
+    extract::{Path, State},
+    response::{IntoResponse, Sse, sse::Event},
+    routing::get,
+};
+use futures_util::stream;
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    mpsc,
+};
+use tower::{ServiceExt, util::BoxCloneSyncService};
+
+type Upstream = BoxCloneSyncService<String, mpsc::Receiver<String>, BoxError>;
+type Render = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// Serves `GET /boards/{board}/events`: each message that `upstream` sends for the board, as `render` writes it.
+pub fn app(upstream: Upstream, render: Render) -> Router {
+    let boards = Boards { upstream, render, open: Arc::default() };
+    Router::new().route("/boards/{board}/events", get(events)).with_state(boards)
+}
+
+#[derive(Clone)]
+struct Boards {
+    upstream: Upstream,
+    render: Render,
+    open: Arc<Mutex<HashMap<String, broadcast::Sender<String>>>>,
+}
+
+async fn events(State(boards): State<Boards>, Path(name): Path<String>) -> impl IntoResponse {
+    Sse::new(stream::unfold(boards.join(name), |mut rendered| async move {
+        loop {
+            match rendered.recv().await {
+                Ok(text) => return Some((Ok::<_, Infallible>(Event::default().data(text)), rendered)),
+                // Whoever reads too slowly misses something.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }))
+}
+
+impl Boards {
+    /// What a board says from now on. It is opened if nobody has it.
+    fn join(&self, name: String) -> broadcast::Receiver<String> {
+        let mut open = self.open.lock().unwrap();
+        if let Some(to_all) = open.get(&name) {
+            return to_all.subscribe();
+        }
+        let (to_all, rendered) = broadcast::channel(64);
+        tokio::spawn(self.clone().follow(name.clone(), to_all.clone()));
+        open.insert(name, to_all);
+        rendered
+    }
+
+    /// Passes on what upstream says, until it ends or nobody is there to hear it.
+    async fn follow(self, name: String, to_all: broadcast::Sender<String>) {
+        let following = async {
+            let mut messages = match self.upstream.clone().oneshot(name.clone()).await {
+                Ok(messages) => messages,
+                Err(error) => return tracing::warn!(board = name, error = &*error, "upstream refuses"),
+            };
+            while let Some(message) = messages.recv().await {
+                if let Some(text) = self.rendered(&name, &message) {
+                    // Without a reader it goes nowhere.
+                    let _ = to_all.send(text);
+                }
+            }
+        };
+        tokio::pin!(following);
+        loop {
+            let ended = tokio::select! {
+                () = &mut following => true,
+                () = to_all.closed() => false,
+            };
+            let mut open = self.open.lock().unwrap();
+            // Whoever joins does so under this lock.
+            if ended || to_all.receiver_count() == 0 {
+                open.remove(&name);
+                return;
+            }
+        }
+    }
+
+    /// A message that cannot be rendered is lost, and no other.
+    fn rendered(&self, board: &str, message: &str) -> Option<String> {
+        let rendered = catch_unwind(AssertUnwindSafe(|| (self.render)(message)));
+        rendered
+            .map_err(|panic| {
+                let text = panic.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| panic.downcast_ref().map(String::as_str)).unwrap_or("no message");
+                tracing::error!(board, panic = text, "a message could not be rendered");
+            })
+            .ok()
+    }
+}
