@@ -74,13 +74,19 @@ pub fn app(
     routes
         .layer(from_fn_with_state(Arc::<AtomicU64>::default(), identify))
         .layer(CatchPanicLayer::new())
+        // ANCHOR: mark-3
         .layer(from_fn_with_state(access_log, log_access))
+        // ANCHOR_END: mark-3
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, budget))
         .layer(from_fn_with_state(quota, admit))
         .layer(cors)
+        // ANCHOR: mark-2-verify
         .layer(from_fn_with_state(identity, authenticate))
+        // ANCHOR_END: mark-2-verify
         .layer(from_fn_with_state(limit, bound))
+        // ANCHOR: mark-1-kept
         .layer(from_fn_with_state(audit, record))
+    // ANCHOR_END: mark-1-kept
     // ANCHOR_END: defect
 }
 

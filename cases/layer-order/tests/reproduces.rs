@@ -1,7 +1,16 @@
 //! The ghost appears: nine layers that are right, in an order that is not.
 
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+};
 use layer_order::near_misses;
 use layer_order_spec::check;
+use tokio::sync::{Semaphore, mpsc::unbounded_channel};
+use tower::ServiceExt;
 
 #[test]
 fn a_strangers_body_is_in_the_trail_and_a_preflight_is_refused() {
@@ -9,6 +18,27 @@ fn a_strangers_body_is_in_the_trail_and_a_preflight_is_refused() {
     assert!(!report.all_kept());
     insta::assert_snapshot!("broken", report);
 }
+
+// ANCHOR: notice
+/// The kind of test to write for a service of one's own: an answer that no route gives, and what every answer must have.
+#[tokio::test]
+async fn a_refusal_is_in_no_log_and_its_body_in_the_trail() {
+    let (access_log, mut logged) = unbounded_channel();
+    let (audit, mut audited) = unbounded_channel();
+    let nobody = Router::new().fallback(async || StatusCode::UNAUTHORIZED);
+    let quota = Arc::new(Semaphore::new(1));
+    let app = layer_order::app(Router::new(), nobody, quota, access_log, audit, Duration::from_secs(2), 1_024);
+
+    let request = Request::post("/notes").header("origin", "https://portal.test").header("authorization", "Bearer eve");
+    let answer = app.oneshot(request.body(Body::from("2 pills")).unwrap()).await.unwrap();
+
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    assert!(!answer.headers().contains_key("x-request-id"));
+    assert!(logged.try_recv().is_err());
+    assert_eq!(audited.try_recv().unwrap().1, b"2 pills");
+}
+// ANCHOR_END: notice
 
 #[test]
 fn the_same_lines_in_a_builder_are_the_order_upside_down() {

@@ -70,12 +70,16 @@ pub fn app(
     routes.layer(
         ServiceBuilder::new()
             .layer(from_fn_with_state(Arc::<AtomicU64>::default(), identify))
+            // ANCHOR: mark-entered
             .layer(from_fn_with_state(access_log, log_access))
+            // ANCHOR_END: mark-entered
             .layer(cors)
             .layer(CatchPanicLayer::new())
             .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, budget))
             .layer(from_fn_with_state(quota, admit))
+            // ANCHOR: mark-verify
             .layer(from_fn_with_state(identity, authenticate))
+            // ANCHOR_END: mark-verify
             .layer(from_fn_with_state(limit, bound))
             .layer(from_fn_with_state(audit, record)),
     )

@@ -257,13 +257,13 @@ impl Ghost for Spec {
         let (access_log, mut logged) = unbounded_channel::<Logged>();
         tokio::spawn(async move {
             while let Some((id, path, status)) = logged.recv().await {
-                lab::say(format_args!("access: {} {path} {}", named(&id), status.as_u16()));
+                lab::say(format_args!("access: {}, {path} {}", named(&id), status.as_u16()));
             }
         });
         let (audit, mut audited) = unbounded_channel::<Audited>();
         tokio::spawn(async move {
             while let Some((id, body)) = audited.recv().await {
-                lab::say(format_args!("audit: {} {:?}", named(&id), String::from_utf8_lossy(&body)));
+                lab::say(format_args!("audit: {}, {:?}", named(&id), String::from_utf8_lossy(&body)));
             }
         });
         (routes, identity, Arc::new(Semaphore::new(1_000)), access_log, audit, Duration::from_secs(2), 1_024)
@@ -274,8 +274,8 @@ impl Ghost for Spec {
     }
 }
 
-fn named(id: &str) -> &str {
-    if id.is_empty() { "(no id)" } else { id }
+fn named(id: &str) -> String {
+    if id.is_empty() { "no id".to_owned() } else { format!("id {id}") }
 }
 
 // ===== The promises =====
@@ -287,6 +287,11 @@ async fn audit_behind_authentication(lab: Lab, app: App) -> Proof {
         for user in [Some("eve"), None] {
             let visit = Visit { user, ..WRONG };
             let who = user.map_or("without credentials", |_| "with wrong credentials");
+            let portal = Portal::open(&lab.scene(format!("{protocol}, a note {who}")), &app);
+            for brings in [GOOD.brings, Brings::Chunked(LIMIT), Brings::Nothing] {
+                let visit = Visit { brings, ..visit };
+                turned_away(&portal.comes(protocol, visit).await?, &visit)?;
+            }
             for (how, announced) in [("announced and held back", Some(LIMIT)), ("held back", None)] {
                 let portal = Portal::open(&lab.scene(format!("{protocol}, a note {who}, its body {how}")), &app);
                 let client = portal.server.connect("stranger", protocol).await;
@@ -299,11 +304,6 @@ async fn audit_behind_authentication(lab: Lab, app: App) -> Proof {
                 let came = portal.came(pending.answer().await?).await?;
                 turned_away(&came, &visit)?;
             }
-            let portal = Portal::open(&lab.scene(format!("{protocol}, a note {who}")), &app);
-            for brings in [GOOD.brings, Brings::Chunked(LIMIT), Brings::Nothing] {
-                let visit = Visit { brings, ..visit };
-                turned_away(&portal.comes(protocol, visit).await?, &visit)?;
-            }
         }
     }
     Ok(())
@@ -311,10 +311,10 @@ async fn audit_behind_authentication(lab: Lab, app: App) -> Proof {
 
 /// Nothing but a 401 came of it.
 fn turned_away(came: &Came, visit: &Visit) -> Proof {
-    let entries = came.seen.audited.len();
+    let entries = counted(came.seen.audited.len(), "entry", "entries");
     let who = visit.user.map_or("nobody", |_| "Eve");
-    let told = format!("{who} isn't let in, and the audit trail has {entries} entries of the request");
-    AUDIT_BEHIND_AUTHENTICATION.require(entries == 0, told)?;
+    let told = format!("{who} isn't let in, and the audit trail has {entries} of the request");
+    AUDIT_BEHIND_AUTHENTICATION.require(came.seen.audited.is_empty(), told)?;
     let told = format!("{who} isn't let in, and the request reached a route");
     AUDIT_BEHIND_AUTHENTICATION.require(came.seen.reached.is_empty(), told)?;
     let told = format!("a request of {who} got {}, expected 401", came.status.as_u16());
@@ -363,7 +363,7 @@ async fn preflight_needs_no_credentials(lab: Lab, app: App) -> Proof {
                 PREFLIGHT_NEEDS_NO_CREDENTIALS.require(came.status.is_success(), told)?;
                 allows(&came)?;
                 let taken = before - portal.quota.available_permits();
-                let told = format!("a preflight took {taken} permits of the quota");
+                let told = format!("a preflight took {} of the quota", counted(taken, "permit", "permits"));
                 PREFLIGHT_NEEDS_NO_CREDENTIALS.require(taken == 0, told)?;
                 unseen(&came, "a preflight")?;
             }
@@ -437,6 +437,11 @@ async fn ending(lab: &Lab, app: &App, protocol: Protocol, visit: Visit) -> Resul
 fn due(came: &Came, visit: &Visit, asked: Asked) -> Proof {
     let told = format!("{} got {}, expected {}", visit.what, came.status.as_u16(), visit.status);
     asked.require(came.status == visit.status, told)
+}
+
+/// So many of them.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// The entries that the access log got, without their ids.
@@ -672,9 +677,9 @@ async fn audit_has_what_was_let_through(lab: Lab, app: App) -> Proof {
                 let how = if brings == Brings::Announced(length) { "announced" } else { "unannounced" };
                 let portal = Portal::open(&lab.scene(format!("{protocol}, {length} bytes, {how}")), &app);
                 let came = portal.comes(protocol, Visit { brings, ..GOOD }).await?;
-                let entries = came.seen.audited.len();
-                let told = format!("a body of {length} bytes, {how}, left {entries} entries in the audit trail");
-                AUDIT_HAS_WHAT_WAS_LET_THROUGH.require(entries == 0, told)?;
+                let entries = counted(came.seen.audited.len(), "entry", "entries");
+                let told = format!("a body of {length} bytes, {how}, left {entries} in the audit trail");
+                AUDIT_HAS_WHAT_WAS_LET_THROUGH.require(came.seen.audited.is_empty(), told)?;
                 let told = format!("a body of {length} bytes, {how}, reached a route");
                 AUDIT_HAS_WHAT_WAS_LET_THROUGH.require(came.seen.reached.is_empty(), told)?;
                 let told = format!("a body of {length} bytes, {how}, got {}, expected 413", came.status.as_u16());
@@ -692,9 +697,9 @@ async fn audit_has_what_was_let_through(lab: Lab, app: App) -> Proof {
 
 /// What the client sent has reached a route, and the audit trail.
 fn trailed(came: &Came, sent: &[u8], what: &str) -> Proof {
-    let entries = came.seen.audited.len();
-    let told = format!("{what} was let through, and the audit trail has {entries} entries of it");
-    AUDIT_HAS_WHAT_WAS_LET_THROUGH.require(entries == 1, told)?;
+    let entries = counted(came.seen.audited.len(), "entry", "entries");
+    let told = format!("{what} was let through, and the audit trail has {entries} of it");
+    AUDIT_HAS_WHAT_WAS_LET_THROUGH.require(came.seen.audited.len() == 1, told)?;
     let (audited, length) = (&came.seen.audited[0].1, sent.len());
     let told = format!("{what} has {length} bytes, and its entry in the audit trail {} or others", audited.len());
     AUDIT_HAS_WHAT_WAS_LET_THROUGH.require(audited == sent, told)?;

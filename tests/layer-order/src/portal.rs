@@ -19,7 +19,7 @@ use axum::{
 use futures_util::{future::BoxFuture, stream};
 use tokio::{
     sync::{Semaphore, mpsc::unbounded_channel},
-    task::AbortHandle,
+    task::{AbortHandle, yield_now},
     time::sleep,
 };
 
@@ -360,6 +360,8 @@ fn part(scene: &Scene, seen: &Arc<Mutex<Seen>>, lane: &'static str, paths: &[&st
                 values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect::<Vec<_>>()
             };
             let (ids, credentials) = (all("x-request-id"), all("authorization"));
+            // What was sent to log and trail before stands in the transcript before.
+            yield_now().await;
             let id = ids.join(" and ");
             let who = credentials.join(" and ");
             let who = if who.is_empty() { "nobody".to_owned() } else { who.replace("Bearer ", "") };

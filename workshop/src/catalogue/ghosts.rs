@@ -22,6 +22,7 @@ pub static ALL: LazyLock<Vec<Ghost>> = LazyLock::new(|| {
         Ghost::of::<ignored_deadline_spec::Spec>(ignored_deadline::app, ignored_deadline_fixed::app, ignored_deadline::near_misses::ALL),
         Ghost::of::<unready_clone_spec::Spec>(|| BoxedLayer::new(unready_clone::layer()), || BoxedLayer::new(unready_clone_fixed::layer()), unready_clone::near_misses::ALL),
         Ghost::of::<extension_collision_spec::Spec>(extension_collision::app, extension_collision_fixed::app, extension_collision::near_misses::ALL),
+        Ghost::of::<layer_order_spec::Spec>(layer_order::app, layer_order_fixed::app, layer_order::near_misses::ALL),
         Ghost::among::<leaked_permit_spec::Spec>(leaked_permit::app, leaked_permit_fixed::app, leaked_permit::near_misses::ALL, with_a_database),
         Ghost::of::<unread_body_spec::Spec>(unread_body::app, unread_body_fixed::app, unread_body::near_misses::ALL),
         Ghost::of::<lying_health_check_spec::Spec>(lying_health_check::app, lying_health_check_fixed::app, lying_health_check::near_misses::ALL),
