@@ -508,8 +508,11 @@ async fn quota_before_identity(lab: Lab, app: App) -> Proof {
         let portal = Portal::with(&scene, &app, 2, BUDGET_MS);
         for visit in [WRONG, GOOD, REFUSED] {
             let came = portal.comes(protocol, visit).await?;
-            let told =
-                format!("of two permits one was taken by wrong credentials, and {} got {}", visit.what, came.status);
+            let told = format!(
+                "of two permits one was taken by wrong credentials, and {} got {}",
+                visit.what,
+                came.status.as_u16()
+            );
             PERMIT.require(came.status == visit.status, told)?;
         }
     }
@@ -553,8 +556,10 @@ async fn one_deadline_for_all(lab: Lab, app: App) -> Proof {
             let portal = Portal::with(&scene, &app, PERMITS, budget);
             let (user, path) = (format!("slow-{}", budget * 4 / 10), format!("/slow/{}", budget * 4 / 10));
             let came = portal.asked(protocol, of_user(&user, &path)).await?;
-            let told =
-                format!("identity and the route took four fifths of the budget, and the answer is {}", came.status);
+            let told = format!(
+                "identity and the route took four fifths of the budget, and the answer is {}",
+                came.status.as_u16()
+            );
             ONE_DEADLINE_FOR_ALL.require(came.status == StatusCode::OK, told)?;
         }
     }
