@@ -15,7 +15,7 @@
 //! recorded before anybody has asked whose it is, and the id is made when all who wanted it have looked.
 //!
 //! # Cost
-//! Health data of nobody knows whom in a trail that must be kept for ten years, and an outage that no log tells of.
+//! What anybody sends is kept in a trail that is evidence, and of refusals and timeouts no log tells.
 //!
 //! # Start here
 //! [`app`]: the nine lines, and which of them a request meets first.

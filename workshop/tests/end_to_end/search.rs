@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 33] = [
+const QUERIES: [(&str, &str); 37] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -29,9 +29,13 @@ const QUERIES: [(&str, &str); 33] = [
     ("spawn_blocking timeout", "ignored-deadline"),
     ("panic no log", "swallowed-panic"),
     ("request id mixed up", "closure-captured-state"),
+    ("CORS preflight 401", "layer-order"),
+    ("ServiceBuilder order reversed", "layer-order"),
     ("graceful shutdown", "symptoms"),
     // None of these is in the table of words as it stands here.
     ("gzip stream hangs", "hidden-flush"),
+    ("middleware in wrong order", "layer-order"),
+    ("preflight refused without credentials", "layer-order"),
     ("pool empty after errors", "leaked-permit"),
     ("kubernetes restarts all pods", "lying-health-check"),
     ("card charged twice", "ignored-deadline"),
