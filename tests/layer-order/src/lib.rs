@@ -266,7 +266,7 @@ impl Ghost for Spec {
                 lab::say(format_args!("audit: {}, {:?}", named(&id), String::from_utf8_lossy(&body)));
             }
         });
-        (routes, identity, Arc::new(Semaphore::new(1_000)), access_log, audit, Duration::from_secs(2), 1_024)
+        (routes, identity, Arc::new(Semaphore::new(10_000)), access_log, audit, Duration::from_secs(2), 1_024)
     }
 
     fn serve(app: Self::App, (routes, identity, quota, log, audit, budget, limit): Self::StandIns) -> Router {

@@ -153,7 +153,8 @@ fn chapters(checkout: &Checkout, entries: &[Entry], faults: &mut Vec<String>) ->
         }
         titles.insert(case.title, page);
     }
-    let parts = [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Order, Family::Load].map(heading);
+    let parts =
+        [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Order, Family::Load].map(heading);
     for entry in entries.iter().filter(|entry| parts.contains(&entry.part.as_str())) {
         if !titles.contains_key(&entry.title) {
             faults.push(format!("{SUMMARY}:{}: no case has the title `{}`", entry.line, entry.title));

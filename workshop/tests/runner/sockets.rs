@@ -226,8 +226,8 @@ async fn extension_collision_fixed_carol_is_refused_as_carol() {
 /// With what Eve's note is answered, and whether the app in the browser may read it; then what the audit trail has.
 async fn what_eve_gets(fixed: bool) -> (StatusCode, bool, Vec<String>) {
     let twin = Serving::start("layer-order", fixed);
-    let note = Request::post("/notes").header("origin", "https://portal.test").header("authorization", "Bearer eve");
-    let answer = send(&twin, note.body(Body::from("2 pills")).expect("a path")).await.expect("an answer");
+    let headers = [("origin", "https://portal.test"), ("authorization", "Bearer eve")];
+    let answer = send(&twin, asking("POST", "/notes", &headers, Body::from("2 pills"))).await.expect("an answer");
     let readable = answer.headers().contains_key("access-control-allow-origin");
     (answer.status(), readable, twin.stop().into_iter().filter(|line| line.starts_with("audit: ")).collect())
 }
