@@ -10,9 +10,9 @@
 //! 3. The identity service, or a route, takes longer than the budget.
 //!
 //! # Cause
-//! Each `.layer` of a router goes round all that's there already, so the last line of the chain is the outermost layer. The
-//! lines are in the order in which a request should pass them, and it passes them from the last to the first: the body is
-//! recorded before anybody has asked whose it is, and the id is made when all who wanted it have looked.
+//! `Router::layer` goes round all that's there already, so the last line of the chain is the outermost layer. The lines are
+//! in the order in which a request should pass them, and it passes them from the last to the first: the body is recorded
+//! before anybody has asked whose it is, and the id is made when all who wanted it have looked.
 //!
 //! # Cost
 //! What anybody sends is kept in a trail that is evidence, and of refusals and timeouts no log tells.
@@ -74,9 +74,9 @@ pub fn app(
     routes
         .layer(from_fn_with_state(Arc::<AtomicU64>::default(), identify))
         .layer(CatchPanicLayer::new())
-        // ANCHOR: mark-3
+        // ANCHOR: mark-1
         .layer(from_fn_with_state(access_log, log_access))
-        // ANCHOR_END: mark-3
+        // ANCHOR_END: mark-1
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, budget))
         .layer(from_fn_with_state(quota, admit))
         .layer(cors)
@@ -84,9 +84,9 @@ pub fn app(
         .layer(from_fn_with_state(identity, authenticate))
         // ANCHOR_END: mark-2-verify
         .layer(from_fn_with_state(limit, bound))
-        // ANCHOR: mark-1-kept
+        // ANCHOR: mark-3-kept
         .layer(from_fn_with_state(audit, record))
-    // ANCHOR_END: mark-1-kept
+    // ANCHOR_END: mark-3-kept
     // ANCHOR_END: defect
 }
 

@@ -1,7 +1,7 @@
 routes
     .layer(from_fn_with_state(Arc::<AtomicU64>::default(), identify))
     .layer(CatchPanicLayer::new())
-    // ③
+    // ①
     .layer(from_fn_with_state(access_log, log_access))
     .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, budget))
     .layer(from_fn_with_state(quota, admit))
@@ -9,5 +9,5 @@ routes
     // ②
     .layer(from_fn_with_state(identity, authenticate))
     .layer(from_fn_with_state(limit, bound))
-    // ①
+    // ③
     .layer(from_fn_with_state(audit, record))
