@@ -4,6 +4,8 @@
 use lab::Ghost;
 use layer_order_spec::{Spec, check};
 
+#[path = "also_right/by_tower_http.rs"]
+mod by_tower_http;
 #[path = "also_right/cors_outside_the_log.rs"]
 mod cors_outside_the_log;
 #[path = "also_right/early_401.rs"]
@@ -66,6 +68,11 @@ fn cors_may_stand_outside_the_access_log() {
 #[test]
 fn a_limit_that_reads_nothing_may_stand_outside_authentication() {
     right(limit_outside::app);
+}
+
+#[test]
+fn ids_of_tower_http_and_an_audit_by_route_layer_are_right() {
+    right(by_tower_http::app);
 }
 
 fn right(app: <Spec as Ghost>::App) {
