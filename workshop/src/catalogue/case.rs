@@ -63,6 +63,8 @@ pub enum Family {
     Failure,
     /// When a layer ends.
     Time,
+    /// Where a layer stands.
+    Order,
     /// What a layer cannot carry.
     Load,
 }
@@ -75,6 +77,7 @@ impl Family {
             Self::Streams => "streams",
             Self::Failure => "failure",
             Self::Time => "time",
+            Self::Order => "order",
             Self::Load => "load",
         }
     }

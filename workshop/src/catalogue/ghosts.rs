@@ -24,6 +24,7 @@ pub static ALL: LazyLock<Vec<Ghost>> = LazyLock::new(|| {
         Ghost::of::<orphan_task_spec::Spec>(orphan_task::app, orphan_task_fixed::app, orphan_task::near_misses::ALL),
         Ghost::of::<unready_clone_spec::Spec>(|| BoxedLayer::new(unready_clone::layer()), || BoxedLayer::new(unready_clone_fixed::layer()), unready_clone::near_misses::ALL),
         Ghost::of::<extension_collision_spec::Spec>(extension_collision::app, extension_collision_fixed::app, extension_collision::near_misses::ALL),
+        Ghost::of::<layer_order_spec::Spec>(layer_order::app, layer_order_fixed::app, layer_order::near_misses::ALL),
         Ghost::among::<leaked_permit_spec::Spec>(leaked_permit::app, leaked_permit_fixed::app, leaked_permit::near_misses::ALL, with_a_database),
         Ghost::of::<blocked_log_channel_spec::Spec>(blocked_log_channel::app, blocked_log_channel_fixed::app, blocked_log_channel::near_misses::ALL),
         Ghost::of::<no_bulkhead_spec::Spec>(no_bulkhead::app, no_bulkhead_fixed::app, no_bulkhead::near_misses::ALL),

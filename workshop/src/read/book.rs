@@ -153,7 +153,8 @@ fn chapters(checkout: &Checkout, entries: &[Entry], faults: &mut Vec<String>) ->
         }
         titles.insert(case.title, page);
     }
-    let parts = [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Load].map(heading);
+    let parts =
+        [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Order, Family::Load].map(heading);
     for entry in entries.iter().filter(|entry| parts.contains(&entry.part.as_str())) {
         if !titles.contains_key(&entry.title) {
             faults.push(format!("{SUMMARY}:{}: no case has the title `{}`", entry.line, entry.title));
@@ -168,6 +169,7 @@ fn heading(family: Family) -> &'static str {
         Family::Streams => "Streams",
         Family::Failure => "Failure",
         Family::Time => "Time",
+        Family::Order => "Order",
         Family::Load => "Load",
     }
 }

@@ -378,7 +378,8 @@ mod tests {
 
     use super::*;
 
-    const FAMILIES: [Family; 5] = [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Load];
+    const FAMILIES: [Family; 6] =
+        [Family::State, Family::Streams, Family::Failure, Family::Time, Family::Order, Family::Load];
 
     fn candidates() -> Vec<Candidate> {
         let read = |slug: &str| Candidate { slug: slug.to_owned(), case: case::read(&Checkout::here(), slug).unwrap() };

@@ -112,6 +112,33 @@ fn extension_collision_fixed_whoever_asks_is_who_they_are() {
     }
 }
 
+// ===== layer-order =====
+
+/// With what a browser's preflight is answered, and how many refusals the access log then has.
+fn to_a_browser_and_to_eve(protocol: &str, fixed: bool) -> (String, usize) {
+    let twin = Serving::start("layer-order", fixed);
+    let status = ["--output", "/dev/null", "--write-out", "%{http_code}", "--header", "origin: https://portal.test"];
+    let asks = ["--request", "OPTIONS", "--header", "access-control-request-method: POST"];
+    let preflight = said(curl(protocol, &twin, "/notes", &[&status[..], &asks].concat()));
+    let eve = ["--data", "2 pills", "--header", "authorization: Bearer eve"];
+    assert_eq!(said(curl(protocol, &twin, "/notes", &[&status[..], &eve].concat())), "401", "{protocol}");
+    (preflight, twin.stop().iter().filter(|line| line.starts_with("access: ") && line.ends_with(" 401")).count())
+}
+
+#[test]
+fn layer_order_a_preflight_is_refused_and_no_refusal_logged() {
+    for protocol in BOTH {
+        assert_eq!(to_a_browser_and_to_eve(protocol, false), ("401".to_owned(), 0), "{protocol}");
+    }
+}
+
+#[test]
+fn layer_order_fixed_a_preflight_is_answered_and_a_refusal_logged() {
+    for protocol in BOTH {
+        assert_eq!(to_a_browser_and_to_eve(protocol, true), ("200".to_owned(), 1), "{protocol}");
+    }
+}
+
 // ===== silenced-error =====
 
 /// How many ERROR lines a twin has for an invoice that fails at once, and for one that breaks off.

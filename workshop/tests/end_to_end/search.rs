@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 44] = [
+const QUERIES: [(&str, &str); 48] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -37,6 +37,10 @@ const QUERIES: [(&str, &str); 44] = [
     ("task leak", "orphan-task"),
     ("goroutine leak", "orphan-task"),
     ("subscriptions are never given back", "orphan-task"),
+    ("CORS preflight 401", "layer-order"),
+    ("ServiceBuilder order reversed", "layer-order"),
+    ("middleware in wrong order", "layer-order"),
+    ("preflight refused without credentials", "layer-order"),
     ("graceful shutdown", "symptoms"),
     // None of these is in the table of words as it stands here.
     ("gzip stream hangs", "hidden-flush"),

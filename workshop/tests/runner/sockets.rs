@@ -308,6 +308,31 @@ async fn extension_collision_fixed_carol_is_refused_as_carol() {
     assert_eq!((status, entry.as_str()), (StatusCode::FORBIDDEN, "audit: carol asked about bob: 403"));
 }
 
+// ===== layer-order =====
+
+/// With what Eve's note is answered, and whether the app in the browser may read it; then what the audit trail has.
+async fn what_eve_gets(fixed: bool) -> (StatusCode, bool, Vec<String>) {
+    let twin = Serving::start("layer-order", fixed);
+    let headers = [("origin", "https://portal.test"), ("authorization", "Bearer eve")];
+    let answer = send(&twin, asking("POST", "/notes", &headers, Body::from("2 pills"))).await.expect("an answer");
+    let readable = answer.headers().contains_key("access-control-allow-origin");
+    (answer.status(), readable, twin.stop().into_iter().filter(|line| line.starts_with("audit: ")).collect())
+}
+
+#[tokio::test]
+async fn layer_order_a_strangers_note_is_in_the_trail() {
+    let (status, readable, trail) = what_eve_gets(false).await;
+    assert_eq!((status, readable), (StatusCode::UNAUTHORIZED, false));
+    assert_eq!(trail, ["audit: no id, \"2 pills\""]);
+}
+
+#[tokio::test]
+async fn layer_order_fixed_a_strangers_note_is_in_no_trail() {
+    let (status, readable, trail) = what_eve_gets(true).await;
+    assert_eq!((status, readable), (StatusCode::UNAUTHORIZED, true));
+    assert!(trail.is_empty(), "{trail:?}");
+}
+
 // ===== silenced-error =====
 
 #[tokio::test]
@@ -542,6 +567,7 @@ fn ordinary(slug: &str) -> &'static str {
         "closure-captured-state" => "GET /orders HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "extension-collision" => "GET /me/letters HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "orphan-task" => "GET /boards/quiet/events HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
+        "layer-order" => "GET /notes HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "silenced-error" => "GET /invoices/7?signature=1234 HTTP/1.1\r\nhost: ghost.test\r\n\r\n",
         "broken-chain" => "GET /records/7 HTTP/1.1\r\nhost: ghost.test\r\nauthorization: Bearer ada\r\n\r\n",
         "swallowed-panic" => "GET /invoices/7 HTTP/1.1\r\nhost: ghost.test\r\nx-api-key: acme.secret\r\n\r\n",
@@ -683,6 +709,10 @@ async fn extension_collision_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocked_log_channel_fixed_survives_many_rude_and_slow_clients() {
     survives("blocked-log-channel").await;
+}
+
+async fn layer_order_fixed_survives_many_rude_and_slow_clients() {
+    survives("layer-order").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,157 @@
+//! A patients' portal: what stands in front of its routes, from the request's id to the audit trail.
+//!
+//! # Symptom
+//! The browser app can't sign in: its preflights get 401. What strangers send is in the audit trail, and a request that ran
+//! out of time is in no log. The identity service is asked for callers who have long used up their quota.
+//!
+//! # Trigger
+//! 1. A browser asks first whether it may ask, without credentials.
+//! 2. Somebody sends a body with credentials that are no good.
+//! 3. The identity service, or a route, takes longer than the budget.
+//!
+//! # Cause
+//! `Router::layer` goes round all that's there already, so the last line of the chain is the outermost layer. The lines are
+//! in the order in which a request should pass them, and it passes them from the last to the first: the body is recorded
+//! before anybody has asked whose it is, and the id is made when all who wanted it have looked.
+//!
+//! # Cost
+//! What anybody sends is kept in a trail that is evidence, and of refusals and timeouts no log tells.
+//!
+//! # Start here
+//! [`app`]: the nine lines, and which of them a request meets first.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+use tokio::sync::{Semaphore, mpsc::UnboundedSender};
+use tower::ServiceExt;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{Any, CorsLayer},
+    timeout::TimeoutLayer,
+};
+
+#[doc(hidden)]
+pub mod near_misses;
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// The portal before `routes`. `identity` says with a 200 who may come in.
+///
+/// A request that the `quota` admits takes one permit for good. A body has at most `limit` bytes, and an answer comes within
+/// `budget`. Each answer is an entry of `access_log`, and each body that's let through one of `audit`.
+pub fn app(
+    routes: Router,
+    identity: Router,
+    quota: Arc<Semaphore>,
+    access_log: UnboundedSender<(String, String, StatusCode)>,
+    audit: UnboundedSender<(String, Vec<u8>)>,
+    budget: Duration,
+    limit: usize,
+) -> Router {
+    // The app in the browser is served from elsewhere.
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE]);
+    // ANCHOR: defect
+    routes
+        .layer(from_fn_with_state(Arc::<AtomicU64>::default(), identify))
+        .layer(CatchPanicLayer::new())
+        // ANCHOR: mark-1
+        .layer(from_fn_with_state(access_log, log_access))
+        // ANCHOR_END: mark-1
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, budget))
+        .layer(from_fn_with_state(quota, admit))
+        .layer(cors)
+        // ANCHOR: mark-2-verify
+        .layer(from_fn_with_state(identity, authenticate))
+        // ANCHOR_END: mark-2-verify
+        .layer(from_fn_with_state(limit, bound))
+        // ANCHOR: mark-3-kept
+        .layer(from_fn_with_state(audit, record))
+    // ANCHOR_END: mark-3-kept
+    // ANCHOR_END: defect
+}
+
+/// Gives each request an id, and its answer the same.
+async fn identify(State(last_id): State<Arc<AtomicU64>>, mut request: Request, next: Next) -> Response {
+    let id = HeaderValue::from(last_id.fetch_add(1, Ordering::Relaxed) + 1);
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// Logs how each request was answered.
+async fn log_access(
+    State(log): State<UnboundedSender<(String, String, StatusCode)>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (id, path) = (id_of(request.headers()), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    // A portal whose log has stopped goes on serving.
+    let _ = log.send((id, path, response.status()));
+    response
+}
+
+/// Admits as many requests as the quota has permits.
+async fn admit(State(quota): State<Arc<Semaphore>>, request: Request, next: Next) -> Result<Response, StatusCode> {
+    quota.try_acquire().map_err(|_| StatusCode::TOO_MANY_REQUESTS)?.forget();
+    Ok(next.run(request).await)
+}
+
+/// Asks the identity service who this is: the expensive part.
+async fn authenticate(State(identity): State<Router>, request: Request, next: Next) -> Result<Response, StatusCode> {
+    let credentials = request.headers().get(AUTHORIZATION).ok_or(StatusCode::UNAUTHORIZED)?;
+    let question = Request::post("/verify")
+        .header(AUTHORIZATION, credentials)
+        .header(REQUEST_ID, id_of(request.headers()))
+        .body(Body::empty())
+        .map_err(|_| StatusCode::UNAUTHORIZED)?;
+    match identity.oneshot(question).await {
+        Ok(answer) if answer.status() == StatusCode::OK => Ok(next.run(request).await),
+        _ => Err(StatusCode::UNAUTHORIZED),
+    }
+}
+
+/// Lets through no body above the limit.
+async fn bound(State(limit): State<usize>, request: Request, next: Next) -> Result<Response, StatusCode> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, limit).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+    Ok(next.run(Request::from_parts(parts, body.into())).await)
+}
+
+/// Puts what a request brings into the audit trail.
+async fn record(
+    State(audit): State<UnboundedSender<(String, Vec<u8>)>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, StatusCode> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let _ = audit.send((id_of(&parts.headers), body.to_vec()));
+    Ok(next.run(Request::from_parts(parts, body.into())).await)
+}
+
+/// The id of a request, if it has one by now.
+fn id_of(headers: &HeaderMap) -> String {
+    headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
+}
