@@ -102,7 +102,7 @@ fn right(app: App) {
 
 /// Nothing is seen of it on real threads either.
 fn stands(app: <Spec as Ghost>::App) {
-    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(60), tries: 200 });
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(600), tries: 200 });
     assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
 }
 
