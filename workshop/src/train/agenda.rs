@@ -476,11 +476,11 @@ mod tests {
         for minutes in [0, 6_000, u32::MAX] {
             assert!(plan(&candidates(), minutes, None, &[]).is_err());
         }
-        let said = plan(&candidates(), 200, None, &[Family::Time]).unwrap_err().to_string();
+        let said = plan(&candidates(), 500, None, &[Family::Time]).unwrap_err().to_string();
         let most: u32 = said.split(' ').nth(8).unwrap().parse().unwrap();
         assert!(plan(&candidates(), most, None, &[Family::Time]).is_ok(), "{said}");
         assert!(plan(&candidates(), most + 1, None, &[Family::Time]).is_err(), "{said}");
-        assert!(said.starts_with("200 minutes are too many: these ghosts fill "), "{said}");
+        assert!(said.starts_with("500 minutes are too many: these ghosts fill "), "{said}");
     }
 
     #[test]
