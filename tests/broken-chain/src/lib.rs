@@ -52,8 +52,8 @@ const CLIENT_THAT_LEAVES_ENDS_ITS_VISIT: Asked = Asked::new(
 );
 const HEADERS_ON_EVERY_ANSWER: Asked = Asked::new(
     "headers-on-every-answer",
-    "Each answer, whatever its status, carries `access-control-allow-origin` and the `x-request-id` of its request, each \
-     once.",
+    "Each answer but a preflight's, whatever its status, carries `access-control-allow-origin` and the `x-request-id` of its \
+     request, each once.",
 );
 const ROUTES_ANSWER_AS_EVER: Asked = Asked::new(
     "routes-answer-as-ever",
@@ -88,8 +88,8 @@ const REGISTER: Asked = Asked::new(
 );
 const BEARER: Asked = Asked::new(
     "bearer",
-    "A request of any method and for any route without `authorization: Bearer …` gets a 401 and reaches no route, \
-     unless it's a preflight. With it, any reader is welcome.",
+    "A request without `authorization: Bearer …` gets a 401 and reaches no route, whatever its route and method, but for \
+     OPTIONS: a preflight needs none, and nothing is promised of another OPTIONS. With it, any reader is welcome.",
 );
 const TOO_LARGE: Asked = Asked::new(
     "too-large",

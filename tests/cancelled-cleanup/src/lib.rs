@@ -104,8 +104,8 @@ const NAMES: Asked =
     Asked::new("names", "A document's name is one segment of a path: small letters, digits and hyphens.");
 const BEFORE_OR_AFTER: Asked = Asked::new(
     "before-or-after",
-    "The lease may be given back before the client has its answer, after it, or at the end of the answer's body, but within \
-     1.1 times the patience.",
+    "The lease may be given back before the client has its answer, after it, or when the answer's body is over, however long \
+     that takes. From then on it takes 1.1 times the patience at most.",
 );
 const SMALL_WRITES: Asked = Asked::new(
     "small-writes",

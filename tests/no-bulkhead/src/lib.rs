@@ -288,8 +288,15 @@ async fn never_more_than_places(lab: Lab, app: App) -> Proof {
 }
 
 async fn reports_beyond_share_refused(lab: Lab, app: App) -> Proof {
-    for (protocol, size) in each() {
-        let stage = Stage::open(&lab, &app, protocol, size, "nothing but reports");
+    // `axum::serve` makes one service of a router for each connection, and on one of HTTP/2 many requests share that.
+    let made = app.clone();
+    let of_one_connection: App =
+        Arc::new(move |orders, reports, places, share, wait| made(orders, reports, places, share, wait).with_state(()));
+    let titles = ["nothing but reports", "nothing but reports, as one connection has them"];
+    for ((protocol, size), (app, title)) in
+        each().into_iter().flat_map(|each| [(each, (&app, titles[0])), (each, (&of_one_connection, titles[1]))])
+    {
+        let stage = Stage::open(&lab, app, protocol, size, title);
         stage.works().await?;
         let parked = stage.ask_for(Class::Report, size.share, Manner::HELD).await;
         stage.scene.settle().await;
