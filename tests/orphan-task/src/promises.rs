@@ -411,7 +411,22 @@ pub(crate) async fn upstreams_end_is_told(lab: Lab, app: App) -> Proof {
             goes_on(&desk, before, protocol, "upstream ended").await?;
         }
     }
-    Ok(())
+
+    // Ada has heard all that was said, and does not read on.
+    let desk = Desk::open(&lab, &app, "upstream ends, ada does not read on, and ben comes");
+    let mut ada = desk.in_process(BOARD).await?;
+    desk.scene.settle().await;
+    desk.station.sends(BOARD, "one");
+    hears(&desk.scene, &mut ada, "one").await?;
+    desk.station.ends(BOARD);
+    desk.scene.settle().await;
+    let mut ben = desk.in_process(BOARD).await?;
+    desk.scene.settle().await;
+    let dials = desk.station.dials(BOARD);
+    let observed = format!("upstream ended, ben came, and {BOARD} was dialled {dials} times in all, expected 2");
+    UPSTREAMS_END_IS_TOLD.require(dials == 2, observed)?;
+    desk.station.sends(BOARD, "two");
+    hears(&desk.scene, &mut ben, "two").await
 }
 
 /// The reader was told by this time that there is nothing to come.
