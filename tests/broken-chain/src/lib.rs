@@ -864,8 +864,12 @@ impl Room {
             format!("{id} left at {left} ms, and at {} ms the register has {}", self.scene.now_ms(), self.has(id));
         let due = [("opened", None), ("abandoned", None)];
         CLIENT_THAT_LEAVES_ENDS_ITS_VISIT.require(self.entries(id) == due, observed)?;
-        let at =
-            locked(&self.seen).written.iter().filter(|written| written.id == id).map(|written| written.at_ms).last();
+        let at = locked(&self.seen)
+            .written
+            .iter()
+            .filter(|written| written.id == id)
+            .map(|written| written.at_ms)
+            .next_back();
         let observed = format!("{id} left at {left} ms, and was abandoned at {} ms", at.unwrap_or_default());
         CLIENT_THAT_LEAVES_ENDS_ITS_VISIT.require(at == Some(left), observed)
     }

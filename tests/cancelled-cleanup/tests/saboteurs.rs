@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     fmt::Write,
-    mem,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -210,7 +209,7 @@ async fn hold_lease(State(desk): State<Desk>, request: Request, next: Next) -> R
     desk.holder.lock().unwrap().clone_from(&lease.id);
     held.lease = Some(lease.clone());
     if fault == Fault::GivesBackBeforeTheWork {
-        drop(mem::replace(&mut held.lease, None).map(|lease| Held { lease: Some(lease), runtime: Handle::current() }));
+        drop(held.lease.take().map(|lease| Held { lease: Some(lease), runtime: Handle::current() }));
     }
     let mut answer = if fault == Fault::RunsToTheEnd {
         let handled = tokio::spawn(next.run(request)).await;

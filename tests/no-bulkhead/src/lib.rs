@@ -294,7 +294,7 @@ async fn reports_beyond_share_refused(lab: Lab, app: App) -> Proof {
         Arc::new(move |orders, reports, places, share, wait| made(orders, reports, places, share, wait).with_state(()));
     let titles = ["nothing but reports", "nothing but reports, as one connection has them"];
     for ((protocol, size), (app, title)) in
-        each().into_iter().flat_map(|each| [(each, (&app, titles[0])), (each, (&of_one_connection, titles[1]))])
+        each().flat_map(|each| [(each, (&app, titles[0])), (each, (&of_one_connection, titles[1]))])
     {
         let stage = Stage::open(&lab, app, protocol, size, title);
         stage.works().await?;

@@ -711,6 +711,7 @@ async fn blocked_log_channel_fixed_survives_many_rude_and_slow_clients() {
     survives("blocked-log-channel").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn layer_order_fixed_survives_many_rude_and_slow_clients() {
     survives("layer-order").await;
 }
@@ -723,6 +724,11 @@ async fn silenced_error_fixed_survives_many_rude_and_slow_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orphan_task_fixed_survives_many_rude_and_slow_clients() {
     survives("orphan-task").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_chain_fixed_survives_many_rude_and_slow_clients() {
+    survives("broken-chain").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
