@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use axum::{
+    body::{Body, Bytes},
     extract::Request,
     http::{HeaderValue, StatusCode},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
 use conform::{Conformance, Contract, Limits, Outcome, Subject, check, subject, the_rest};
+use http_body::Frame;
+use http_body_util::BodyExt;
 use tower::{layer::util::Identity, limit::RateLimitLayer};
 
 fn does_not_apply(report: &Conformance, key: &str) -> bool {
@@ -118,4 +121,39 @@ fn the_rest_is_judged_where_one_promise_only_is() {
         limits,
     );
     assert!(proof.expect_err("it waits for bodies").to_string().contains("head-before-body: "));
+}
+
+#[test]
+fn a_request_body_that_is_changed_on_purpose_is_no_breach() {
+    let loud = || {
+        Subject::app(|routes| {
+            routes.layer(from_fn(async |request: Request, next: Next| {
+                let loud = |frame: Frame<Bytes>| frame.map_data(|data| data.to_ascii_uppercase().into());
+                next.run(request.map(|body| Body::new(body.map_frame(loud)))).await
+            }))
+        })
+    };
+    let report = check(loud(), &Contract::transparent());
+    assert!(report.findings().contains(&"bytes-once-in-order"), "{report}");
+    let report = check(loud(), &Contract::transparent().touches("request body"));
+    assert!(!report.broken().contains(&"bytes-once-in-order"), "{report}");
+}
+
+#[test]
+fn trailers_that_came_otherwise_are_told() {
+    let signs = Subject::app(|routes| {
+        routes.layer(from_fn(async |request: Request, next: Next| {
+            let sign = |frame: Frame<Bytes>| match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    trailers.insert("x-signed", HeaderValue::from_static("by nobody"));
+                    Frame::trailers(trailers)
+                }
+                Err(frame) => frame,
+            };
+            next.run(request).await.map(|body| Body::new(body.map_frame(sign)))
+        }))
+    });
+    let report = check(signs, &Contract::transparent());
+    let observed = report.clause("trailers-kept").and_then(|judged| judged.observed.as_deref()).unwrap_or_default();
+    assert!(observed.contains("got the trailers ") && observed.contains("x-signed: by nobody"), "{observed}");
 }
