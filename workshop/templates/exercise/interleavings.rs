@@ -4,6 +4,7 @@
 //! then says that this does not apply, and judges the promises. `cargo test` alone leaves it out.
 
 use {model_of} as model_of;
+
 use model::{Exploration, sync};
 // What is linked already is not linked again.
 #[cfg(all(unix, not(target_env = "musl")))]
