@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What people search for, and the page that must come first.
-const QUERIES: [(&str, &str); 48] = [
+const QUERIES: [(&str, &str); 47] = [
     ("504 but charged", "ignored-deadline"),
     ("connection pool exhausted", "leaked-permit"),
     ("wrong user under load", "closure-captured-state"),
@@ -34,7 +34,6 @@ const QUERIES: [(&str, &str); 48] = [
     ("bulkhead", "no-bulkhead"),
     ("ConcurrencyLimitLayer", "no-bulkhead"),
     ("noisy neighbour", "no-bulkhead"),
-    ("task leak", "orphan-task"),
     ("goroutine leak", "orphan-task"),
     ("subscriptions are never given back", "orphan-task"),
     ("CORS preflight 401", "layer-order"),
