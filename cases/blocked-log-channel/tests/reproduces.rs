@@ -8,8 +8,11 @@ use std::{
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use blocked_log_channel::near_misses;
-use blocked_log_channel_spec::{check, interleavings as model_of};
-use lab::Report;
+use blocked_log_channel_spec::{Spec, check, interleavings as model_of};
+use lab::{
+    Ghost, Report,
+    hammer::{Force, Hammered},
+};
 use model::{Exploration, sync};
 use tokio::{sync::watch, time::timeout};
 use tower::ServiceExt;
@@ -209,4 +212,34 @@ fn keeps_every_promise(name: &str) {
 fn judged(name: &str) -> Report {
     let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("a near miss of that name");
     check(*app)
+}
+
+/// Its race is seen on real threads as well.
+fn falls(name: &str) {
+    let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("the name of a near miss");
+    // It takes a fraction of this.
+    let hammered = Spec::hammer(*app, Force { time: Duration::from_secs(300), tries: u64::MAX });
+    assert!(hammered.is_rejected(), "{hammered}");
+}
+
+/// It falls in one of some tens of thousands of tries: so it is tried, and nothing that is not a rejection says more than that.
+#[test]
+fn a_flag_beside_the_lock_is_tried_on_real_threads() {
+    let hammered = Spec::hammer(near_misses::flag_beside_the_lock::app, Force::default());
+    assert!(!matches!(hammered, Hammered::NotTried { .. }), "{hammered}");
+}
+
+#[test]
+fn looks_then_closes_falls_on_real_threads() {
+    falls("looks-then-closes");
+}
+
+#[test]
+fn looks_again_falls_on_real_threads() {
+    falls("looks-again");
+}
+
+#[test]
+fn load_and_store_falls_on_real_threads() {
+    falls("load-and-store");
 }

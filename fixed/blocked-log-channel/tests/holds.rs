@@ -8,7 +8,11 @@ use std::{
 };
 
 use axum::Router;
-use blocked_log_channel_spec::{check, interleavings as model_of};
+use blocked_log_channel_spec::{Spec, check, interleavings as model_of};
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
 use model::sync;
 use tokio::{io::DuplexStream, sync::watch};
 
@@ -67,4 +71,19 @@ type App = fn(Router, DuplexStream, Arc<AtomicU64>, usize, watch::Receiver<bool>
 fn right(app: App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(600), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(blocked_log_channel_fixed::app);
+    stands(drops_the_oldest::app);
+    stands(in_batches::app);
+    stands(places_by_semaphore::app);
+    stands(try_send::app);
 }

@@ -30,12 +30,16 @@ use tokio::{
 
 use lab::{
     Asked, Broken, Connection, Ghost, Lab, Limits, Pending, Proof, Protocol, Report, Scene, Server, Shown,
-    Specification, control, locked,
+    Specification, control,
+    hammer::{Force, Hammered},
+    locked,
 };
 
+mod hammer;
 pub mod interleavings;
 mod stand_ins;
 
+pub use hammer::hammer;
 pub use stand_ins::{Log, StandIns};
 
 /// Makes the app under test from its routes, the log, the metric of lost lines, the number of lines that may wait, what turns
@@ -190,6 +194,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Orders, and a log in memory that can be stopped. Call it inside a runtime.

@@ -16,10 +16,14 @@ use serde_json::Value;
 
 use crate::learner::{Learner, err, out};
 
-/// Near misses that may be laid to rest, "as far as the promises go". The reason: two threads have to meet for what is wrong in
-/// its core, which no promise brings about, and the core has functions that the model of the exercise does not know.
-const LAID_TO_REST: [(&str, &str); 2] =
-    [("body-double-close", "last-owner"), ("blocked-log-channel", "looks-then-closes")];
+/// Near misses that may be accepted, "as far as the promises go". The reason: two threads have to meet for what is wrong in its
+/// core, which no promise brings about, and seldom happens on real threads; and the model of the exercise does not play the core,
+/// because it has other functions, or is the broken one, which an app that keeps each promise need not share.
+const LAID_TO_REST: [(&str, &str); 3] = [
+    ("body-double-close", "last-owner"),
+    ("blocked-log-channel", "looks-then-closes"),
+    ("blocked-log-channel", "flag-beside-the-lock"),
+];
 
 /// What the fixes take from the root of their crate.
 const SYNC: &str = "mod sync {\n    pub(crate) use std::sync::*;\n}\n";
