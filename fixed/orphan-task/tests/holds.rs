@@ -2,7 +2,12 @@
 
 #![expect(unreachable_pub, reason = "each right fix is a whole lib.rs")]
 
-use lab::Ghost;
+use std::time::Duration;
+
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
 use model::sync;
 use orphan_task_spec::{Spec, check, interleavings as model_of};
 
@@ -60,4 +65,20 @@ fn a_head_that_waits_for_the_dial_is_right() {
 fn right(app: <Spec as Ghost>::App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: <Spec as Ghost>::App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(600), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(orphan_task_fixed::app);
+    stands(counted_in_the_map::app);
+    stands(hub::app);
+    stands(sender_closed::app);
+    stands(told_by_a_status::app);
+    stands(weak_and_abort::app);
 }

@@ -16,13 +16,16 @@ use tower::util::BoxCloneSyncService;
 use lab::{
     Asked, Connection, Ghost, Lab, Limits, Listener, Pending, Proof, Protocol, Received, Report, Scene, Server,
     Specification, control,
+    hammer::{Force, Hammered},
 };
 
+mod hammer;
 pub mod interleavings;
 mod promises;
 mod station;
 
 use self::station::Station;
+pub use hammer::hammer;
 
 /// Subscribes to a board: what it says comes from the receiver, for as long as that lives.
 pub type Upstream = BoxCloneSyncService<String, mpsc::Receiver<String>, BoxError>;
@@ -129,6 +132,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// An upstream that says on stderr who subscribes and how many subscriptions are open. A board tells the time since it was
