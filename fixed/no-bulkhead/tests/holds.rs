@@ -5,8 +5,12 @@
 use std::time::Duration;
 
 use axum::Router;
+use lab::{
+    Ghost,
+    hammer::{Force, Hammered},
+};
 use model::{Exploration, sync};
-use no_bulkhead_spec::{check, interleavings as model_of};
+use no_bulkhead_spec::{Spec, check, interleavings as model_of};
 
 #[path = "also_right/actor.rs"]
 mod actor;
@@ -89,4 +93,20 @@ type App = fn(Router, Router, usize, usize, Duration) -> Router;
 fn right(app: App) {
     let report = check(app);
     assert!(report.all_kept(), "{report}");
+}
+
+/// Nothing is seen of it on real threads either.
+fn stands(app: App) {
+    let hammered = Spec::hammer(app, Force { time: Duration::from_secs(600), tries: 200 });
+    assert_eq!(hammered, Hammered::NothingSeen { tries: 200 });
+}
+
+#[test]
+fn nothing_is_seen_on_real_threads() {
+    stands(no_bulkhead_fixed::app);
+    stands(actor::app);
+    stands(owner_in_the_channel::app);
+    stands(reports_wait_for_their_share::app);
+    stands(reserved_and_common::app);
+    stands(two_semaphores::app);
 }

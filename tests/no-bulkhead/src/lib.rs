@@ -29,10 +29,15 @@ use tower::ServiceExt;
 
 use lab::{
     Arrival, Asked, Broken, Connection, Course, Feed, Ghost, Lab, Leaving, Limits, Pending, Proof, Protocol, Report,
-    Scene, Server, Shown, Specification, arranged_panic, control, locked,
+    Scene, Server, Shown, Specification, arranged_panic, control,
+    hammer::{Force, Hammered},
+    locked,
 };
 
+mod hammer;
 pub mod interleavings;
+
+pub use hammer::hammer;
 
 /// Makes the app under test from the orders, the reports, the number of places, the share of the reports in them and the
 /// longest wait of an order.
@@ -173,6 +178,10 @@ impl Ghost for Spec {
 
     fn judge(app: Self::App, limits: Limits<'_>) -> Report {
         judge(Arc::new(app), limits)
+    }
+
+    fn hammer(app: Self::App, force: Force) -> Hammered {
+        hammer(Arc::new(app), force)
     }
 
     /// Orders that take 100 ms, a summary that takes 10 s, four places and a share of two. What the routers receive stands
