@@ -551,6 +551,12 @@ async fn preflight_needs_no_credentials(lab: Lab, app: App) -> Proof {
             let due = [("opened", None), ("closed", Some(visit.status))];
             PREFLIGHT_NEEDS_NO_CREDENTIALS.require(entries.is_empty() || entries == due, told)?;
         }
+        let (id, mut request) = room.request(Method::GET, "/records/7", Body::empty());
+        request.headers_mut().remove("authorization");
+        request.headers_mut().insert("access-control-request-method", HeaderValue::from_static("PUT"));
+        let visit = Visit::of(&room.scene, id, client.send(request).await?).await;
+        let observed = format!("a GET with the header of a preflight, and without credentials, got {visit}");
+        BEARER.require(visit.status == StatusCode::UNAUTHORIZED, observed)?;
     }
     Ok(())
 }
