@@ -1123,6 +1123,18 @@ impl Stage {
 
     /// How many requests can be in at once. Nobody is in when this is asked, nor afterwards.
     async fn capacity(&self) -> Result<Capacity, Broken> {
+        // Reports first: what is asked for here makes orders wait, and that is what may keep reports out.
+        let (reports, others) = self.as_many_as_can_be(Class::Report, self.size.places + 1).await;
+        drop(others);
+        self.scene.settle().await;
+        let (beside, others) = self.as_many_as_can_be(Class::Order, self.size.places + 1).await;
+        drop(others);
+        self.scene.settle().await;
+        let (at_once, beside_them) = (reports.len(), beside.len());
+        for caller in reports.into_iter().chain(beside) {
+            self.finish(caller).await?;
+        }
+        self.scene.settle().await;
         let (mut orders, waiting) = self.as_many_as_can_be(Class::Order, self.size.places + 1).await;
         let number = orders.len();
         // The next one has the place of the first.
@@ -1137,18 +1149,7 @@ impl Stage {
             }
         }
         self.scene.settle().await;
-        let (reports, others) = self.as_many_as_can_be(Class::Report, self.size.places + 1).await;
-        drop(others);
-        self.scene.settle().await;
-        let (beside, others) = self.as_many_as_can_be(Class::Order, self.size.places + 1).await;
-        drop(others);
-        self.scene.settle().await;
-        let capacity = Capacity { orders: number, passed_on, reports: reports.len(), beside: beside.len() };
-        for caller in reports.into_iter().chain(beside) {
-            self.finish(caller).await?;
-        }
-        self.scene.settle().await;
-        Ok(capacity)
+        Ok(Capacity { orders: number, passed_on, reports: at_once, beside: beside_them })
     }
 
     /// Asks for so many, and tells those that are in at once from the others.

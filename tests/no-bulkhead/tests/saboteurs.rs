@@ -35,18 +35,20 @@ enum Fault {
     OrdersGiveUpEarly,
     RefusedUntilSoon,
     RefusedForNoTime,
+    NoReportsAfterAWait,
     LivezTakesAMoment,
     TrailersLost,
     AnswerCollected,
 }
 
-const ALL: [(Fault, &str); 9] = [
+const ALL: [(Fault, &str); 10] = [
     (Fault::OnePlaceMoreThanTheShare, "idle-places-are-lent"),
     (Fault::ReportsAreServedAnyway, "never-more-than-places"),
     (Fault::ReportsNeedAnOrder, "reports-beyond-share-refused"),
     (Fault::OrdersGiveUpEarly, "waiting-order-is-next"),
     (Fault::RefusedUntilSoon, "waiting-order-is-next"),
     (Fault::RefusedForNoTime, "waiting-order-is-next"),
+    (Fault::NoReportsAfterAWait, "places-come-back"),
     (Fault::LivezTakesAMoment, "alive-when-full"),
     (Fault::TrailersLost, "leaves-the-rest-alone"),
     (Fault::AnswerCollected, "leaves-the-rest-alone"),
@@ -103,6 +105,10 @@ struct Door {
 async fn order(State(door): State<Door>, request: Request, next: Next) -> Response {
     let fault = door.fault;
     let wait = if fault == Fault::OrdersGiveUpEarly { door.wait / 2 } else { door.wait };
+    if fault == Fault::NoReportsAfterAWait && door.places.available_permits() == 0 {
+        // It is counted as one that waits, and stays so.
+        door.share.close();
+    }
     let Ok(Ok(place)) = timeout(wait, door.places.acquire_owned()).await else { return full(fault) };
     held(fault, next.run(request).await, place).await
 }
