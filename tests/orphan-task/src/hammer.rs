@@ -1,4 +1,5 @@
-//! Live boards on real threads: the last reader leaves as another comes, two leave at once, two come at once.
+//! Live boards on real threads: the last reader leaves as another comes, two leave at once, two come at once, one comes while the
+//! service's tasks run.
 
 use std::{
     sync::{Arc, Mutex},
@@ -25,26 +26,32 @@ use crate::{App, asking, station};
 /// In how many turns a service comes to rest, and for how many steps it is waited for that does not: half a second in all, of a
 /// runtime that does nothing.
 const TURNS: u32 = 20;
+/// For as many turns tasks run while a newcomer comes to the board.
+const LONG: u32 = 300;
 const STEPS: u32 = 50;
 const STEP: Duration = Duration::from_millis(10);
+/// What a board says as soon as it's subscribed to.
+const WELCOME: &str = "welcome";
 /// How many boards are tried in one go.
 const BOARDS: usize = 32;
 
-/// Tries whether a reader can be left at a board without a subscription, or a subscription without a reader.
+/// Tries whether a reader can be left at a board without a subscription, or a subscription without a reader, and whether a message
+/// can get lost.
 pub fn hammer(app: App, force: Force) -> Hammered {
-    let (mut round, mut aim) = (0_u64, Aim::default());
+    let (mut round, mut aims) = (0_usize, [Aim::default(), Aim::default()]);
     strike(force, move |hammer| {
         round += 1;
-        match round % 4 {
+        match round % 6 {
             0 => both_leave(&app, hammer),
             1 => both_come(&app, hammer),
-            _ => one_leaves_as_one_comes(&app, &mut aim, hammer),
+            2 => one_comes_while_tasks_run(&app, hammer),
+            kind => one_leaves_as_one_comes(&app, kind > 3, &mut aims[kind % 2], hammer),
         }
     })
 }
 
-/// Ada, who is the only reader, leaves as ben comes.
-fn one_leaves_as_one_comes(app: &App, aim: &mut Aim, hammer: &mut Hammer) -> Proof {
+/// Ada, who is the only reader, leaves as ben comes. The task that fills the board may run at the same time.
+fn one_leaves_as_one_comes(app: &App, tasks_run: bool, aim: &mut Aim, hammer: &mut Hammer) -> Proof {
     let desk = Desk::open(app);
     let boards = boards(hammer);
     let readers: Vec<_> = boards.iter().map(|board| desk.reader(board)).collect();
@@ -53,6 +60,7 @@ fn one_leaves_as_one_comes(app: &App, aim: &mut Aim, hammer: &mut Hammer) -> Pro
     let later = aim.turns();
     let at_once = boards.iter().zip(readers).map(|(board, ada)| {
         let mut ben = desk.asked(board);
+        let runtime = desk.runtime.clone();
         let here = move || {
             ben.poll();
             ben
@@ -60,6 +68,9 @@ fn one_leaves_as_one_comes(app: &App, aim: &mut Aim, hammer: &mut Hammer) -> Pro
         let there = move || {
             Aim::wait(later);
             ada.leaves();
+            if tasks_run {
+                runtime.block_on(turns(TURNS));
+            }
         };
         (here, there)
     });
@@ -69,6 +80,31 @@ fn one_leaves_as_one_comes(app: &App, aim: &mut Aim, hammer: &mut Hammer) -> Pro
         desk.serves(board, &mut readers, "ada, the only reader, left as ben came")?;
         aim.was_first(desk.subscriptions(board) > 1);
         desk.is_left(board, readers, "ada left as ben came, and ben left later")?;
+    }
+    Ok(())
+}
+
+/// Ada is the first reader of a board that has something to say as soon as it's subscribed to.
+fn one_comes_while_tasks_run(app: &App, hammer: &mut Hammer) -> Proof {
+    let desk = Desk::open(app);
+    let boards = boards(hammer);
+    let at_once = boards.iter().map(|board| {
+        let mut ada = desk.asked(board);
+        let runtime = desk.runtime.clone();
+        let here = move || {
+            ada.poll();
+            ada
+        };
+        (here, move || runtime.block_on(turns(LONG)))
+    });
+    let at_once = at_once.collect();
+    for (board, (ada, ())) in boards.iter().zip(hammer.each_at_once(at_once)) {
+        let mut readers = [ada];
+        desk.serves(board, &mut readers, "ada was the first reader")?;
+        let welcome = station::render(WELCOME);
+        let heard = locked(&readers[0].heard).contains(&welcome);
+        require(heard, "ada was the first reader, and the board's first message never came to her")?;
+        desk.is_left(board, readers, "ada came and left")?;
     }
     Ok(())
 }
@@ -108,6 +144,13 @@ fn both_come(app: &App, hammer: &mut Hammer) -> Proof {
     Ok(())
 }
 
+/// The tasks of the service run for a while.
+async fn turns(number: u32) {
+    for _ in 0..number {
+        yield_now().await;
+    }
+}
+
 /// A board for each try.
 fn boards(hammer: &mut Hammer) -> Vec<String> {
     (0..hammer.tries_at_once(BOARDS)).map(|number| format!("board-{number}")).collect()
@@ -115,7 +158,7 @@ fn boards(hammer: &mut Hammer) -> Vec<String> {
 
 /// The app in a runtime of its own, which moves only while somebody waits in it.
 struct Desk {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     app: Router,
     /// Each subscription that was ever asked for.
     asked_for: Subscriptions,
@@ -130,13 +173,14 @@ impl Desk {
         let known = asked_for.clone();
         let upstream = service_fn(move |board: String| {
             let (says, messages) = mpsc::channel(16);
+            let _ = says.try_send(WELCOME.to_owned());
             locked(&known).push((board, says));
             async move { Ok::<_, BoxError>(messages) }
         });
         let entered = runtime.enter();
         let app = app(BoxCloneSyncService::new(upstream), Arc::new(station::render));
         drop(entered);
-        Self { runtime, app, asked_for }
+        Self { runtime: Arc::new(runtime), app, asked_for }
     }
 
     /// Somebody who has asked for a board; nobody has looked at the request yet.
@@ -164,11 +208,7 @@ impl Desk {
     }
 
     fn moves(&self) {
-        self.runtime.block_on(async {
-            for _ in 0..TURNS {
-                yield_now().await;
-            }
-        });
+        self.runtime.block_on(turns(TURNS));
     }
 
     fn subscriptions(&self, board: &str) -> usize {
