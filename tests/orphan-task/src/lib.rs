@@ -49,7 +49,7 @@ const THOUSAND_LEAVE_NO_TRACE: Asked = Asked::new(
 const ONE_SUBSCRIPTION_A_BOARD: Asked = Asked::new(
     "one-subscription-a-board",
     "All readers of a board share one subscription. Each has the head of the answer before the first message, and gets \
-     each of the board's messages once, in order, before the clock moves. When one leaves, the others go on.",
+     each of the board's messages once, in order, before the clock moves. When one leaves, or doesn't read, the others go on.",
 );
 const NEXT_READER_IS_SERVED: Asked = Asked::new(
     "next-reader-is-served",

@@ -277,6 +277,16 @@ pub(crate) async fn one_subscription_a_board(lab: Lab, app: App) -> Proof {
         desk.listen(&mut [&mut ada, &mut ben]).await?;
         desk.all_hear(ONE_SUBSCRIPTION_A_BOARD, BOARD, &["one", "two"], &[&ada, &ben]).await?;
         shared(&desk, ONE_SUBSCRIPTION_A_BOARD, BOARD)?;
+
+        let desk = Desk::open(&lab, &app, format_args!("{protocol}, one of two doesn't read"));
+        let router = desk.router.clone().expect("it is there");
+        // The answer is there, and nobody polls its body.
+        let _ada = router.oneshot(asking(Method::GET, BOARD)).await;
+        let mut ben = desk.comes("ben", protocol, BOARD).await;
+        desk.listen(&mut [&mut ben]).await?;
+        for _ in 0..50 {
+            desk.all_hear(ONE_SUBSCRIPTION_A_BOARD, BOARD, &["one", "two", "three"], &[&ben]).await?;
+        }
     }
     Ok(())
 }
