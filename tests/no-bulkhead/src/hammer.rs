@@ -219,12 +219,14 @@ impl Shop {
 
     /// An order that is in, or waits if there is no place.
     fn order(&self) -> Caller {
+        let before = self.seen(|seen| seen.ever);
         let mut order = self.asked(Class::Order);
-        for _ in 0..2 {
+        order.poll();
+        if self.seen(|seen| seen.ever) == before {
+            self.moves();
             order.poll();
             self.moves();
         }
-        order.poll();
         order
     }
 
@@ -260,7 +262,7 @@ impl Shop {
         callers.into_iter().for_each(Caller::leaves);
         self.moves();
         locked(&self.seen).most = 0;
-        let mut again: Vec<_> = (0..=places).map(|_| self.order()).collect();
+        let mut again: Vec<_> = (0..=places).map(|_| self.asked(Class::Order)).collect();
         let rested = at_rest(&mut again, places);
         let told = rested.err().unwrap_or_default();
         require(told.is_empty(), format!("{title}; then all left, {} orders came, and {told}", places + 1))
@@ -276,16 +278,17 @@ impl Shop {
 
     /// Whether it becomes true while the shop does what is left to do.
     fn in_time(&self, mut done: impl FnMut() -> bool) -> bool {
-        (0..STEPS).any(|_| {
-            self.moves();
-            done() || {
+        done()
+            || (0..STEPS).any(|_| {
                 self.moves();
                 done() || {
-                    self.runtime.block_on(sleep(STEP));
-                    false
+                    self.moves();
+                    done() || {
+                        self.runtime.block_on(sleep(STEP));
+                        false
+                    }
                 }
-            }
-        })
+            })
     }
 }
 
