@@ -114,7 +114,7 @@ fn a_flush_without_a_limit_waits_for_the_log() {
 #[test]
 fn lines_that_are_offered_in_turn_are_written_or_given_back() {
     let offer = |queue: &shared::Queue, line| queue.offer(line);
-    let control = model_of::in_turn(|lost| shared::Queue::new(1, lost), offer, end);
+    let control = model_of::in_turn(|lost| shared::Queue::new(1, lost), offer, shared::Queue::close, took);
     assert_eq!(control, Exploration::Holds { interleavings: 1 });
 }
 
@@ -126,15 +126,16 @@ fn a_line_that_comes_in_after_the_last_look_is_not_known() {
 // ANCHOR: model
 /// Two requests leave a line each, while the shipper closes the door and takes what waits.
 fn explored() -> Exploration {
-    model_of::at_once(|lost| shared::Queue::new(1, lost), |queue, line| queue.offer(line), end)
+    model_of::at_once(|lost| shared::Queue::new(1, lost), |queue, line| queue.offer(line), shared::Queue::close, took)
 }
 
-fn end(queue: &shared::Queue) -> u64 {
-    let took = |queue: &shared::Queue| match queue.take() {
-        shared::Taken::Line(line) => Some(line),
-        shared::Taken::Nothing | shared::Taken::Closed => None,
-    };
-    model_of::close_and_take(queue, shared::Queue::close, took)
+/// What the shipper is told when it takes.
+fn took(queue: &shared::Queue) -> model_of::Next {
+    match queue.take() {
+        shared::Taken::Line(line) => model_of::Next::Line(line),
+        shared::Taken::Nothing => model_of::Next::Nothing,
+        shared::Taken::Closed => model_of::Next::Over,
+    }
 }
 // ANCHOR_END: model
 
@@ -146,7 +147,8 @@ fn a_flag_beside_the_lock_is_looked_at_too_early() {
             queue.lose();
         }
     };
-    let failing = model_of::at_once(|lost| shared::Queue::new(1, lost), lost_where_there_is_no_room, end);
+    let failing =
+        model_of::at_once(|lost| shared::Queue::new(1, lost), lost_where_there_is_no_room, shared::Queue::close, took);
     insta::assert_snapshot!("interleaving-flag-beside-the-lock", failing.fails());
 }
 
@@ -154,14 +156,14 @@ fn a_flag_beside_the_lock_is_looked_at_too_early() {
 fn a_line_that_comes_between_the_last_look_and_the_door_is_not_known() {
     keeps_every_promise("looks-then-closes");
     let took = |queue: &mended::Queue| match queue.take() {
-        mended::Taken::Line(line) => Some(line),
-        mended::Taken::Nothing | mended::Taken::Closed => None,
+        mended::Taken::Line(line) => model_of::Next::Line(line),
+        mended::Taken::Nothing => model_of::Next::Nothing,
+        mended::Taken::Closed => model_of::Next::Over,
     };
-    let end = move |queue: &mended::Queue| model_of::take_and_close(queue, mended::Queue::close, took);
     let offer = |queue: &mended::Queue, line| queue.offer(line);
-    let control = model_of::in_turn(|lost| mended::Queue::new(1, lost), offer, end);
+    let control = model_of::in_turn(|lost| mended::Queue::new(1, lost), offer, mended::Queue::close, took);
     assert_eq!(control, Exploration::Holds { interleavings: 1 });
-    let failing = model_of::at_once(|lost| mended::Queue::new(1, lost), offer, end);
+    let failing = model_of::at_once_closing_last(|lost| mended::Queue::new(1, lost), offer, mended::Queue::close, took);
     insta::assert_snapshot!("interleaving-looks-then-closes", failing.fails());
 }
 
@@ -169,14 +171,14 @@ fn a_line_that_comes_between_the_last_look_and_the_door_is_not_known() {
 fn a_line_that_is_counted_after_the_second_look_may_be_written() {
     keeps_every_promise("looks-again");
     let took = |queue: &looks_again::Queue| match queue.take() {
-        looks_again::Taken::Line(line) => Some(line),
-        looks_again::Taken::Nothing | looks_again::Taken::Closed => None,
+        looks_again::Taken::Line(line) => model_of::Next::Line(line),
+        looks_again::Taken::Nothing => model_of::Next::Nothing,
+        looks_again::Taken::Closed => model_of::Next::Over,
     };
-    let end = move |queue: &looks_again::Queue| model_of::close_and_take(queue, looks_again::Queue::close, took);
     let offer = |queue: &looks_again::Queue, line| queue.offer(line);
-    let control = model_of::in_turn(|lost| looks_again::Queue::new(1, lost), offer, end);
+    let control = model_of::in_turn(|lost| looks_again::Queue::new(1, lost), offer, looks_again::Queue::close, took);
     assert_eq!(control, Exploration::Holds { interleavings: 1 });
-    let failing = model_of::at_once(|lost| looks_again::Queue::new(1, lost), offer, end);
+    let failing = model_of::at_once(|lost| looks_again::Queue::new(1, lost), offer, looks_again::Queue::close, took);
     insta::assert_snapshot!("interleaving-looks-again", failing.fails());
 }
 
@@ -184,14 +186,16 @@ fn a_line_that_is_counted_after_the_second_look_may_be_written() {
 fn two_that_lose_a_line_at_once_count_one() {
     keeps_every_promise("load-and-store");
     let took = |queue: &load_and_store::Queue| match queue.take() {
-        load_and_store::Taken::Line(line) => Some(line),
-        load_and_store::Taken::Nothing | load_and_store::Taken::Closed => None,
+        load_and_store::Taken::Line(line) => model_of::Next::Line(line),
+        load_and_store::Taken::Nothing => model_of::Next::Nothing,
+        load_and_store::Taken::Closed => model_of::Next::Over,
     };
-    let end = move |queue: &load_and_store::Queue| model_of::close_and_take(queue, load_and_store::Queue::close, took);
     let offer = |queue: &load_and_store::Queue, line| queue.offer(line);
-    let control = model_of::in_turn(|lost| load_and_store::Queue::new(1, lost), offer, end);
+    let control =
+        model_of::in_turn(|lost| load_and_store::Queue::new(1, lost), offer, load_and_store::Queue::close, took);
     assert_eq!(control, Exploration::Holds { interleavings: 1 });
-    let failing = model_of::at_once(|lost| load_and_store::Queue::new(1, lost), offer, end);
+    let failing =
+        model_of::at_once(|lost| load_and_store::Queue::new(1, lost), offer, load_and_store::Queue::close, took);
     insta::assert_snapshot!("interleaving-load-and-store", failing.fails());
 }
 

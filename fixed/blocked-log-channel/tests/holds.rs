@@ -37,11 +37,16 @@ fn every_promise_is_kept() {
 #[test]
 fn a_door_under_the_lock_lets_no_line_slip_in() {
     let took = |queue: &shared::Queue| match queue.take() {
-        shared::Taken::Line(line) => Some(line),
-        shared::Taken::Nothing | shared::Taken::Closed => None,
+        shared::Taken::Line(line) => model_of::Next::Line(line),
+        shared::Taken::Nothing => model_of::Next::Nothing,
+        shared::Taken::Closed => model_of::Next::Over,
     };
-    let end = move |queue: &shared::Queue| model_of::close_and_take(queue, shared::Queue::close, took);
-    let holding = model_of::at_once(|lost| shared::Queue::new(1, lost), |queue, line| queue.offer(line), end);
+    let holding = model_of::at_once(
+        |lost| shared::Queue::new(1, lost),
+        |queue, line| queue.offer(line),
+        shared::Queue::close,
+        took,
+    );
     insta::assert_snapshot!("interleaving-fixed", format!("The core holds in all {} interleavings.", holding.holds()));
 }
 

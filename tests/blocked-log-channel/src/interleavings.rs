@@ -42,12 +42,51 @@ impl<T, E> Answer for Result<T, E> {
     }
 }
 
-/// All that may happen at the same time: two lines are offered while the shipper takes one, and while it closes the door and takes
-/// the rest.
+/// What the shipper is told when it takes.
+#[derive(Debug)]
+pub enum Next {
+    /// A line.
+    Line(String),
+    /// Nothing now: it waits until a request has left a line.
+    Nothing,
+    /// Nothing, and nothing will come.
+    Over,
+}
+
+/// All that may happen at the same time: two lines are offered while the shipper closes the door and takes what waits.
 pub fn at_once<Q: Send + Sync + 'static, A: Answer>(
     make: impl Fn(sync::Arc<AtomicU64>) -> Q + Send + Sync + 'static,
     offer: impl Fn(&Q, String) -> A + Copy + Send + Sync + 'static,
-    end: impl Fn(&Q) -> u64 + Copy + Send + Sync + 'static,
+    close: impl Fn(&Q) + Copy + Send + Sync + 'static,
+    take: impl Fn(&Q) -> Next + Copy + Send + Sync + 'static,
+) -> Exploration {
+    let end = move |queue: &Q| {
+        close(queue);
+        all_taken(queue, take)
+    };
+    meeting(make, offer, end, take)
+}
+
+/// The same with a shipper that closes the door when there is nothing more.
+pub fn at_once_closing_last<Q: Send + Sync + 'static, A: Answer>(
+    make: impl Fn(sync::Arc<AtomicU64>) -> Q + Send + Sync + 'static,
+    offer: impl Fn(&Q, String) -> A + Copy + Send + Sync + 'static,
+    close: impl Fn(&Q) + Copy + Send + Sync + 'static,
+    take: impl Fn(&Q) -> Next + Copy + Send + Sync + 'static,
+) -> Exploration {
+    let end = move |queue: &Q| {
+        let (written, _) = all_taken(queue, take);
+        close(queue);
+        (written, true)
+    };
+    meeting(make, offer, end, take)
+}
+
+fn meeting<Q: Send + Sync + 'static, A: Answer>(
+    make: impl Fn(sync::Arc<AtomicU64>) -> Q + Send + Sync + 'static,
+    offer: impl Fn(&Q, String) -> A + Copy + Send + Sync + 'static,
+    end: impl Fn(&Q) -> (u64, bool) + Copy + Send + Sync + 'static,
+    take: impl Fn(&Q) -> Next + Copy + Send + Sync + 'static,
 ) -> Exploration {
     explore(Bounds::Exhaustive, move || {
         let lost = sync::Arc::new(AtomicU64::new(0));
@@ -58,9 +97,17 @@ pub fn at_once<Q: Send + Sync + 'static, A: Answer>(
             thread::spawn(name, move || offer(&queue, name[..3].to_owned()).refused())
         });
         let shipping = queue.clone();
-        let shipper = thread::spawn("shipper", move || end(&shipping));
+        let shipper = thread::spawn("shipper", move || {
+            let (written, is_over) = end(&shipping);
+            note(if is_over { "drops its end of the log" } else { "waits" });
+            (written, is_over)
+        });
         let refused = requests.map(|request| u64::from(request.join().expect("a failing thread ends the model")));
-        let written = shipper.join().expect("a failing thread ends the model");
+        let (mut written, is_over) = shipper.join().expect("a failing thread ends the model");
+        if !is_over {
+            // It was told of the lines that were still on their way.
+            written += all_taken(&*queue, take).0;
+        }
         all_are_known(written, &lost, refused.iter().sum());
     })
 }
@@ -69,39 +116,32 @@ pub fn at_once<Q: Send + Sync + 'static, A: Answer>(
 pub fn in_turn<Q: Send + Sync + 'static, A: Answer>(
     make: impl Fn(sync::Arc<AtomicU64>) -> Q + Send + Sync + 'static,
     offer: impl Fn(&Q, String) -> A + Send + Sync + 'static,
-    end: impl Fn(&Q) -> u64 + Send + Sync + 'static,
+    close: impl Fn(&Q) + Send + Sync + 'static,
+    take: impl Fn(&Q) -> Next + Copy + Send + Sync + 'static,
 ) -> Exploration {
     explore(Bounds::Exhaustive, move || {
         let lost = sync::Arc::new(AtomicU64::new(0));
         let queue = make(lost.clone());
         let refused = ["ada", "ben"].map(|line| u64::from(offer(&queue, line.to_owned()).refused()));
-        let written = end(&queue);
+        close(&queue);
+        let (written, _) = all_taken(&queue, take);
         all_are_known(written, &lost, refused.iter().sum());
     })
 }
 
-/// What the shipper does at the end: it closes the door, and writes what `take` has until there is nothing more.
-pub fn close_and_take<Q>(queue: &Q, close: impl Fn(&Q), take: impl Fn(&Q) -> Option<String>) -> u64 {
-    close(queue);
+/// How many lines the shipper writes until there is nothing, and whether nothing will come.
+fn all_taken<Q>(queue: &Q, take: impl Fn(&Q) -> Next) -> (u64, bool) {
     let mut written = 0;
-    while let Some(line) = take(queue) {
-        note(format!("writes {line}'s line"));
-        written += 1;
+    loop {
+        match take(queue) {
+            Next::Line(line) => {
+                note(format!("writes {line}'s line"));
+                written += 1;
+            }
+            Next::Nothing => return (written, false),
+            Next::Over => return (written, true),
+        }
     }
-    note("drops its end of the log");
-    written
-}
-
-/// What a shipper does that closes the door when there is nothing more.
-pub fn take_and_close<Q>(queue: &Q, close: impl Fn(&Q), take: impl Fn(&Q) -> Option<String>) -> u64 {
-    let mut written = 0;
-    while let Some(line) = take(queue) {
-        note(format!("writes {line}'s line"));
-        written += 1;
-    }
-    close(queue);
-    note("drops its end of the log");
-    written
 }
 
 fn all_are_known(written: u64, lost: &AtomicU64, refused: u64) {
