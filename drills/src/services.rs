@@ -1,0 +1,283 @@
+//! The services of a drill: each twin among surroundings that on-call can look at.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use axum::{
+    BoxError, Router,
+    body::Body,
+    extract::{Path, Request},
+    http::{Method, StatusCode},
+    response::IntoResponse,
+    routing::{any, get},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::{Semaphore, mpsc, watch},
+    time::sleep,
+};
+use tower::{
+    service_fn,
+    util::{BoxCloneSyncService, BoxService},
+};
+
+use crate::part::{How, Part};
+
+/// Serves the fixed twin, or the broken one.
+pub(crate) type Serve = fn(fixed: bool, part: &Part) -> Router;
+
+/// Every ghost that can be drilled.
+pub(crate) const ALL: [(&str, Serve); 8] = [
+    ("blocked-log-channel", dispatch),
+    ("hidden-flush", builds),
+    ("ignored-deadline", checkout),
+    ("leaked-permit", stock),
+    ("lying-health-check", orders),
+    ("no-bulkhead", shop),
+    ("orphan-task", boards),
+    ("silenced-error", invoices),
+];
+
+/// The service that this ghost haunts.
+pub(crate) fn of(slug: &str) -> Option<Serve> {
+    ALL.iter().find(|(known, _)| *known == slug).map(|(_, serve)| *serve)
+}
+
+/// Eight connections; mugs are refused.
+fn stock(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
+    let part = part.clone();
+    let connect = service_fn(move |()| {
+        let part = part.clone();
+        let mut page = 0;
+        let connection = service_fn(move |query: String| {
+            page = if query == "more" { page + 1 } else { 1 };
+            let (call, page) = (part.call(query.clone()), page);
+            async move {
+                sleep(Duration::from_millis(8)).await;
+                if query == "stock mugs" {
+                    call.ends(How::Failed);
+                    return Err(BoxError::from("lock timeout"));
+                }
+                call.ends(How::Served);
+                Ok(if page > 3 { Vec::new() } else { vec![format!("{page} on shelf {page}")] })
+            }
+        });
+        async move { Ok::<_, BoxError>(BoxService::new(connection)) }
+    });
+    app(8, Duration::from_millis(800), BoxCloneSyncService::new(connect))
+}
+
+/// A bank that takes three seconds for an order whose number ends in 7 once it is slow.
+fn checkout(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { ignored_deadline_fixed::app } else { ignored_deadline::app };
+    let bank = {
+        let part = part.clone();
+        Router::new().fallback(move |request: Request| {
+            let part = part.clone();
+            async move {
+                let call = part.call(format!("{} {}", request.method(), request.uri().path()));
+                let slow = request.uri().path().ends_with("-abroad");
+                sleep(Duration::from_millis(if slow { 3000 } else { 60 })).await;
+                call.ends(How::Served);
+                StatusCode::OK
+            }
+        })
+    };
+    let seal = Arc::new(|order: &str| format!("sealed {order}\n"));
+    let (ledger, mut entries) = mpsc::unbounded_channel();
+    let part = part.clone();
+    // It is the ledger's own, and ends with the service.
+    tokio::spawn(async move {
+        while let Some(order) = entries.recv().await {
+            part.says(format!("ledger: charged {order}"));
+        }
+    });
+    app(bank, seal, ledger, Duration::from_millis(800))
+}
+
+/// An archive that cannot read invoice 13, and breaks off in the middle of invoice 21.
+fn invoices(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { silenced_error_fixed::app } else { silenced_error::app };
+    let failure = || io::Error::other("segment 4 of the archive has a wrong checksum");
+    let part = part.clone();
+    app(BoxCloneSyncService::new(service_fn(move |number: String| {
+        let call = part.call(format!("read {number}"));
+        let part = part.clone();
+        async move {
+            sleep(Duration::from_millis(20)).await;
+            match number.as_str() {
+                "13" => {
+                    call.ends(How::Failed);
+                    part.says("archive: read 13: segment 4 has a wrong checksum");
+                    Err(failure())
+                }
+                "21" => {
+                    let lines = stream::unfold((0, Some(call)), move |(line, mut call)| {
+                        let part = part.clone();
+                        async move {
+                            sleep(Duration::from_millis(100 * line)).await;
+                            let text = Bytes::from_static(b"invoice 21: 2150\n");
+                            if line > 0
+                                && let Some(call) = call.take()
+                            {
+                                call.ends(How::Failed);
+                                part.says("archive: read 21: segment 4 has a wrong checksum");
+                            }
+                            Some((if line == 0 { Ok(text) } else { Err(failure()) }, (line + 1, call)))
+                        }
+                    });
+                    Ok(Body::from_stream(lines))
+                }
+                _ => {
+                    call.ends(How::Served);
+                    Ok(Body::from(format!("invoice {number}: 1900\n")))
+                }
+            }
+        }
+    })))
+}
+
+/// A database that is out of reach for half a minute of each.
+fn orders(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
+    let part = part.clone();
+    let database = Router::new().fallback(move |request: Request| {
+        let part = part.clone();
+        async move {
+            let call = part.call(format!("{} {}", request.method(), request.uri().path()));
+            sleep(Duration::from_millis(15)).await;
+            if part.second() % 60.0 >= 25.0 {
+                call.ends(How::Failed);
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+            call.ends(How::Served);
+            "order 4711 is taken\n".into_response()
+        }
+    });
+    app(database, Arc::new(Semaphore::new(16)), Duration::from_millis(500))
+}
+
+/// A shipper of lines that stops reading for most of each minute.
+fn dispatch(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { blocked_log_channel_fixed::app } else { blocked_log_channel::app };
+    let routes = Router::new().route(
+        "/orders/{number}",
+        get(async |Path(number): Path<String>| {
+            sleep(Duration::from_millis(40)).await;
+            format!("order {number} is on its way\n")
+        }),
+    );
+    let (log, end) = tokio::io::duplex(256);
+    let (stop, stopping) = watch::channel(false);
+    let lost = Arc::new(AtomicU64::new(0));
+    let (part, told) = (part.clone(), lost.clone());
+    tokio::spawn(async move {
+        let mut lines = BufReader::with_capacity(64, end).lines();
+        let mut lost = 0;
+        while let Ok(Some(line)) = lines.next_line().await {
+            let call = part.call(format!("ship {line}"));
+            while (25.0..55.0).contains(&(part.second() % 60.0)) {
+                sleep(Duration::from_millis(20)).await;
+            }
+            call.ends(How::Served);
+            let now = told.load(SeqCst);
+            if now > lost {
+                part.says(format!("shipper: {} lines lost", now - lost));
+                lost = now;
+            }
+        }
+        // The switch goes with the shipper.
+        drop(stop);
+    });
+    app(routes, log, lost, 16, stopping, Duration::from_secs(2))
+}
+
+/// Orders, and reports that take four seconds.
+fn shop(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { no_bulkhead_fixed::app } else { no_bulkhead::app };
+    let router = |class: &'static str, takes: Duration| {
+        let part = part.clone();
+        Router::new().route(
+            "/{*path}",
+            any(move |method: Method, Path(path): Path<String>| {
+                let part = part.clone();
+                async move {
+                    let call = part.call(format!("{class}: {method} {path}"));
+                    sleep(takes).await;
+                    call.ends(How::Served);
+                    format!("{class}: {path} is done\n")
+                }
+            }),
+        )
+    };
+    let (orders, reports) = (router("orders", Duration::from_millis(60)), router("reports", Duration::from_secs(4)));
+    app(orders, reports, 8, 2, Duration::from_millis(500))
+}
+
+/// Boards that say something once a second, for as long as somebody is subscribed.
+fn boards(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { orphan_task_fixed::app } else { orphan_task::app };
+    let part = part.clone();
+    let upstream = service_fn(move |board: String| {
+        let call = part.call(format!("subscribe {board}"));
+        async move {
+            let (sender, receiver) = mpsc::channel(16);
+            tokio::spawn(async move {
+                let talk = async {
+                    for second in 0.. {
+                        if sender.send(format!("{board}, {second} s")).await.is_err() {
+                            return;
+                        }
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                };
+                tokio::select! {
+                    () = talk => {}
+                    () = sender.closed() => {}
+                }
+                call.ends(How::Served);
+            });
+            Ok::<_, BoxError>(receiver)
+        }
+    });
+    app(BoxCloneSyncService::new(upstream), Arc::new(str::to_uppercase))
+}
+
+/// Build logs of four lines, a third of a second apart.
+fn builds(fixed: bool, part: &Part) -> Router {
+    let app = if fixed { hidden_flush_fixed::app } else { hidden_flush::app };
+    let part = part.clone();
+    let log = move |Path(build): Path<String>| {
+        let call = part.call(format!("log {build}"));
+        let part = part.clone();
+        async move {
+            let lines = ["fetching 41 crates", "compiling", "running 118 tests", "build passed"].into_iter();
+            let lines = stream::unfold((lines, Some(call)), move |(mut lines, mut call)| {
+                let (part, build) = (part.clone(), build.clone());
+                async move {
+                    let Some(line) = lines.next() else {
+                        if let Some(call) = call.take() {
+                            call.ends(How::Served);
+                        }
+                        return None;
+                    };
+                    sleep(Duration::from_millis(330)).await;
+                    part.says(format!("build {build}: {line}"));
+                    Some((Ok::<_, Infallible>(format!("{line}\n")), (lines, call)))
+                }
+            });
+            ([("content-type", "text/plain")], Body::from_stream(lines)).into_response()
+        }
+    };
+    app(Router::new().route("/builds/{build}/log", get(log)))
+}

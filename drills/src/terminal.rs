@@ -1,0 +1,331 @@
+//! The command line of a drill, and the drill without a browser.
+
+use std::{
+    env,
+    future::poll_fn,
+    io::{self, BufRead, Write},
+    sync::Arc,
+    task::Poll,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Args, Parser, Subcommand};
+use ghosts::{Refusal, checkout::Checkout, read::serve};
+use tokio::signal;
+
+use crate::{
+    Drill, Options,
+    answer::{Answer, Grade},
+    evidence::Sample,
+    looks::Look,
+    page,
+};
+
+/// An incident to practise on: four services under load, one of them haunted.
+#[derive(Debug, Parser)]
+#[command(name = "drill", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The load of a drill: reads on standard input what to send, and ends with it
+    #[command(hide = true)]
+    Load,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Args)]
+pub struct Asked {
+    /// The ghost; without it, the seed draws one
+    slug: Option<String>,
+    /// The same drill again
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// In this terminal, without a browser
+    #[arg(long)]
+    terminal: bool,
+    /// Open the page in a browser
+    #[arg(long, conflicts_with = "terminal")]
+    open: bool,
+    /// The trainer's screen too, for a group
+    #[arg(long, conflicts_with = "terminal")]
+    room: bool,
+    /// The port of the page; 0 takes any free one
+    #[arg(long, default_value_t = 3100)]
+    port: u16,
+}
+
+/// What the process is to be.
+#[derive(Debug)]
+pub enum Wanted {
+    /// The load of a drill.
+    Load,
+    /// A drill.
+    Drill(Asked),
+}
+
+impl Cli {
+    /// What the process is to be.
+    pub fn wanted(self) -> Wanted {
+        match self.command {
+            Some(Command::Load) => Wanted::Load,
+            None => Wanted::Drill(self.asked),
+        }
+    }
+}
+
+/// Runs a drill.
+///
+/// # Errors
+/// If the ghost is none, the port is taken, or something cannot be started.
+pub fn run(asked: &Asked) -> Result<(), Refusal> {
+    let cannot = |error: io::Error| Refusal::new(format!("cannot start the drill: {error}"));
+    let checkout = Checkout::here();
+    // Any seed will do that differs from the last.
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64 % 1_000_000);
+    let seed = asked.seed.unwrap_or_else(now);
+    let program = env::current_exe().map_err(cannot)?;
+    let options = Options { seed, slug: asked.slug.clone(), speed: 1.0, program };
+    if asked.terminal {
+        let drill = Drill::begin(&checkout, &options)?;
+        let grade = play(&drill, &mut io::stdin().lock(), &mut io::stdout());
+        return match grade.map_err(cannot)? {
+            Some(grade) => page::write_down(&checkout, &grade),
+            None => Ok(()),
+        };
+    }
+    // The port comes first: where it is taken, nothing else is begun.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    runtime.block_on(async {
+        let listener = serve::bind(asked.port).await?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let mut interrupted = Box::pin(signal::ctrl_c());
+        // The first poll sets the handler up: whoever reads our first line may interrupt us.
+        let _ = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx))).await;
+        let drill = Drill::begin(&checkout, &options)?;
+        let base = format!("http://{address}");
+        let room = if asked.room { format!("\nthe room's screen: {base}/room") } else { String::new() };
+        println!("a drill on {base}{room}\nseed {seed}: `cargo ghosts drill --seed {seed}` plays it again; Ctrl-C ends it");
+        if asked.open {
+            open(&base);
+        }
+        tokio::select! {
+            served = page::serve(listener, drill.clone(), Some(checkout)) => served?,
+            _ = interrupted => {}
+        }
+        println!("\nthe drill is over");
+        Ok(())
+    })
+}
+
+/// Opens a page in the browser of the desktop, where there is one.
+fn open(base: &str) {
+    let program = if cfg!(target_os = "macos") {
+        "open"
+    } else if cfg!(windows) {
+        "explorer"
+    } else {
+        "xdg-open"
+    };
+    if std::process::Command::new(program).arg(base).spawn().is_err() {
+        println!("no {program} to open it with");
+    }
+}
+
+const HELP: &str = "  stat                 the last second of each service
+  trend SERVICE        one service over time
+  log [WORD]           the end of the log; of the lines with this word
+  waterfall SERVICE    its slowest request                      2 minutes
+  tasks SERVICE        its tasks                                2 minutes
+  dependency SERVICE   what its dependency has seen             2 minutes
+  bundle SERVICE       all of it, with a report                 4 minutes
+  ask SERVICE [METHOD] PATH   a request of your own             1 minute
+  answer               name the ghost
+  quit                 leave it
+";
+
+/// Plays a drill on this input and output: what came of it, or nothing where it was left.
+///
+/// # Errors
+/// If the output cannot be written.
+pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
+    let haunted = &drill.draw.haunted().drill;
+    writeln!(out, "PAGE  {}\n", haunted.pager)?;
+    writeln!(out, "You have {} minutes. Seed {}. `help` lists what you can do.", haunted.minutes, drill.draw.seed)?;
+    loop {
+        let clock = drill.clock();
+        write!(out, "\n{:02}:{:02} > ", clock as u64 / 60, clock as u64 % 60)?;
+        out.flush()?;
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let service = |place: usize| words.get(place).copied().unwrap_or_default().to_owned();
+        let look = match words.first().copied() {
+            None => continue,
+            Some("help") => {
+                out.write_all(HELP.as_bytes())?;
+                continue;
+            }
+            Some("stat") => {
+                stat(drill, out)?;
+                continue;
+            }
+            Some("trend") => {
+                trend(drill, &service(1), out)?;
+                continue;
+            }
+            Some("log") => {
+                let lines = drill.lines_since(0);
+                let told = |line: &&crate::evidence::Line| {
+                    words.get(1).is_none_or(|word| format!("{} {} {}", line.from, line.level, line.text).contains(word))
+                };
+                let lines: Vec<_> = lines.iter().filter(told).collect();
+                for line in &lines[lines.len().saturating_sub(20)..] {
+                    writeln!(out, "{:>7.1} s {:5} {}: {}", line.at_ms as f64 / 1e3, line.level, line.from, line.text)?;
+                }
+                continue;
+            }
+            Some("waterfall") => Look::Waterfall { service: service(1) },
+            Some("tasks") => Look::Tasks { service: service(1) },
+            Some("dependency") => Look::Dependency { service: service(1) },
+            Some("bundle") => Look::Bundle { service: service(1) },
+            Some("ask") => {
+                let (method, path) = if words.len() > 3 { (service(2), service(3)) } else { (String::new(), service(2)) };
+                Look::Ask { service: service(1), method, path }
+            }
+            Some("answer") => match answer(drill, input, out)? {
+                Some(given) => {
+                    let grade = drill.answer(given);
+                    out.write_all(told(&grade).as_bytes())?;
+                    return Ok(Some(grade));
+                }
+                None => return Ok(None),
+            },
+            Some("quit") => return Ok(None),
+            Some(other) => {
+                writeln!(out, "there is no `{}`; `help` lists what there is", other.escape_debug())?;
+                continue;
+            }
+        };
+        match drill.runtime().block_on(drill.look(&look)) {
+            Ok(shown) => writeln!(out, "{} ({} min)\n{}", shown.title, shown.minutes, shown.text)?,
+            Err(refusal) => writeln!(out, "{refusal}")?,
+        }
+    }
+}
+
+fn names(drill: &Drill) -> Vec<&str> {
+    drill.draw.services.iter().map(|drawn| drawn.drill.service.as_str()).collect()
+}
+
+const COLUMNS: &str = "req/s  5xx broken    P50    P95    P99 flight tasks conns";
+
+fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
+    let samples = drill.samples_since(0);
+    let Some(last) = samples.last() else { return writeln!(out, "the first second is not over") };
+    writeln!(out, "{:12} {COLUMNS}", "")?;
+    for (place, name) in names(drill).iter().enumerate() {
+        writeln!(out, "{name:12} {}", row(last, place))?;
+    }
+    Ok(())
+}
+
+fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
+    let Some(place) = names(drill).iter().position(|name| *name == service) else {
+        return writeln!(out, "there is no service `{}`; there are {}", service.escape_debug(), names(drill).join(", "));
+    };
+    writeln!(out, "{:>12} {COLUMNS}", "second")?;
+    let samples = drill.samples_since(0);
+    let every = (samples.len() / 20).max(1);
+    for sample in samples.iter().rev().step_by(every).collect::<Vec<_>>().into_iter().rev() {
+        writeln!(out, "{:>12.0} {}", sample.at_s, row(sample, place))?;
+    }
+    Ok(())
+}
+
+fn row(sample: &Sample, place: usize) -> String {
+    let point = &sample.points[place];
+    format!(
+        "{:5} {:4} {:6} {:6.0} {:6.0} {:6.0} {:6} {:5} {:5}",
+        point.requests,
+        point.errors,
+        point.broken,
+        point.p50_ms,
+        point.p95_ms,
+        point.p99_ms,
+        point.in_flight,
+        point.tasks,
+        point.connections
+    )
+}
+
+fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Answer>> {
+    let choices = &drill.draw.choices;
+    let mut choose = |question: &str, of: Vec<String>| -> io::Result<Option<String>> {
+        writeln!(out, "\n{question}")?;
+        for (number, choice) in of.iter().enumerate() {
+            writeln!(out, "{:>4}  {choice}", number + 1)?;
+        }
+        loop {
+            write!(out, "number > ")?;
+            out.flush()?;
+            let mut line = String::new();
+            if input.read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            let number = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+            if let Some(chosen) = number.and_then(|number| of.get(number)) {
+                return Ok(Some(chosen.clone()));
+            }
+            writeln!(out, "a number from 1 to {}", of.len())?;
+        }
+    };
+    let ghosts = choices.ghosts.iter().map(|(slug, _)| slug.clone()).collect();
+    let Some(ghost) = choose("Which ghost is it?", ghosts)? else { return Ok(None) };
+    let layers = choices.layers.iter().cloned().collect();
+    let Some(layer) = choose("Where is the fault?", layers)? else { return Ok(None) };
+    let Some(first) = choose("What do you do first?", choices.firsts.clone())? else { return Ok(None) };
+    let fixes = choices.fixes.iter().cloned().collect();
+    let Some(fix) = choose("And what lays it to rest?", fixes)? else { return Ok(None) };
+    Ok(Some(Answer { ghost, layer, first, fix }))
+}
+
+/// A grade, as text.
+fn told(grade: &Grade) -> String {
+    let sign = |right: bool| if right { "right" } else { "wrong" };
+    let mut text = format!(
+        "\nIt was {} in `{}`: {}.\n\n  the ghost  {}\n  the layer  {}: {}\n  first      {}: {}\n  the fix    {}: {}\n",
+        grade.slug,
+        grade.service,
+        grade.title,
+        sign(grade.ghost),
+        sign(grade.layer),
+        grade.right.layer,
+        sign(grade.first),
+        grade.right.first.join("; or: "),
+        sign(grade.fix),
+        grade.right.fix,
+    );
+    text += &format!(
+        "\n{} of 4, after {} min {} s{}.\n\nWhat would have told it:\n",
+        grade.points(),
+        grade.took_s as u64 / 60,
+        grade.took_s as u64 % 60,
+        if grade.late { ", too late" } else { "" }
+    );
+    for told in &grade.told {
+        text += &format!("  - {told}\n");
+    }
+    text += "\nWhat had nothing to do with it:\n";
+    for herring in &grade.herrings {
+        text += &format!("  - {herring}\n");
+    }
+    text + &format!("\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n", grade.slug)
+}
