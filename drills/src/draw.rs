@@ -6,7 +6,7 @@ use ghosts::{
     Refusal,
     catalogue::{
         case::{self, Case, Drill},
-        ghosts,
+        ghosts::{self as catalogue, ALL},
     },
     checkout::Checkout,
 };
@@ -61,7 +61,7 @@ impl Draw {
     /// # Errors
     /// If a `case.toml` is wrong, or `slug` is no ghost that can be drilled.
     pub fn of(checkout: &Checkout, seed: u64, slug: Option<&str>) -> Result<Self, Refusal> {
-        let cases: Vec<(&'static str, Case)> = ghosts::ALL
+        let cases: Vec<(&'static str, Case)> = ALL
             .iter()
             .map(|ghost| Ok((ghost.slug, case::read(checkout, ghost.slug)?)))
             .collect::<Result<_, Refusal>>()?;
@@ -79,10 +79,14 @@ impl Draw {
         let mut dice = Dice::new(seed);
         let first = match slug {
             None => dice.below(pool.len()),
-            Some(slug) => pool.iter().position(|drawn| drawn.slug == slug).ok_or_else(|| match ghosts::find(slug) {
-                Ok(_) => Refusal::new(format!("{slug} cannot be drilled yet: its case.toml has no section [drill]")),
-                Err(refusal) => refusal,
-            })?,
+            Some(slug) => {
+                pool.iter().position(|drawn| drawn.slug == slug).ok_or_else(|| match catalogue::find(slug) {
+                    Ok(_) => {
+                        Refusal::new(format!("{slug} cannot be drilled yet: its case.toml has no section [drill]"))
+                    }
+                    Err(refusal) => refusal,
+                })?
+            }
         };
         let mut services = vec![pool.remove(first)];
         while services.len() < SERVICES {

@@ -83,8 +83,12 @@ impl Drill {
         let journal = Journal::new(start, options.speed);
         let mut served = Vec::new();
         for (number, drawn) in draw.services.iter().enumerate() {
-            let serve = services::of(drawn.slug)
-                .ok_or_else(|| Refusal::new(format!("cases/{}/case.toml has a section [drill], and no drill knows how to serve it", drawn.slug)))?;
+            let serve = services::of(drawn.slug).ok_or_else(|| {
+                Refusal::new(format!(
+                    "cases/{}/case.toml has a section [drill], and no drill knows how to serve it",
+                    drawn.slug
+                ))
+            })?;
             let part = Part::new(start, options.speed);
             let fixed = number != draw.haunted;
             let name = &drawn.drill.service;
@@ -94,9 +98,10 @@ impl Drill {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| cannot("a runtime", error))?;
         let edge = open_edge(&runtime, &served).map_err(|error| cannot("the edge", error))?;
-        let kinds = draw.services.iter().flat_map(|drawn| {
-            drawn.drill.load.iter().map(|load| (drawn.drill.service.clone(), load.clone()))
-        });
+        let kinds = draw
+            .services
+            .iter()
+            .flat_map(|drawn| drawn.drill.load.iter().map(|load| (drawn.drill.service.clone(), load.clone())));
         let plan = Plan { edge, speed: options.speed, seed: options.seed, kinds: kinds.collect() };
         let load = Some(start_load(options, &plan).map_err(|error| cannot("the load", error))?);
         let drill = Arc::new(Self {
@@ -192,7 +197,11 @@ impl Drill {
         let served = self.served.iter().find(|served| served.name == look.service());
         let served = served.ok_or_else(|| {
             let names: Vec<&str> = self.served.iter().map(|served| served.name.as_str()).collect();
-            Refusal::new(format!("there is no service `{}`; there are {}", look.service().escape_debug(), names.join(", ")))
+            Refusal::new(format!(
+                "there is no service `{}`; there are {}",
+                look.service().escape_debug(),
+                names.join(", ")
+            ))
         })?;
         let place = self.served.iter().position(|one| one.name == served.name).unwrap_or_default();
         let samples = self.samples_since(0);
@@ -292,7 +301,8 @@ fn start_load(options: &Options, plan: &Plan) -> io::Result<Child> {
         .spawn()?;
     let line = serde_json::to_string(plan)? + "\n";
     // It stays open: its end is the end of the load.
-    let told = load.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()));
+    let told =
+        load.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()));
     if told.is_err() {
         let _ = load.kill();
         let _ = load.wait();

@@ -20,7 +20,6 @@ use tracing_subscriber::{
     Layer,
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
-    util::SubscriberInitExt,
 };
 
 use crate::{evidence::Line, locked};
@@ -79,8 +78,8 @@ impl Journal {
 fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
-        // A test may have a subscriber already.
-        let _ = tracing_subscriber::registry().with(Ear).try_init();
+        // A test may have a subscriber already. What libraries tell the `log` crate is not heard.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Ear));
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let heard = with_speaker(|speaker, journal| {

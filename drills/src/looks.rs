@@ -125,7 +125,8 @@ pub(crate) async fn text(
         Look::Tasks { .. } => tasks(served, &points),
         Look::Dependency { .. } => dependency(served, &points),
         Look::Bundle { .. } => {
-            let log = log.iter().filter(|line| line.from == served.name).map(|line| format!("{} {}", line.level, line.text));
+            let log =
+                log.iter().filter(|line| line.from == served.name).map(|line| format!("{} {}", line.level, line.text));
             let log: Vec<String> = log.collect();
             let last = log[log.len().saturating_sub(12)..].join("\n");
             format!(
@@ -209,7 +210,13 @@ fn dependency(served: &Served, points: &[&Point]) -> String {
     let ended = served.part.ended();
     told("The last that ended".to_owned());
     for call in &ended[ended.len().saturating_sub(8)..] {
-        told(format!("  {:.1} s ago, {}: {} after {:.0} ms", call.began.elapsed().as_secs_f64(), call.what, call.how.as_str(), ms(call.took)));
+        told(format!(
+            "  {:.1} s ago, {}: {} after {:.0} ms",
+            call.began.elapsed().as_secs_f64(),
+            call.what,
+            call.how.as_str(),
+            ms(call.took)
+        ));
     }
     let lines = served.part.lines();
     if !lines.is_empty() {

@@ -9,8 +9,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use clap::{Args, Parser, Subcommand};
-use ghosts::{Refusal, checkout::Checkout, read::serve};
+use clap::{Parser, Subcommand};
+use ghosts::{
+    Refusal,
+    checkout::Checkout,
+    read::{drill::Asked, serve},
+};
 use tokio::signal;
 
 use crate::{
@@ -36,28 +40,6 @@ enum Command {
     /// The load of a drill: reads on standard input what to send, and ends with it
     #[command(hide = true)]
     Load,
-}
-
-/// What the command line asks for.
-#[derive(Clone, Debug, Args)]
-pub struct Asked {
-    /// The ghost; without it, the seed draws one
-    slug: Option<String>,
-    /// The same drill again
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// In this terminal, without a browser
-    #[arg(long)]
-    terminal: bool,
-    /// Open the page in a browser
-    #[arg(long, conflicts_with = "terminal")]
-    open: bool,
-    /// The trainer's screen too, for a group
-    #[arg(long, conflicts_with = "terminal")]
-    room: bool,
-    /// The port of the page; 0 takes any free one
-    #[arg(long, default_value_t = 3100)]
-    port: u16,
 }
 
 /// What the process is to be.
@@ -110,7 +92,9 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
         let drill = Drill::begin(&checkout, &options)?;
         let base = format!("http://{address}");
         let room = if asked.room { format!("\nthe room's screen: {base}/room") } else { String::new() };
-        println!("a drill on {base}{room}\nseed {seed}: `cargo ghosts drill --seed {seed}` plays it again; Ctrl-C ends it");
+        println!(
+            "a drill on {base}{room}\nseed {seed}: `cargo ghosts drill --seed {seed}` plays it again; Ctrl-C ends it"
+        );
         if asked.open {
             open(&base);
         }
@@ -197,7 +181,8 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             Some("dependency") => Look::Dependency { service: service(1) },
             Some("bundle") => Look::Bundle { service: service(1) },
             Some("ask") => {
-                let (method, path) = if words.len() > 3 { (service(2), service(3)) } else { (String::new(), service(2)) };
+                let (method, path) =
+                    if words.len() > 3 { (service(2), service(3)) } else { (String::new(), service(2)) };
                 Look::Ask { service: service(1), method, path }
             }
             Some("answer") => match answer(drill, input, out)? {
@@ -239,7 +224,12 @@ fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
 
 fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
     let Some(place) = names(drill).iter().position(|name| *name == service) else {
-        return writeln!(out, "there is no service `{}`; there are {}", service.escape_debug(), names(drill).join(", "));
+        return writeln!(
+            out,
+            "there is no service `{}`; there are {}",
+            service.escape_debug(),
+            names(drill).join(", ")
+        );
     };
     writeln!(out, "{:>12} {COLUMNS}", "second")?;
     let samples = drill.samples_since(0);
@@ -327,5 +317,8 @@ fn told(grade: &Grade) -> String {
     for herring in &grade.herrings {
         text += &format!("  - {herring}\n");
     }
-    text + &format!("\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n", grade.slug)
+    text + &format!(
+        "\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n",
+        grade.slug
+    )
 }

@@ -15,7 +15,7 @@ use crate::{
     make::{regenerate, skeleton},
     read::{
         book::{self, Wanted},
-        diff, serve, show, tour,
+        diff, drill, serve, show, tour,
     },
     train::trainer,
 };
@@ -74,6 +74,15 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         log: Option<PathBuf>,
     },
+    /// An incident to practise on: four services under load, one of them haunted
+    ///
+    /// The first time, it is built: that takes a minute or two.
+    #[command(after_help = "Examples:
+  cargo ghosts drill
+  cargo ghosts drill --seed 1 --open
+  cargo ghosts drill --terminal
+  cargo ghosts drill --room")]
+    Drill(drill::Asked),
     /// The difference between the twins
     #[command(after_help = "Examples:
   cargo ghosts diff hidden-flush")]
@@ -263,6 +272,12 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Show { slug, near_misses }) => show::run(&checkout, ghosts::find(&slug)?, near_misses, cli.json),
         Some(Command::Serve { slug, fixed, port, log }) => {
             serve::run(&checkout, ghosts::find(&slug)?, fixed, port, log.as_deref(), cli.json)
+        }
+        Some(Command::Drill(asked)) => {
+            if cli.json {
+                return Err(Refusal::new("`drill` has nothing to report as JSON; leave --json out"));
+            }
+            drill::run(&checkout, &asked)
         }
         Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => start::run(&checkout, slug.as_deref(), cli.json),

@@ -36,6 +36,7 @@ pub mod read {
 
     pub mod book;
     pub mod diff;
+    pub mod drill;
     pub mod serve;
     pub mod show;
     pub mod tour;
