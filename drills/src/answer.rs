@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::draw::Draw;
+use crate::{draw::Draw, served::HARD};
 
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -76,6 +76,13 @@ impl Grade {
 pub fn grade(draw: &Draw, given: Answer, took_s: f64, late: bool) -> Grade {
     let haunted = draw.haunted();
     let drill = &haunted.drill;
+    let second = draw.second.map(|place| {
+        format!(
+            "Each tenth request of `{}` waited {} ms for the network.",
+            draw.services[place].drill.service,
+            HARD.as_millis()
+        )
+    });
     Grade {
         ghost: given.ghost == haunted.slug,
         layer: given.layer == drill.layer,
@@ -87,7 +94,7 @@ pub fn grade(draw: &Draw, given: Answer, took_s: f64, late: bool) -> Grade {
         service: drill.service.clone(),
         right: Right { layer: drill.layer.clone(), first: drill.first.clone(), fix: drill.fix.clone() },
         told: drill.told.clone(),
-        herrings: draw.herrings.iter().map(|(_, text)| text.clone()).collect(),
+        herrings: draw.herrings.iter().map(|(_, text)| text.clone()).chain(second).collect(),
         took_s,
         late,
         seed: draw.seed,
@@ -112,7 +119,7 @@ mod tests {
 
     #[test]
     fn each_part_of_an_answer_counts_by_itself() {
-        let draw = Draw::of(&Checkout::here(), 3, None).unwrap();
+        let draw = Draw::of(&Checkout::here(), 3, None, false).unwrap();
         let points = |answer: Answer| grade(&draw, answer, 60.0, false).points();
         assert_eq!(points(right(&draw)), 4);
         assert_eq!(points(Answer { ghost: "lies".to_owned(), ..right(&draw) }), 3);
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_grade_tells_what_would_have_told() {
-        let draw = Draw::of(&Checkout::here(), 3, None).unwrap();
+        let draw = Draw::of(&Checkout::here(), 3, None, false).unwrap();
         let grade = grade(&draw, Answer::default(), 61.0, true);
         assert_eq!((grade.slug.as_str(), grade.late), (draw.haunted().slug, true));
         assert_eq!(grade.told, draw.haunted().drill.told);

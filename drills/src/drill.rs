@@ -38,6 +38,8 @@ pub struct Options {
     pub seed: u64,
     /// The ghost, where it is not to be drawn.
     pub slug: Option<String>,
+    /// Whether there is a second symptom, which has nothing to do with the first.
+    pub hard: bool,
     /// How much faster than a clock the drill runs: 1 for people, more for tests.
     pub speed: f64,
     /// The program that drives the load when it is called with `load`.
@@ -78,7 +80,7 @@ impl Drill {
     /// If the ghost cannot be drilled, or something cannot be started; whatever was started has ended then.
     pub fn begin(checkout: &Checkout, options: &Options) -> Result<Arc<Self>, Refusal> {
         let cannot = |what: &str, error: io::Error| Refusal::new(format!("cannot start {what}: {error}"));
-        let draw = Draw::of(checkout, options.seed, options.slug.as_deref())?;
+        let draw = Draw::of(checkout, options.seed, options.slug.as_deref(), options.hard)?;
         let start = Instant::now();
         let journal = Journal::new(start, options.speed);
         let mut served = Vec::new();
@@ -92,7 +94,7 @@ impl Drill {
             let part = Part::new(start, options.speed);
             let fixed = number != draw.haunted;
             let name = &drawn.drill.service;
-            let one = Served::start(name, &part, &journal, |part| serve(fixed, part));
+            let one = Served::start(name, &part, &journal, draw.second == Some(number), |part| serve(fixed, part));
             served.push(one.map_err(|error| cannot("a service", error))?);
         }
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -228,29 +228,31 @@ fn dependency(served: &Served, points: &[&Point]) -> String {
     text
 }
 
-/// The last minute beside the first seconds.
+/// The first seconds beside the last.
 fn report(points: &[&Point]) -> String {
     let (before, now) = (&points[..points.len().min(15)], &points[points.len().saturating_sub(15)..]);
     let mut text = "The first fifteen seconds, and the last\n".to_owned();
-    let mean = |points: &[&Point], of: &dyn Fn(&Point) -> f64| {
-        points.iter().map(|point| of(point)).sum::<f64>() / points.len().max(1) as f64
-    };
-    let rows: [(&str, &dyn Fn(&Point) -> f64); 10] = [
-        ("requests a second", &|point| point.requests as f64),
-        ("5xx a second", &|point| point.errors as f64),
-        ("broken off a second", &|point| point.broken as f64),
-        ("P99 in ms", &|point| point.p99_ms),
-        ("first byte, P95 in ms", &|point| point.first_byte_ms),
-        ("in flight", &|point| point.in_flight as f64),
-        ("tasks", &|point| point.tasks as f64),
-        ("connections", &|point| point.connections as f64),
-        ("calls of the dependency", &|point| point.dependency.calls as f64),
-        ("open at the dependency", &|point| point.dependency.open as f64),
-    ];
-    for (name, of) in rows {
-        writeln!(text, "{name:24} {:>9.1} {:>9.1}", mean(before, of), mean(now, of)).expect("into a String");
+    for (row, (name, _)) in rows(&Point::default()).iter().enumerate() {
+        let mean =
+            |points: &[&Point]| points.iter().map(|point| rows(point)[row].1).sum::<f64>() / points.len().max(1) as f64;
+        writeln!(text, "{name:24} {:>9.1} {:>9.1}", mean(before), mean(now)).expect("into a String");
     }
     text
+}
+
+fn rows(point: &Point) -> [(&'static str, f64); 10] {
+    [
+        ("requests a second", point.requests as f64),
+        ("5xx a second", point.errors as f64),
+        ("broken off a second", point.broken as f64),
+        ("P99 in ms", point.p99_ms),
+        ("first byte, P95 in ms", point.first_byte_ms),
+        ("in flight", point.in_flight as f64),
+        ("tasks", point.tasks as f64),
+        ("connections", point.connections as f64),
+        ("calls of the dependency", point.dependency.calls as f64),
+        ("open at the dependency", point.dependency.open as f64),
+    ]
 }
 
 async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str) -> String {

@@ -10,7 +10,13 @@ use std::{
     },
 };
 
-use axum::{Extension, Router, extract::ConnectInfo, http::Request};
+use axum::{
+    Extension, Router,
+    extract::{ConnectInfo, Request, State},
+    http,
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -23,7 +29,7 @@ use instruments::{
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    time::Duration,
+    time::{Duration, sleep},
 };
 use tower::util::MapRequestLayer;
 
@@ -60,6 +66,16 @@ pub(crate) struct Eyes {
     last: Mutex<VecDeque<Seen>>,
 }
 
+/// How long each tenth request waits for the network in a hard drill.
+pub(crate) const HARD: Duration = Duration::from_millis(700);
+
+async fn each_tenth_waits(State(count): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
+    if count.fetch_add(1, SeqCst) % 10 == 9 {
+        sleep(HARD).await;
+    }
+    next.run(request).await
+}
+
 /// Where a probe asks.
 const PROBES: [&str; 2] = ["/readyz", "/livez"];
 
@@ -69,6 +85,7 @@ impl Served {
         name: &str,
         part: &Part,
         journal: &Journal,
+        slowed: bool,
         app: impl FnOnce(&Part) -> Router,
     ) -> io::Result<Self> {
         let (speaker, ear) = (name.to_owned(), journal.clone());
@@ -80,16 +97,21 @@ impl Served {
             .build()?;
         let eyes = Arc::new(Eyes::default());
         let (hook, begins) = (eyes.clone(), eyes.clone());
+        let (edge, service) = (journal.clone(), name.to_owned());
         let app = {
             let _inside = runtime.enter();
             app(part)
         };
-        let app = app.layer(Observe::new().then(move |seen| hook.sees(seen))).layer(MapRequestLayer::new(
-            move |request: Request<_>| {
+        let app = if slowed { app.layer(from_fn_with_state(Arc::default(), each_tenth_waits)) } else { app };
+        let app = app
+            .layer(Observe::new().then(move |seen| {
+                hook.sees(seen);
+                tell(&edge, &service, seen);
+            }))
+            .layer(MapRequestLayer::new(move |request: http::Request<_>| {
                 begins.begun.fetch_add(1, SeqCst);
                 request
-            },
-        ));
+            }));
         let listener = net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -171,6 +193,17 @@ impl Eyes {
             last.pop_front();
         }
     }
+}
+
+/// What the edge logs: what was no success.
+fn tell(edge: &Journal, service: &str, seen: &Seen) {
+    let served = seen.status.is_some_and(|status| !status.is_server_error());
+    if served && matches!(seen.outcome, Outcome::Complete | Outcome::Abandoned) {
+        return;
+    }
+    let status = seen.status.map_or("no head".to_owned(), |status| status.as_u16().to_string());
+    let (method, route, outcome, took) = (&seen.method, &seen.route, seen.outcome, ms(seen.last));
+    edge.write("edge", "WARN", format!("{service} {method} {route} {status} {outcome} {took:.0} ms"));
 }
 
 pub(crate) fn ms(time: Duration) -> f64 {

@@ -72,7 +72,7 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64 % 1_000_000);
     let seed = asked.seed.unwrap_or_else(now);
     let program = env::current_exe().map_err(cannot)?;
-    let options = Options { seed, slug: asked.slug.clone(), speed: 1.0, program };
+    let options = Options { seed, slug: asked.slug.clone(), hard: asked.hard, speed: 1.0, program };
     if asked.terminal {
         let drill = Drill::begin(&checkout, &options)?;
         let grade = play(&drill, &mut io::stdin().lock(), &mut io::stdout());

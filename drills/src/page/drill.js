@@ -21,11 +21,10 @@ const charts = [
     { title: "5xx and broken off, a second", of: sum },
     { title: "P50, P95, P99", unit: "ms", latency: ["p50_ms", "p95_ms", "p99_ms"] },
     { title: "First byte, P95", unit: "ms", of: (p) => p.first_byte_ms },
-    { title: "Heat: how slow, how many", heat: true },
+    { title: "Heat", heat: true },
     { title: "In flight", of: (p) => p.in_flight },
     { title: "Tasks", of: (p) => p.tasks },
     { title: "Connections", of: (p) => p.connections },
-    { title: "Calls of the dependency, a second", of: (p) => p.dependency.calls },
 ];
 
 function element(name, attributes = {}, text) {
@@ -83,19 +82,19 @@ function draw() {
 
 function curves(chart, shown) {
     const of = chart.latency
-        ? chart.latency.map((key, place) => [key.slice(0, 3).toUpperCase(), (sample) => sample.points[chosen][key], place])
-        : services.map((name, place) => [name, (sample) => chart.of(sample.points[place]), place]);
+        ? chart.latency.map((key, place) => [key.slice(0, 3).toUpperCase(), (sample) => sample.points[chosen][key], `q${place}`])
+        : services.map((name, place) => [name, (sample) => chart.of(sample.points[place]), `s${place}`]);
     const most = Math.max(1, ...shown.flatMap((sample) => of.map(([, value]) => value(sample))));
     const unit = chart.unit ? " " + chart.unit : "";
     chart.most.textContent = `to ${short(most)}${unit}`;
-    for (const [name, value, place] of of) {
+    for (const [name, value, kind] of of) {
         const points = shown.map((sample, at) => {
             const x = WIDTH - (shown.length - 1 - at) * (WIDTH / (SHOWN - 1));
             return `${x.toFixed(1)} ${(HEIGHT - 2 - (value(sample) / most) * (HEIGHT - 6)).toFixed(1)}`;
         });
-        chart.svg.append(drawn("path", { class: `line s${place}`, d: "M" + points.join("L") }));
+        chart.svg.append(drawn("path", { class: `line ${kind}`, d: "M" + points.join("L") }));
         const last = short(value(shown[shown.length - 1]));
-        chart.now.append(element("span", { class: `key s${place}` }, `${name} ${last}`));
+        chart.now.append(element("span", { class: `key ${kind}` }, `${name} ${last}`));
     }
 }
 
@@ -198,16 +197,16 @@ async function look(what) {
 
 function forms(setup) {
     for (const [place, name] of services.entries()) {
-        const label = element("label", { class: `key s${place}` });
+        const label = element("label");
         const radio = element("input", { type: "radio", name: "chosen", value: place });
         radio.checked = place === chosen;
         radio.addEventListener("change", () => { chosen = place; draw(); });
-        label.append(radio, name);
+        label.append(radio, element("span", { class: `key s${place}` }, name));
         by("services").append(label);
         option(by("looked"), name, name);
         option(by("from"), name, name);
     }
-    option(by("from"), "#ops", "#ops");
+    ["edge", "#ops"].forEach((name) => option(by("from"), name, name));
     const answer = by("answer");
     const choices = setup.choices;
     const fill = (name, texts) => {

@@ -1,0 +1,7 @@
+//! Drills, as their players meet them. What they wait for is told by the drill, and not by a clock.
+
+mod leaks;
+mod leaves;
+mod plays;
+mod refusals;
+mod support;
