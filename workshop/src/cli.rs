@@ -82,7 +82,12 @@ enum Command {
   cargo ghosts drill --seed 1 --open
   cargo ghosts drill --terminal
   cargo ghosts drill --room")]
-    Drill(drill::Asked),
+    Drill {
+        #[command(flatten)]
+        asked: drill::Asked,
+        #[command(flatten)]
+        without: WithoutJson,
+    },
     /// The difference between the twins
     #[command(after_help = "Examples:
   cargo ghosts diff hidden-flush")]
@@ -273,10 +278,8 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Serve { slug, fixed, port, log }) => {
             serve::run(&checkout, ghosts::find(&slug)?, fixed, port, log.as_deref(), cli.json)
         }
-        Some(Command::Drill(asked)) => {
-            if cli.json {
-                return Err(Refusal::new("`drill` has nothing to report as JSON; leave --json out"));
-            }
+        Some(Command::Drill { asked, without }) => {
+            without.heeded("drill", "what came of it is in exercises/progress.jsonl")?;
             drill::run(&checkout, &asked)
         }
         Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
