@@ -41,8 +41,12 @@ pub struct Point {
     pub p95_ms: f64,
     /// The 99th percentile.
     pub p99_ms: f64,
+    /// The 95th percentile of the time until the head.
+    pub head_ms: f64,
     /// The 95th percentile of the time until the first byte.
     pub first_byte_ms: f64,
+    /// By route, in the order of the names.
+    pub routes: Vec<Route>,
     /// How many took how long, by decades and thirds of them from 1 ms.
     pub heat: Vec<u32>,
     /// Requests that go on.
@@ -55,6 +59,19 @@ pub struct Point {
     pub probe: Option<u16>,
     /// Its dependency.
     pub dependency: Dependency,
+}
+
+/// What was seen of a route in a second.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Route {
+    /// Its template.
+    pub route: String,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Those of them that were answered 5xx.
+    pub errors: u64,
+    /// How long the others took, on average.
+    pub served_ms: f64,
 }
 
 /// What a dependency has seen in a second.

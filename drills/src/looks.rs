@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     edge,
-    evidence::{Line, Point, Sample},
+    evidence::Point,
+    field::Field,
     served::{Served, ms},
 };
 
@@ -110,23 +111,21 @@ fn asked_method(method: &str) -> Method {
     method.trim().to_uppercase().parse().ok().filter(|_| !method.trim().is_empty()).unwrap_or(Method::GET)
 }
 
-/// What a look shows.
-pub(crate) async fn text(
-    look: &Look,
-    served: &Served,
-    samples: &[Sample],
-    place: usize,
-    edge: SocketAddr,
-    log: &[Line],
-) -> String {
+/// What a look at the service in this place shows.
+pub(crate) async fn text(look: &Look, field: &Field, place: usize) -> String {
+    let served = &field.served[place];
+    let samples = field.samples_since(0);
     let points: Vec<&Point> = samples.iter().filter_map(|sample| sample.points.get(place)).collect();
     match look {
         Look::Waterfall { .. } => waterfall(served),
         Look::Tasks { .. } => tasks(served, &points),
         Look::Dependency { .. } => dependency(served, &points),
         Look::Bundle { .. } => {
-            let log =
-                log.iter().filter(|line| line.from == served.name).map(|line| format!("{} {}", line.level, line.text));
+            let lines = field.lines_since(0);
+            let log = lines
+                .iter()
+                .filter(|line| line.from == served.name)
+                .map(|line| format!("{} {}", line.level, line.text));
             let log: Vec<String> = log.collect();
             let last = log[log.len().saturating_sub(12)..].join("\n");
             format!(
@@ -138,7 +137,7 @@ pub(crate) async fn text(
                 if last.is_empty() { "(nothing)" } else { &last }
             )
         }
-        Look::Ask { service, method, path } => ask(edge, service, &asked_method(method), path).await,
+        Look::Ask { service, method, path } => ask(field.edge(), service, &asked_method(method), path).await,
     }
 }
 

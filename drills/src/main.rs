@@ -8,6 +8,7 @@ use drills::terminal::{Cli, Wanted};
 fn main() -> ExitCode {
     let done = match Cli::parse().wanted() {
         Wanted::Load => drills::load::run(),
+        Wanted::Classify(asked) => drills::terminal::classified(&asked),
         Wanted::Drill(asked) => drills::terminal::run(&asked),
     };
     match done {

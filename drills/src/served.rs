@@ -1,7 +1,7 @@
 //! A service on a socket and a runtime of its own, seen from outside.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     net::{self, SocketAddr},
     sync::{
@@ -34,7 +34,7 @@ use tokio::{
 use tower::util::MapRequestLayer;
 
 use crate::{
-    evidence::{self, Point, quantile},
+    evidence::{self, Point, Route, quantile},
     locked,
     logs::Journal,
     part::Part,
@@ -64,6 +64,28 @@ pub(crate) struct Eyes {
     probe: AtomicU16,
     second: Mutex<Vec<Seen>>,
     last: Mutex<VecDeque<Seen>>,
+}
+
+fn is_error(seen: &Seen) -> bool {
+    seen.status.is_some_and(|status| status.is_server_error())
+}
+
+fn routes(seen: &[Seen]) -> Vec<Route> {
+    let mut routes = BTreeMap::<&str, Vec<&Seen>>::new();
+    for seen in seen {
+        routes.entry(&seen.route).or_default().push(seen);
+    }
+    let told = routes.into_iter().map(|(route, seen)| {
+        let (errors, served): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|seen| is_error(seen));
+        let whole: f64 = served.iter().map(|seen| ms(seen.last)).sum();
+        Route {
+            route: route.to_owned(),
+            requests: seen.len() as u64,
+            errors: errors.len() as u64,
+            served_ms: whole / served.len().max(1) as f64,
+        }
+    });
+    told.collect()
 }
 
 /// How long each tenth request waits for the network in a hard drill.
@@ -127,8 +149,10 @@ impl Served {
     pub(crate) fn sample(&self) -> Point {
         let seen = std::mem::take(&mut *locked(&self.eyes.second));
         let mut last: Vec<f64> = seen.iter().map(|seen| ms(seen.last)).collect();
+        let mut head: Vec<f64> = seen.iter().filter_map(|seen| seen.head.map(ms)).collect();
         let mut first: Vec<f64> = seen.iter().filter_map(|seen| seen.first.map(ms)).collect();
         last.sort_by(f64::total_cmp);
+        head.sort_by(f64::total_cmp);
         first.sort_by(f64::total_cmp);
         let of = |outcomes: &[Outcome]| seen.iter().filter(|seen| outcomes.contains(&seen.outcome)).count() as u64;
         let mut heat = vec![0; evidence::ROWS];
@@ -143,7 +167,9 @@ impl Served {
             p50_ms: quantile(&last, 0.5),
             p95_ms: quantile(&last, 0.95),
             p99_ms: quantile(&last, 0.99),
+            head_ms: quantile(&head, 0.95),
             first_byte_ms: quantile(&first, 0.95),
+            routes: routes(&seen),
             heat,
             in_flight: self.in_flight(),
             tasks: self.tasks(),

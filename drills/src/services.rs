@@ -32,8 +32,31 @@ use tower::{
 
 use crate::part::{How, Part};
 
-/// Serves the fixed twin, or the broken one.
-pub(crate) type Serve = fn(fixed: bool, part: &Part) -> Router;
+/// Which twin is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The broken one.
+    Broken,
+    /// The fixed one.
+    Fixed,
+    /// The near miss of this name.
+    NearMiss(&'static str),
+}
+
+impl Which {
+    fn of<A: Copy>(self, near_misses: &[(&str, A)], broken: A, fixed: A) -> A {
+        match self {
+            Self::Broken => broken,
+            Self::Fixed => fixed,
+            Self::NearMiss(name) => {
+                near_misses.iter().find(|(known, _)| *known == name).map_or(broken, |(_, near_miss)| *near_miss)
+            }
+        }
+    }
+}
+
+/// Serves a twin among its surroundings.
+pub(crate) type Serve = fn(which: Which, part: &Part) -> Router;
 
 /// Every ghost that can be drilled.
 pub(crate) const ALL: [(&str, Serve); 8] = [
@@ -53,8 +76,8 @@ pub(crate) fn of(slug: &str) -> Option<Serve> {
 }
 
 /// Eight connections; mugs are refused.
-fn stock(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { leaked_permit_fixed::app } else { leaked_permit::app };
+fn stock(which: Which, part: &Part) -> Router {
+    let app = which.of(leaked_permit::near_misses::ALL, leaked_permit::app, leaked_permit_fixed::app);
     let part = part.clone();
     let connect = service_fn(move |()| {
         let part = part.clone();
@@ -78,8 +101,8 @@ fn stock(fixed: bool, part: &Part) -> Router {
 }
 
 /// A bank that takes three seconds for an order whose number ends in 7 once it is slow.
-fn checkout(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { ignored_deadline_fixed::app } else { ignored_deadline::app };
+fn checkout(which: Which, part: &Part) -> Router {
+    let app = which.of(ignored_deadline::near_misses::ALL, ignored_deadline::app, ignored_deadline_fixed::app);
     let bank = {
         let part = part.clone();
         Router::new().fallback(move |request: Request| {
@@ -106,8 +129,8 @@ fn checkout(fixed: bool, part: &Part) -> Router {
 }
 
 /// An archive that cannot read invoice 13, and breaks off in the middle of invoice 21.
-fn invoices(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { silenced_error_fixed::app } else { silenced_error::app };
+fn invoices(which: Which, part: &Part) -> Router {
+    let app = which.of(silenced_error::near_misses::ALL, silenced_error::app, silenced_error_fixed::app);
     let failure = || io::Error::other("segment 4 of the archive has a wrong checksum");
     let part = part.clone();
     app(BoxCloneSyncService::new(service_fn(move |number: String| {
@@ -148,8 +171,8 @@ fn invoices(fixed: bool, part: &Part) -> Router {
 }
 
 /// A database that is out of reach for half a minute of each.
-fn orders(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { lying_health_check_fixed::app } else { lying_health_check::app };
+fn orders(which: Which, part: &Part) -> Router {
+    let app = which.of(lying_health_check::near_misses::ALL, lying_health_check::app, lying_health_check_fixed::app);
     let part = part.clone();
     let database = Router::new().fallback(move |request: Request| {
         let part = part.clone();
@@ -168,8 +191,8 @@ fn orders(fixed: bool, part: &Part) -> Router {
 }
 
 /// A shipper of lines that stops reading for most of each minute.
-fn dispatch(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { blocked_log_channel_fixed::app } else { blocked_log_channel::app };
+fn dispatch(which: Which, part: &Part) -> Router {
+    let app = which.of(blocked_log_channel::near_misses::ALL, blocked_log_channel::app, blocked_log_channel_fixed::app);
     let routes = Router::new().route(
         "/orders/{number}",
         get(async |Path(number): Path<String>| {
@@ -203,8 +226,8 @@ fn dispatch(fixed: bool, part: &Part) -> Router {
 }
 
 /// Orders, and reports that take four seconds.
-fn shop(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { no_bulkhead_fixed::app } else { no_bulkhead::app };
+fn shop(which: Which, part: &Part) -> Router {
+    let app = which.of(no_bulkhead::near_misses::ALL, no_bulkhead::app, no_bulkhead_fixed::app);
     let router = |class: &'static str, takes: Duration| {
         let part = part.clone();
         Router::new().route(
@@ -225,8 +248,8 @@ fn shop(fixed: bool, part: &Part) -> Router {
 }
 
 /// Boards that say something once a second, for as long as somebody is subscribed.
-fn boards(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { orphan_task_fixed::app } else { orphan_task::app };
+fn boards(which: Which, part: &Part) -> Router {
+    let app = which.of(orphan_task::near_misses::ALL, orphan_task::app, orphan_task_fixed::app);
     let part = part.clone();
     let upstream = service_fn(move |board: String| {
         let call = part.call(format!("subscribe {board}"));
@@ -254,8 +277,8 @@ fn boards(fixed: bool, part: &Part) -> Router {
 }
 
 /// Build logs of four lines, a third of a second apart.
-fn builds(fixed: bool, part: &Part) -> Router {
-    let app = if fixed { hidden_flush_fixed::app } else { hidden_flush::app };
+fn builds(which: Which, part: &Part) -> Router {
+    let app = which.of(hidden_flush::near_misses::ALL, hidden_flush::app, hidden_flush_fixed::app);
     let part = part.clone();
     let log = move |Path(build): Path<String>| {
         let call = part.call(format!("log {build}"));

@@ -2,6 +2,8 @@
 
 use std::{
     env,
+    fmt::Display,
+    fs,
     future::poll_fn,
     io::{self, BufRead, Write},
     sync::Arc,
@@ -12,17 +14,20 @@ use std::{
 use clap::{Parser, Subcommand};
 use ghosts::{
     Refusal,
+    catalogue::case,
     checkout::Checkout,
-    read::{drill::Asked, serve},
+    read::{classify, drill::Asked, serve},
+    terminal::{print, print_json},
 };
 use tokio::signal;
 
 use crate::{
     Drill, Options,
     answer::{Answer, Grade},
-    evidence::Sample,
+    classify as classifier,
+    evidence::{Evidence, Sample},
     looks::Look,
-    page,
+    matrix, page,
 };
 
 /// An incident to practise on: four services under load, one of them haunted.
@@ -40,6 +45,8 @@ enum Command {
     /// The load of a drill: reads on standard input what to send, and ends with it
     #[command(hide = true)]
     Load,
+    /// What the evidence of a drill says it was
+    Classify(classify::Asked),
 }
 
 /// What the process is to be.
@@ -47,6 +54,8 @@ enum Command {
 pub enum Wanted {
     /// The load of a drill.
     Load,
+    /// What reads the evidence of one.
+    Classify(classify::Asked),
     /// A drill.
     Drill(Asked),
 }
@@ -56,6 +65,7 @@ impl Cli {
     pub fn wanted(self) -> Wanted {
         match self.command {
             Some(Command::Load) => Wanted::Load,
+            Some(Command::Classify(asked)) => Wanted::Classify(asked),
             None => Wanted::Drill(self.asked),
         }
     }
@@ -105,6 +115,29 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
         println!("\nthe drill is over");
         Ok(())
     })
+}
+
+/// Says what the evidence of a drill tells, or measures how often that is right.
+///
+/// # Errors
+/// If there is no such evidence, or nothing can be measured.
+pub fn classified(asked: &classify::Asked) -> Result<(), Refusal> {
+    let checkout = Checkout::here();
+    if asked.all {
+        let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
+        let measured = matrix::measure(&checkout, &matrix::slugs(), asked.seeds, true, &program)?;
+        return if asked.json { print_json(&measured) } else { print(&measured.markdown()) };
+    }
+    let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
+    let cannot = |why: &dyn Display| Refusal::new(format!("cannot read {}: {why}", file.display()));
+    let text = fs::read(file).map_err(|error| cannot(&error))?;
+    let evidence: Evidence = serde_json::from_slice(&text).map_err(|error| cannot(&error))?;
+    let report = classifier::classify(&evidence);
+    if asked.json {
+        return print_json(&report);
+    }
+    let first = |slug: &str| case::read(&checkout, slug).ok()?.drill?.first.into_iter().next();
+    print(&report.markdown(first))
 }
 
 /// Opens a page in the browser of the desktop, where there is one.

@@ -15,7 +15,7 @@ use crate::{
     make::{regenerate, skeleton},
     read::{
         book::{self, Wanted},
-        diff, drill, serve, show, tour,
+        classify, diff, drill, serve, show, tour,
     },
     train::trainer,
 };
@@ -74,7 +74,7 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         log: Option<PathBuf>,
     },
-    /// An incident to practise on: four services under load, one of them haunted
+    /// An incident to practise on: four services, one of them haunted
     ///
     /// The first time, it is built: that takes a minute or two.
     #[command(after_help = "Examples:
@@ -87,6 +87,15 @@ enum Command {
         asked: drill::Asked,
         #[command(flatten)]
         without: WithoutJson,
+    },
+    /// What the evidence of a drill says it was
+    #[command(after_help = "Examples:
+  curl -s http://127.0.0.1:3100/evidence.json > evidence.json
+  cargo ghosts classify evidence.json
+  cargo ghosts classify --all --seeds 1")]
+    Classify {
+        #[command(flatten)]
+        asked: classify::Asked,
     },
     /// The difference between the twins
     #[command(after_help = "Examples:
@@ -282,6 +291,7 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
             without.heeded("drill", "what came of it is in exercises/progress.jsonl")?;
             drill::run(&checkout, &asked)
         }
+        Some(Command::Classify { asked }) => classify::run(&checkout, &asked, cli.json),
         Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => start::run(&checkout, slug.as_deref(), cli.json),
         Some(Command::Check { slug, junit, wire }) => check::run_once(&meant(slug)?, junit.as_deref(), wire, cli.json),

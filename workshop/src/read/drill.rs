@@ -55,8 +55,13 @@ pub fn run(checkout: &Checkout, asked: &Asked) -> Result<bool, Refusal> {
     if let Some(slug) = &asked.slug {
         ghosts::find(slug)?;
     }
+    become_drills(checkout, &asked.words())
+}
+
+/// Becomes the package of the drills.
+pub(super) fn become_drills(checkout: &Checkout, words: &[String]) -> Result<bool, Refusal> {
     let mut cargo = cargo(checkout.root());
     cargo.args(["run", "--quiet", "--config", "term.progress.when='always'", "--config", "term.progress.width=40"]);
-    cargo.args(["--package", "drills", "--"]).args(asked.words());
+    cargo.args(["--package", "drills", "--"]).args(words);
     Err(Refusal::new(format!("cannot start cargo: {}", become_it(&mut cargo))))
 }
