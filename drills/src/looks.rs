@@ -239,7 +239,8 @@ fn report(points: &[&Point]) -> String {
     text
 }
 
-fn rows(point: &Point) -> [(&'static str, f64); 10] {
+/// The numbers of a second, as the report has them.
+pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 10] {
     [
         ("requests a second", point.requests as f64),
         ("5xx a second", point.errors as f64),

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use crate::{
     classify::classify,
-    evidence::Evidence,
+    evidence::{Evidence, Point},
     field::{Field, Plot, Stand},
+    looks,
     services::{self, Which},
 };
 
@@ -31,6 +32,11 @@ pub struct Matrix {
     pub seeds: u64,
     /// What was said of each.
     pub rows: Vec<Row>,
+    /// How much faster than a clock it was measured.
+    pub speed: f64,
+    /// What was seen of the fixed twins.
+    #[serde(skip)]
+    fixed: BTreeMap<&'static str, Vec<f64>>,
 }
 
 /// What was said of one twin or near miss.
@@ -40,6 +46,9 @@ pub struct Row {
     pub slug: &'static str,
     /// `broken`, `fixed`, or the name of a near miss.
     pub twin: String,
+    /// Whether the load shows that it is not the fixed twin: a number of the bundle's report is more than twice the fixed
+    /// twin's, or less than half of it. No rule has a part in this.
+    pub shows: bool,
     /// How often each ghost was said first; `-` where nothing was said.
     pub first: BTreeMap<&'static str, usize>,
     /// How often its own ghost was among the first three.
@@ -55,11 +64,12 @@ pub fn measure(
     slugs: &[&'static str],
     seeds: u64,
     near_misses: bool,
+    speed: f64,
     program: &Path,
 ) -> Result<Matrix, Refusal> {
-    let mut matrix = Matrix { schema: 1, seeds, rows: Vec::new() };
+    let mut matrix = Matrix { schema: 1, seeds, rows: Vec::new(), speed, fixed: BTreeMap::new() };
     for seed in 0..seeds {
-        for which in [Which::Broken, Which::Fixed] {
+        for which in [Which::Fixed, Which::Broken] {
             matrix.add(checkout, &slugs.iter().map(|slug| (*slug, which)).collect::<Vec<_>>(), seed, program)?;
         }
     }
@@ -90,6 +100,7 @@ pub fn seen(
     checkout: &Checkout,
     twins: &[(&'static str, Which)],
     seed: u64,
+    speed: f64,
     program: &Path,
 ) -> Result<Evidence, Refusal> {
     let stands = twins.iter().map(|(slug, which)| {
@@ -98,7 +109,7 @@ pub fn seen(
         Ok(Stand { slug, which: *which, drill, slowed: false })
     });
     let stands = stands.collect::<Result<Vec<_>, Refusal>>()?;
-    let field = Field::begin(Plot { stands, said: Vec::new(), seed, speed: SPEED, program })?;
+    let field = Field::begin(Plot { stands, said: Vec::new(), seed, speed, program })?;
     let mut ticks = field.ticks();
     let come = async {
         while field.samples_since(0).last().is_none_or(|sample| sample.at_s < SECONDS) {
@@ -106,7 +117,7 @@ pub fn seen(
             let _ = ticks.changed().await;
         }
     };
-    let limit = Duration::from_secs_f64(3.0 * SECONDS / SPEED);
+    let limit = Duration::from_secs_f64(3.0 * SECONDS / speed);
     let came = field.runtime().block_on(async { timeout(limit, come).await });
     came.map_err(|_| Refusal::new("the machine is too busy to measure anything"))?;
     Ok(field.evidence())
@@ -120,9 +131,14 @@ impl Matrix {
         seed: u64,
         program: &Path,
     ) -> Result<(), Refusal> {
-        let evidence = seen(checkout, twins, seed, program)?;
+        let evidence = seen(checkout, twins, seed, self.speed, program)?;
         let report = classify(&evidence);
-        for ((slug, which), service) in twins.iter().zip(&evidence.services) {
+        for (place, ((slug, which), service)) in twins.iter().zip(&evidence.services).enumerate() {
+            let numbers = numbers(&evidence, place);
+            if *which == Which::Fixed {
+                self.fixed.entry(slug).or_insert_with(|| numbers.clone());
+            }
+            let shows = self.fixed.get(slug).is_some_and(|fixed| differ(fixed, &numbers));
             let said: Vec<&'static str> =
                 report.causes.iter().filter(|cause| cause.service == *service).map(|cause| cause.ghost).collect();
             let twin = match which {
@@ -132,7 +148,7 @@ impl Matrix {
             };
             let place = self.rows.iter().position(|row| row.slug == *slug && row.twin == twin).unwrap_or_else(|| {
                 let (first, twin) = (BTreeMap::new(), twin.to_owned());
-                self.rows.push(Row { slug, twin, first, among_three: 0 });
+                self.rows.push(Row { slug, twin, shows, first, among_three: 0 });
                 self.rows.len() - 1
             });
             let row = &mut self.rows[place];
@@ -150,7 +166,8 @@ impl Matrix {
             let runs: usize = row.first.values().sum();
             let said: Vec<String> = row.first.iter().map(|(slug, count)| format!("{slug} {count}")).collect();
             let (slug, twin, said, three) = (row.slug, &row.twin, said.join(", "), row.among_three);
-            writeln!(text, "| {slug} | {twin} | {said} | {three} of {runs} |").expect("into a String");
+            let shows = if row.shows { "yes" } else { "no" };
+            writeln!(text, "| {slug} | {twin} | {shows} | {said} | {three} of {runs} |").expect("into a String");
         }
         let count = |twins: &dyn Fn(&Row) -> bool, right: &dyn Fn(&Row) -> usize| {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| twins(row)).collect();
@@ -161,21 +178,35 @@ impl Matrix {
         let nothing = |row: &Row| row.first.get("-").copied().unwrap_or_default();
         let three = |row: &Row| row.among_three;
         let is = |twin: &'static str| move |row: &Row| row.twin == twin;
-        let near_miss = |row: &Row| place_of(&row.twin) == 2;
+        let near_miss = |shows: bool| move |row: &Row| place_of(&row.twin) == 2 && row.shows == shows;
         writeln!(
             text,
-            "\nBroken twins: the right ghost first {}, among three {}. Fixed twins: nothing claimed {}. Near misses: the right \
-             ghost first {}, among three {}, nothing claimed {}.",
+            "\n- Broken twins: the right ghost first {}, among three {}.\n- Fixed twins: nothing claimed {}.\n- Near misses that \
+             the load shows: the right ghost first {}, among three {}.\n- Other near misses: nothing claimed {}.",
             count(&is("broken"), &own),
             count(&is("broken"), &three),
             count(&is("fixed"), &nothing),
-            count(&near_miss, &own),
-            count(&near_miss, &three),
-            count(&near_miss, &nothing)
+            count(&near_miss(true), &own),
+            count(&near_miss(true), &three),
+            count(&near_miss(false), &nothing)
         )
         .expect("into a String");
         text
     }
+}
+
+/// The means of what a bundle's report has, after the first seconds.
+fn numbers(evidence: &Evidence, place: usize) -> Vec<f64> {
+    let points =
+        evidence.samples.iter().filter(|sample| sample.at_s >= 20.0).filter_map(|sample| sample.points.get(place));
+    let rows: Vec<_> = points.map(looks::rows).collect();
+    let mean = |row: usize| rows.iter().map(|point| point[row].1).sum::<f64>() / rows.len().max(1) as f64;
+    (0..looks::rows(&Point::default()).len()).map(mean).collect()
+}
+
+/// Whether one of the numbers is more than twice the other, and more than a rounding away.
+fn differ(one: &[f64], other: &[f64]) -> bool {
+    one.iter().zip(other).any(|(one, other)| one.max(*other) > 2.0 * one.min(*other) + 1.0)
 }
 
 /// The ghosts that can be measured.
