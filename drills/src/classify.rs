@@ -44,7 +44,7 @@ type Found = Option<(f64, Vec<String>)>;
 
 type Rule = fn(&View<'_>) -> Found;
 
-const RULES: [(&str, Rule); 8] = [
+const RULES: [(&str, Rule); 12] = [
     ("leaked-permit", nothing_comes_back),
     ("ignored-deadline", work_outlives_its_answer),
     ("silenced-error", failures_are_not_told),
@@ -53,6 +53,10 @@ const RULES: [(&str, Rule); 8] = [
     ("no-bulkhead", the_slow_take_all_places),
     ("orphan-task", what_runs_only_grows),
     ("hidden-flush", the_first_byte_comes_last),
+    ("swallowed-panic", panics_are_no_errors),
+    ("cancelled-cleanup", what_is_held_stays_held),
+    ("unread-body", connections_stay_open),
+    ("broken-chain", ends_are_missing),
 ];
 
 /// Until this second nothing has gone wrong yet.
@@ -244,7 +248,8 @@ fn what_runs_only_grows(view: &View<'_>) -> Found {
     let beyond = |point: &Point| point.tasks as f64 - point.connections as f64;
     let in_flight = |point: &Point| point.in_flight as f64;
     let (tasks, open) = (grows(&view.after, beyond), grows(&view.after, open));
-    if !tasks || grows(&view.after, in_flight) {
+    let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
+    if !tasks || grows(&view.after, in_flight) || failed > 0.0 {
         return None;
     }
     let (from, to) = ends(&view.after, beyond);
@@ -254,6 +259,75 @@ fn what_runs_only_grows(view: &View<'_>) -> Found {
         vec![
             format!("tasks beside those of its connections: {from:.0}, and then {to:.0}; they never came down"),
             format!("open at its dependency: {opened:.0}, and then {now:.0}; the requests in flight did not grow"),
+        ],
+    ))
+}
+
+/// Do handlers panic, and is that no error?
+fn panics_are_no_errors(view: &View<'_>) -> Found {
+    let panics = view.log.iter().filter(|line| line.text.contains("panicked")).count() as f64;
+    let failed = sum(&view.after, |point| point.errors + point.broken);
+    if panics < 3.0 || failed > panics / 4.0 {
+        return None;
+    }
+    Some((0.95, vec![format!("its log tells of {panics:.0} panics, and {failed:.0} requests ended as an error")]))
+}
+
+/// Does the dependency refuse more and more since clients leave, and is that no error?
+fn what_is_held_stays_held(view: &View<'_>) -> Found {
+    let left = sum(&view.after, |point| point.left);
+    let refused = |points: &[&Point]| share(sum(points, |point| point.dependency.failed), sum(points, calls_of));
+    let (before, end) = (refused(&view.before), refused(last(&view.after, 20)));
+    let failed = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
+    if left < 2.0 || end < before + 0.2 || failed > 0.02 {
+        return None;
+    }
+    Some((
+        0.85,
+        vec![
+            format!("{left:.0} clients have left before their answer"),
+            format!(
+                "its dependency refused {} of its calls before, and {} in the end; none is told as an error",
+                percent(before),
+                percent(end)
+            ),
+        ],
+    ))
+}
+
+/// Does what is open at the dependency only grow, by as much as fails there, and the tasks with it?
+fn connections_stay_open(view: &View<'_>) -> Found {
+    let failed = sum(&view.after, |point| point.dependency.failed);
+    let (from, to) = (mean(&view.before, open), mean(last(&view.after, 5), open));
+    let in_flight = mean(last(&view.after, 5), |point| point.in_flight as f64);
+    let refused = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
+    if failed < 5.0 || refused < 0.03 || to < from + 15.0 || to < 5.0 * in_flight.max(1.0) || falls(&view.after, open) {
+        return None;
+    }
+    Some((
+        0.9,
+        vec![
+            format!(
+                "open at its dependency: {from:.0}, and then {to:.0}, with {in_flight:.0} requests in flight; it never fell"
+            ),
+            format!("{failed:.0} calls have failed there, and {} of the requests", percent(refused)),
+        ],
+    ))
+}
+
+/// Does what has begun elsewhere not end there, while nothing else grows?
+fn ends_are_missing(view: &View<'_>) -> Found {
+    let beyond = |point: &Point| point.tasks as f64 - point.connections as f64;
+    let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
+    if !grows(&view.after, open) || grows(&view.after, beyond) || failed > 0.0 {
+        return None;
+    }
+    let (from, to) = ends(&view.after, open);
+    Some((
+        0.9,
+        vec![
+            format!("what it has begun elsewhere and not ended: {from:.0}, and then {to:.0}"),
+            "neither its tasks nor its requests in flight grow, and none fails".to_owned(),
         ],
     ))
 }
@@ -319,6 +393,12 @@ fn grows(points: &[&Point], of: impl Fn(&Point) -> f64) -> bool {
     let quarters: Vec<f64> = points.chunks(points.len().div_ceil(4)).map(|quarter| mean(quarter, &of)).collect();
     let (first, end) = (quarters[0], quarters[quarters.len() - 1]);
     quarters.is_sorted_by(|one, next| one < next) && end > first + 3.0 && end > 1.5 * first
+}
+
+/// Whether something ever falls by more than a quarter from one fifth to the next.
+fn falls(points: &[&Point], of: impl Fn(&Point) -> f64) -> bool {
+    let fifths: Vec<f64> = points.chunks(points.len().div_ceil(5)).map(|fifth| mean(fifth, &of)).collect();
+    fifths.windows(2).any(|two| two[1] < 0.75 * two[0])
 }
 
 /// A route over the whole time.

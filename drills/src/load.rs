@@ -61,15 +61,15 @@ pub fn run() -> Result<(), Refusal> {
 async fn drive(plan: Plan) {
     let start = Instant::now();
     let mut dice = Dice::new(plan.seed);
-    let kinds = plan.kinds.into_iter().map(|(service, load)| {
+    let kinds = plan.kinds.into_iter().enumerate().map(|(kind, (service, load))| {
         let offset_ms = dice.below(load.every_ms.max(1) as usize) as u64;
-        send(plan.edge, service, load, start, plan.speed, offset_ms)
+        send(plan.edge, kind, service, load, start, plan.speed, offset_ms)
     });
     futures_util::future::join_all(kinds.collect::<Vec<_>>()).await;
 }
 
 /// Sends the requests of a kind.
-async fn send(edge: SocketAddr, service: String, load: Load, start: Instant, speed: f64, offset_ms: u64) {
+async fn send(edge: SocketAddr, kind: usize, service: String, load: Load, start: Instant, speed: f64, offset_ms: u64) {
     let first = start + Duration::from_millis(load.from_s * 1000 + offset_ms).div_f64(speed);
     let last = load.until_s.map(|until_s| start + Duration::from_secs(until_s).div_f64(speed));
     let mut ticks = interval_at(first, Duration::from_millis(load.every_ms).div_f64(speed));
@@ -85,7 +85,7 @@ async fn send(edge: SocketAddr, service: String, load: Load, start: Instant, spe
             clients.fetch_sub(1, SeqCst);
             continue;
         }
-        let (clients, request) = (clients.clone(), request(edge, &service, &load, number));
+        let (clients, request) = (clients.clone(), request(edge, kind, &service, &load, number));
         tokio::spawn(async move {
             // Whether the client leaves or has its answer, the connection ends.
             let _ = timeout(patience, answered(edge, request)).await;
@@ -94,11 +94,11 @@ async fn send(edge: SocketAddr, service: String, load: Load, start: Instant, spe
     }
 }
 
-fn request(edge: SocketAddr, service: &str, load: &Load, number: u64) -> Request<Body> {
+fn request(edge: SocketAddr, kind: usize, service: &str, load: &Load, number: u64) -> Request<Body> {
     let method = load.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(Method::GET);
     let path = format!("/{service}{}", load.path.replace("{n}", &number.to_string()));
     let mut request = Request::builder().method(method).uri(path).header(HOST, edge.to_string());
-    request = request.header("x-request-id", format!("{service}-{number}"));
+    request = request.header("x-request-id", format!("{service}-{kind}-{number}"));
     for (name, value) in &load.headers {
         request = request.header(name, value);
     }

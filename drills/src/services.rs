@@ -1,10 +1,11 @@
 //! The services of a drill: each twin among surroundings that on-call can look at.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -14,12 +15,14 @@ use axum::{
     BoxError, Router,
     body::Body,
     extract::{Path, Request},
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     response::IntoResponse,
-    routing::{any, get},
+    routing::{any, get, put},
 };
 use bytes::Bytes;
 use futures_util::stream;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::{Semaphore, mpsc, watch},
@@ -30,7 +33,10 @@ use tower::{
     util::{BoxCloneSyncService, BoxService},
 };
 
-use crate::part::{How, Part};
+use crate::{
+    locked,
+    part::{How, Part},
+};
 
 /// Which twin is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +65,10 @@ impl Which {
 pub(crate) type Serve = fn(which: Which, part: &Part) -> Router;
 
 /// Every ghost that can be drilled.
-pub(crate) const ALL: [(&str, Serve); 8] = [
+pub(crate) const ALL: [(&str, Serve); 12] = [
     ("blocked-log-channel", dispatch),
+    ("broken-chain", room),
+    ("cancelled-cleanup", editor),
     ("hidden-flush", builds),
     ("ignored-deadline", checkout),
     ("leaked-permit", stock),
@@ -68,6 +76,8 @@ pub(crate) const ALL: [(&str, Serve); 8] = [
     ("no-bulkhead", shop),
     ("orphan-task", boards),
     ("silenced-error", invoices),
+    ("swallowed-panic", ledger),
+    ("unread-body", gate),
 ];
 
 /// The service that this ghost haunts.
@@ -303,4 +313,134 @@ fn builds(which: Which, part: &Part) -> Router {
         }
     };
     app(Router::new().route("/builds/{build}/log", get(log)))
+}
+
+/// Invoices of which number 13 panics, and a key without a dot, which panics in the look-up.
+fn ledger(which: Which, part: &Part) -> Router {
+    let app = which.of(swallowed_panic::near_misses::ALL, swallowed_panic::app, swallowed_panic_fixed::app);
+    let (log, mut access_log) = mpsc::unbounded_channel::<(String, StatusCode)>();
+    let told = part.clone();
+    tokio::spawn(async move {
+        while let Some((route, status)) = access_log.recv().await {
+            told.says(format!("access log: {} {route}", status.as_u16()));
+        }
+    });
+    let part = part.clone();
+    let invoice = move |Path(id): Path<u64>| {
+        let call = part.call(format!("book {id}"));
+        async move {
+            sleep(Duration::from_millis(25)).await;
+            let lines: &[u64] = if id == 13 { &[] } else { &[1900, 250] };
+            let text = format!("invoice {id}: {} + {}\n", lines[0], lines[1]);
+            call.ends(How::Served);
+            text
+        }
+    };
+    let tenant = |headers: &HeaderMap| {
+        let key = headers.get("x-api-key")?.to_str().ok()?;
+        let (tenant, _) = key.split_once('.').expect("a key is a tenant, a dot and a secret");
+        Some(tenant.to_owned())
+    };
+    app(Router::new().route("/invoices/{id}", get(invoice)), Arc::new(tenant), Arc::default(), log)
+}
+
+/// An editor that takes 300 ms to save, and a service of locks.
+fn editor(which: Which, part: &Part) -> Router {
+    let app = which.of(cancelled_cleanup::near_misses::ALL, cancelled_cleanup::app, cancelled_cleanup_fixed::app);
+    let save = async |Path(document): Path<String>, text: String| {
+        sleep(Duration::from_millis(300)).await;
+        format!("{document} is saved, {} bytes\n", text.len())
+    };
+    let held = Arc::new(Mutex::new(BTreeMap::<String, String>::new()));
+    let part = part.clone();
+    let locks = move |Path(document): Path<String>, method: Method, headers: HeaderMap| {
+        let call = part.call(format!("lock: {method} {document}"));
+        let lease = headers.get("x-lease").map(|lease| String::from_utf8_lossy(lease.as_bytes()).into_owned());
+        let lease = lease.unwrap_or_default();
+        let mut held = locked(&held);
+        let owner = held.get(&document).cloned();
+        let status = match (&method, owner) {
+            (&Method::PUT, None) => {
+                held.insert(document, lease);
+                StatusCode::CREATED
+            }
+            (&Method::PUT, Some(_)) => StatusCode::LOCKED,
+            (_, Some(owner)) if owner == lease => {
+                held.remove(&document);
+                StatusCode::NO_CONTENT
+            }
+            _ => StatusCode::NOT_FOUND,
+        };
+        call.ends(if status == StatusCode::LOCKED { How::Failed } else { How::Served });
+        std::future::ready(status)
+    };
+    let (drain, mut drained) = mpsc::channel::<Infallible>(1);
+    // Whoever cleans up has a clone of the other end.
+    tokio::spawn(async move { drained.recv().await });
+    let routes = Router::new().route("/documents/{document}", put(save));
+    app(routes, Router::new().route("/locks/{document}", any(locks)), Duration::from_secs(2), drain)
+}
+
+/// A store that takes sixty connections, and answers `failing` with an error of 2 KiB.
+fn gate(which: Which, part: &Part) -> Router {
+    let app = which.of(unread_body::near_misses::ALL, unread_body::app, unread_body_fixed::app);
+    let (part, open) = (part.clone(), Arc::new(Semaphore::new(60)));
+    app(BoxCloneSyncService::new(service_fn(move |()| {
+        let (part, place) = (part.clone(), open.clone().try_acquire_owned());
+        async move {
+            let connection = part.call("connection");
+            let Ok(place) = place else {
+                connection.ends(How::Failed);
+                return Err(io::Error::other("the store takes no more connections"));
+            };
+            let (near, far) = tokio::io::duplex(512);
+            let store = move |request: Request| {
+                let call = part.call(format!("{} {}", request.method(), request.uri().path()));
+                async move {
+                    sleep(Duration::from_millis(15)).await;
+                    if request.uri().path() == "/failing" {
+                        call.ends(How::Failed);
+                        return (StatusCode::INTERNAL_SERVER_ERROR, "a rack is on fire\n".repeat(120)).into_response();
+                    }
+                    call.ends(How::Served);
+                    "three letters\n".into_response()
+                }
+            };
+            let store = TowerToHyperService::new(Router::new().fallback(store));
+            tokio::spawn(async move {
+                let _place = place;
+                // A connection that breaks off is one that is closed.
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(far), store).await;
+                connection.ends(How::Served);
+            });
+            Ok(near)
+        }
+    })))
+}
+
+/// A reading room whose register has each visit open until it is closed.
+fn room(which: Which, part: &Part) -> Router {
+    let app = which.of(broken_chain::near_misses::ALL, broken_chain::app, broken_chain_fixed::app);
+    let (register, mut entries) = mpsc::unbounded_channel::<(String, String, Option<StatusCode>)>();
+    let part = part.clone();
+    tokio::spawn(async move {
+        let mut visits = HashMap::new();
+        while let Some((id, what, status)) = entries.recv().await {
+            part.says(format!(
+                "register: {id} {what} {}",
+                status.map_or_else(String::new, |status| status.to_string())
+            ));
+            if what == "opened" {
+                visits.insert(id.clone(), part.call(format!("visit {id}")));
+            } else if let Some(visit) = visits.remove(&id) {
+                visit.ends(if what == "closed" { How::Served } else { How::GivenUp });
+            }
+        }
+    });
+    let record = async |Path(id): Path<u64>| {
+        sleep(Duration::from_millis(30)).await;
+        format!("record {id}: a deed of sale\n")
+    };
+    let records = Router::new().route("/records/{id}", get(record));
+    app(records, Router::new(), register, 1024, Duration::from_secs(2))
 }

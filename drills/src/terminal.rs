@@ -125,7 +125,8 @@ pub fn classified(asked: &classify::Asked) -> Result<(), Refusal> {
     let checkout = Checkout::here();
     if asked.all {
         let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
-        let measured = matrix::measure(&checkout, &matrix::slugs(), asked.seeds, true, matrix::SPEED, &program)?;
+        let measured =
+            matrix::measure(&checkout, &matrix::slugs(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
         return if asked.json { print_json(&measured) } else { print(&measured.markdown()) };
     }
     let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;

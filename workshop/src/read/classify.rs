@@ -16,6 +16,9 @@ pub struct Asked {
     /// Measure the classifier instead, with the twins and near misses under their load
     #[arg(long, conflicts_with = "file")]
     pub all: bool,
+    /// Only the twins, without the near misses
+    #[arg(long, requires = "all")]
+    pub twins: bool,
     /// How many seeds to measure the twins with
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub seeds: u64,
@@ -34,6 +37,7 @@ pub fn run(checkout: &Checkout, asked: &Asked, json: bool) -> Result<bool, Refus
     let file = asked.file.as_ref().and_then(|file| path::absolute(file).ok());
     words.extend(file.map(|file| file.to_string_lossy().into_owned()));
     words.extend(asked.all.then(|| "--all".to_owned()));
+    words.extend(asked.twins.then(|| "--twins".to_owned()));
     words.extend(["--seeds".to_owned(), asked.seeds.to_string()]);
     words.extend(json.then(|| "--as-json".to_owned()));
     become_drills(checkout, &words)
