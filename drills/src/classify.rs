@@ -140,17 +140,18 @@ fn nothing_comes_back(view: &View<'_>) -> Found {
     ))
 }
 
-/// Does the dependency work for requests that are over, and come back to rest?
+/// Does the dependency work for requests that were refused late, and come back to rest?
 fn work_outlives_its_answer(view: &View<'_>) -> Found {
     let after = &view.after;
     let (open, in_flight) = (mean(after, open), mean(after, |point| point.in_flight as f64));
     let refused = share(sum(after, |point| point.errors), sum(after, |point| point.requests));
     let given_up = share(sum(after, |point| point.dependency.given_up), sum(after, |point| point.dependency.calls));
-    if open < in_flight + 2.0 || refused < 0.03 || given_up > 0.1 || grows(after, self::open) {
+    let (half, slowest) = (mean(after, |point| point.p50_ms), mean(after, |point| point.p99_ms));
+    if open < in_flight + 2.0 || refused < 0.03 || given_up > 0.1 || slowest < 4.0 * half || grows(after, self::open) {
         return None;
     }
     Some((
-        (1.0 - in_flight / open).mul_add(1.0, 0.4).min(1.0),
+        (1.4 - in_flight / open).min(1.0),
         vec![
             format!(
                 "{open:.1} calls are open at its dependency, and {in_flight:.1} requests in flight: the rest is for requests that are over"

@@ -240,7 +240,7 @@ fn report(points: &[&Point]) -> String {
 }
 
 /// The numbers of a second, as the report has them.
-pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 10] {
+pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 11] {
     [
         ("requests a second", point.requests as f64),
         ("5xx a second", point.errors as f64),
@@ -251,6 +251,7 @@ pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 10] {
         ("tasks", point.tasks as f64),
         ("connections", point.connections as f64),
         ("calls of the dependency", point.dependency.calls as f64),
+        ("failed calls of it", point.dependency.failed as f64),
         ("open at the dependency", point.dependency.open as f64),
     ]
 }

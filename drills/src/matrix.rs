@@ -161,7 +161,7 @@ impl Matrix {
     /// The matrix as markdown.
     pub fn markdown(&self) -> String {
         let mut text =
-            "| ghost | twin | said first | own ghost among the first three |\n|---|---|---|---|\n".to_owned();
+            "| ghost | twin | the load shows it | said first | own ghost among the first three |\n|---|---|---|---|---|\n".to_owned();
         for row in &self.rows {
             let runs: usize = row.first.values().sum();
             let said: Vec<String> = row.first.iter().map(|(slug, count)| format!("{slug} {count}")).collect();

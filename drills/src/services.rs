@@ -344,11 +344,11 @@ fn ledger(which: Which, part: &Part) -> Router {
     app(Router::new().route("/invoices/{id}", get(invoice)), Arc::new(tenant), Arc::default(), log)
 }
 
-/// An editor that takes 300 ms to save, and a service of locks.
+/// An editor that takes 120 ms to save, and a service of locks.
 fn editor(which: Which, part: &Part) -> Router {
     let app = which.of(cancelled_cleanup::near_misses::ALL, cancelled_cleanup::app, cancelled_cleanup_fixed::app);
     let save = async |Path(document): Path<String>, text: String| {
-        sleep(Duration::from_millis(300)).await;
+        sleep(Duration::from_millis(120)).await;
         format!("{document} is saved, {} bytes\n", text.len())
     };
     let held = Arc::new(Mutex::new(BTreeMap::<String, String>::new()));

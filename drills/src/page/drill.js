@@ -175,8 +175,25 @@ function tell(grade) {
 
 function list(texts) {
     const made = element("ul");
-    made.append(...texts.map((text) => element("li", {}, text)));
+    for (const text of texts) {
+        const item = element("li");
+        // What stands between backticks is code.
+        text.split("`").forEach((part, place) => item.append(place % 2 ? element("code", {}, part) : part));
+        made.append(item);
+    }
     return made;
+}
+
+// The routes that the service has been asked for: whoever runs it knows them.
+function paths() {
+    const place = services.indexOf(by("looked").value);
+    const routes = samples.flatMap((sample) => sample.points[place].routes.map((route) => route.route));
+    const known = [...new Set(routes)].filter((route) => route.startsWith("/"));
+    if (known.length !== by("paths").childElementCount || by("paths").dataset.of !== String(place)) {
+        by("paths").dataset.of = place;
+        by("paths").replaceChildren(...known.map((value) => element("option", { value })));
+        if (!by("paths").dataset.typed) by("ask").elements.path.value = known[0] || "/";
+    }
 }
 
 async function send(where, what) {
@@ -228,6 +245,8 @@ function forms(setup) {
         const asked = new FormData(event.target);
         look({ look: "ask", service: by("looked").value, method: asked.get("method"), path: asked.get("path") });
     });
+    by("looked").addEventListener("change", paths);
+    by("ask").elements.path.addEventListener("input", () => { by("paths").dataset.typed = "yes"; });
     answer.addEventListener("submit", async (event) => {
         event.preventDefault();
         tell(await send("answer", Object.fromEntries(new FormData(answer))));
@@ -258,6 +277,7 @@ async function begin() {
         show(news.bought);
         draw();
         tail();
+        if (!room) paths();
         if (news.grade) tell(news.grade);
     });
 }
