@@ -27,6 +27,9 @@ pub struct Cause {
     pub weight: f64,
     /// What was seen, a sentence each.
     pub evidence: Vec<String>,
+    /// What to do first, where that is known: the cases say it, and not the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
 }
 
 /// A service, as the rules see it.
@@ -84,7 +87,7 @@ pub fn classify(evidence: &Evidence) -> Report {
         }
         for (ghost, rule) in RULES {
             if let Some((weight, evidence)) = rule(&view).filter(|(weight, _)| *weight >= LEAST) {
-                causes.push(Cause { service: service.clone(), ghost, weight, evidence });
+                causes.push(Cause { service: service.clone(), ghost, weight, evidence, first: None });
             }
         }
     }
@@ -93,8 +96,8 @@ pub fn classify(evidence: &Evidence) -> Report {
 }
 
 impl Report {
-    /// The report as markdown; `first` tells what to do first about a ghost.
-    pub fn markdown(&self, first: impl Fn(&str) -> Option<String>) -> String {
+    /// The report as markdown.
+    pub fn markdown(&self) -> String {
         let mut text = "# What it may be\n".to_owned();
         if self.causes.is_empty() {
             text += "\nNothing that is known here. That rules nothing out.\n";
@@ -106,7 +109,7 @@ impl Report {
             for seen in &cause.evidence {
                 writeln!(text, "- {seen}").expect("a String");
             }
-            if let Some(first) = first(cause.ghost) {
+            if let Some(first) = &cause.first {
                 writeln!(text, "\nFirst: {first}.").expect("a String");
             }
         }
@@ -456,13 +459,14 @@ mod tests {
 
     #[test]
     fn a_pool_that_is_empty_for_good_is_told_with_its_evidence() {
-        let report = classify(&evidence(|second| match second {
+        let mut report = classify(&evidence(|second| match second {
             ..30 => calm(),
             _ => Point { errors: 8, p50_ms: 800.0, dependency: Dependency::default(), ..calm() },
         }));
-        let [cause] = report.causes.as_slice() else { panic!("{report:?}") };
+        let [cause] = report.causes.as_mut_slice() else { panic!("{report:?}") };
         assert_eq!((cause.ghost, cause.service.as_str()), ("leaked-permit", "some"));
-        let text = report.markdown(|_| Some("restart".to_owned()));
+        cause.first = Some("restart".to_owned());
+        let text = report.markdown();
         assert!(
             text.starts_with(
                 "# What it may be\n\n## 1. `leaked-permit` in some, 100 %\n\n- 100 % of the last requests"

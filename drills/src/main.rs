@@ -8,7 +8,7 @@ use drills::terminal::{Cli, Wanted};
 fn main() -> ExitCode {
     let done = match Cli::parse().wanted() {
         Wanted::Load => drills::load::run(),
-        Wanted::Classify(asked) => drills::terminal::classified(&asked),
+        Wanted::Classify(asked, json) => drills::terminal::classified(&asked, json),
         Wanted::Drill(asked) => drills::terminal::run(&asked),
     };
     match done {

@@ -50,7 +50,7 @@ pub struct Row {
     /// twin's, or less than half of it. No rule has a part in this.
     pub shows: bool,
     /// How often each ghost was said first; `-` where nothing was said.
-    pub first: BTreeMap<&'static str, usize>,
+    pub first: Vec<(&'static str, usize)>,
     /// How often its own ghost was among the first three.
     pub among_three: usize,
 }
@@ -147,12 +147,16 @@ impl Matrix {
                 Which::NearMiss(name) => name,
             };
             let place = self.rows.iter().position(|row| row.slug == *slug && row.twin == twin).unwrap_or_else(|| {
-                let (first, twin) = (BTreeMap::new(), twin.to_owned());
+                let (first, twin) = (Vec::new(), twin.to_owned());
                 self.rows.push(Row { slug, twin, shows, first, among_three: 0 });
                 self.rows.len() - 1
             });
             let row = &mut self.rows[place];
-            *row.first.entry(said.first().copied().unwrap_or("-")).or_default() += 1;
+            let first = said.first().copied().unwrap_or("-");
+            match row.first.iter_mut().find(|(known, _)| *known == first) {
+                Some((_, count)) => *count += 1,
+                None => row.first.push((first, 1)),
+            }
             row.among_three += usize::from(said.iter().take(3).any(|said| said == slug));
         }
         Ok(())
@@ -163,7 +167,7 @@ impl Matrix {
         let mut text =
             "| ghost | twin | the load shows it | said first | own ghost among the first three |\n|---|---|---|---|---|\n".to_owned();
         for row in &self.rows {
-            let runs: usize = row.first.values().sum();
+            let runs: usize = row.first.iter().map(|(_, count)| count).sum();
             let said: Vec<String> = row.first.iter().map(|(slug, count)| format!("{slug} {count}")).collect();
             let (slug, twin, said, three) = (row.slug, &row.twin, said.join(", "), row.among_three);
             let shows = if row.shows { "yes" } else { "no" };
@@ -171,11 +175,13 @@ impl Matrix {
         }
         let count = |twins: &dyn Fn(&Row) -> bool, right: &dyn Fn(&Row) -> usize| {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| twins(row)).collect();
-            let runs: usize = rows.iter().flat_map(|row| row.first.values()).sum();
+            let runs: usize = rows.iter().flat_map(|row| &row.first).map(|(_, count)| count).sum();
             format!("{} of {runs}", rows.iter().map(|row| right(row)).sum::<usize>())
         };
-        let own = |row: &Row| row.first.get(row.slug).copied().unwrap_or_default();
-        let nothing = |row: &Row| row.first.get("-").copied().unwrap_or_default();
+        let said =
+            |row: &Row, what: &str| row.first.iter().filter(|(said, _)| *said == what).map(|(_, count)| count).sum();
+        let own = |row: &Row| said(row, row.slug);
+        let nothing = |row: &Row| said(row, "-");
         let three = |row: &Row| row.among_three;
         let is = |twin: &'static str| move |row: &Row| row.twin == twin;
         let near_miss = |shows: bool| move |row: &Row| place_of(&row.twin) == 2 && row.shows == shows;

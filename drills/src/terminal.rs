@@ -46,7 +46,13 @@ enum Command {
     #[command(hide = true)]
     Load,
     /// What the evidence of a drill says it was
-    Classify(classify::Asked),
+    Classify {
+        #[command(flatten)]
+        asked: classify::Asked,
+        /// Report as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What the process is to be.
@@ -54,8 +60,8 @@ enum Command {
 pub enum Wanted {
     /// The load of a drill.
     Load,
-    /// What reads the evidence of one.
-    Classify(classify::Asked),
+    /// What reads the evidence of one, and whether it reports as JSON.
+    Classify(classify::Asked, bool),
     /// A drill.
     Drill(Asked),
 }
@@ -65,7 +71,7 @@ impl Cli {
     pub fn wanted(self) -> Wanted {
         match self.command {
             Some(Command::Load) => Wanted::Load,
-            Some(Command::Classify(asked)) => Wanted::Classify(asked),
+            Some(Command::Classify { asked, json }) => Wanted::Classify(asked, json),
             None => Wanted::Drill(self.asked),
         }
     }
@@ -121,24 +127,23 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// If there is no such evidence, or nothing can be measured.
-pub fn classified(asked: &classify::Asked) -> Result<(), Refusal> {
+pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
     let checkout = Checkout::here();
     if asked.all {
         let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
         let measured =
             matrix::measure(&checkout, &matrix::slugs(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
-        return if asked.json { print_json(&measured) } else { print(&measured.markdown()) };
+        return if json { print_json(&measured) } else { print(&measured.markdown()) };
     }
     let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
     let cannot = |why: &dyn Display| Refusal::new(format!("cannot read {}: {why}", file.display()));
     let text = fs::read(file).map_err(|error| cannot(&error))?;
     let evidence: Evidence = serde_json::from_slice(&text).map_err(|error| cannot(&error))?;
-    let report = classifier::classify(&evidence);
-    if asked.json {
-        return print_json(&report);
+    let mut report = classifier::classify(&evidence);
+    for cause in &mut report.causes {
+        cause.first = case::read(&checkout, cause.ghost)?.drill.and_then(|drill| drill.first.into_iter().next());
     }
-    let first = |slug: &str| case::read(&checkout, slug).ok()?.drill?.first.into_iter().next();
-    print(&report.markdown(first))
+    if json { print_json(&report) } else { print(&report.markdown()) }
 }
 
 /// Opens a page in the browser of the desktop, where there is one.

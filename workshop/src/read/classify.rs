@@ -22,9 +22,6 @@ pub struct Asked {
     /// How many seeds to measure the twins with
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub seeds: u64,
-    /// Report as JSON
-    #[arg(long = "as-json", hide = true)]
-    pub json: bool,
 }
 
 /// Becomes the classifier, which is built first where it is not yet.
@@ -39,6 +36,6 @@ pub fn run(checkout: &Checkout, asked: &Asked, json: bool) -> Result<bool, Refus
     words.extend(asked.all.then(|| "--all".to_owned()));
     words.extend(asked.twins.then(|| "--twins".to_owned()));
     words.extend(["--seeds".to_owned(), asked.seeds.to_string()]);
-    words.extend(json.then(|| "--as-json".to_owned()));
+    words.extend(json.then(|| "--json".to_owned()));
     become_drills(checkout, &words)
 }
