@@ -62,6 +62,11 @@ const RULES: [(&str, Rule); 12] = [
     ("broken-chain", ends_are_missing),
 ];
 
+/// The ghosts that a rule asks for. Those that change no number are for people.
+pub fn ghosts() -> Vec<&'static str> {
+    RULES.iter().map(|(ghost, _)| *ghost).collect()
+}
+
 /// Until this second nothing has gone wrong yet.
 const BEFORE_S: f64 = 12.0;
 /// From this second on it is looked at.

@@ -50,6 +50,9 @@ pub enum Look {
         method: String,
         /// Where it goes below the service.
         path: String,
+        /// A header, as `name: value`, or nothing.
+        #[serde(default)]
+        header: String,
     },
 }
 
@@ -137,7 +140,9 @@ pub(crate) async fn text(look: &Look, field: &Field, place: usize) -> String {
                 if last.is_empty() { "(nothing)" } else { &last }
             )
         }
-        Look::Ask { service, method, path } => ask(field.edge(), service, &asked_method(method), path).await,
+        Look::Ask { service, method, path, header } => {
+            ask(field.edge(), service, &asked_method(method), path, header).await
+        }
     }
 }
 
@@ -256,16 +261,20 @@ pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 11] {
     ]
 }
 
-async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str) -> String {
+async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, header: &str) -> String {
     let path = format!("/{service}/{}", path.trim().trim_start_matches('/'));
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(&path)
         .header(HOST, edge.to_string())
         .header("x-request-id", "on-call")
-        .header("accept-encoding", "gzip")
-        .body(Body::empty());
-    let Ok(request) = request else { return format!("{path} is no path\n") };
+        .header("accept-encoding", "gzip");
+    if let Some((name, value)) = header.split_once(':') {
+        request = request.header(name.trim(), value.trim());
+    }
+    let Ok(request) = request.body(Body::empty()) else {
+        return format!("{method} {path} {header}: that is no request\n");
+    };
     let start = Instant::now();
     let mut text = format!("{method} {path}\n");
     let mut told = |line: String| text = format!("{text}{line}\n");

@@ -15,7 +15,7 @@ use crate::{
     evidence::{Evidence, Point},
     field::{Field, Plot, Stand},
     looks,
-    services::{self, Which},
+    services::Which,
 };
 
 /// How much faster than a clock it is measured.
@@ -213,9 +213,4 @@ fn numbers(evidence: &Evidence, place: usize) -> Vec<f64> {
 /// Whether one of the numbers is more than twice the other, and more than a rounding away.
 fn differ(one: &[f64], other: &[f64]) -> bool {
     one.iter().zip(other).any(|(one, other)| one.max(*other) > 2.0 * one.min(*other) + 1.0)
-}
-
-/// The ghosts that can be measured.
-pub fn slugs() -> Vec<&'static str> {
-    services::ALL.iter().map(|(slug, _)| *slug).collect()
 }

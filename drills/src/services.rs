@@ -65,10 +65,12 @@ impl Which {
 pub(crate) type Serve = fn(which: Which, part: &Part) -> Router;
 
 /// Every ghost that can be drilled.
-pub(crate) const ALL: [(&str, Serve); 12] = [
+pub(crate) const ALL: [(&str, Serve); 14] = [
     ("blocked-log-channel", dispatch),
     ("broken-chain", room),
     ("cancelled-cleanup", editor),
+    ("closure-captured-state", desk),
+    ("extension-collision", mail),
     ("hidden-flush", builds),
     ("ignored-deadline", checkout),
     ("leaked-permit", stock),
@@ -443,4 +445,60 @@ fn room(which: Which, part: &Part) -> Router {
     };
     let records = Router::new().route("/records/{id}", get(record));
     app(records, Router::new(), register, 1024, Duration::from_secs(2))
+}
+
+/// A warehouse that takes 120 ms for each question, and an access log.
+fn desk(which: Which, part: &Part) -> Router {
+    let app = which.of(
+        closure_captured_state::near_misses::ALL,
+        closure_captured_state::app,
+        closure_captured_state_fixed::app,
+    );
+    let (log, mut access_log) = mpsc::unbounded_channel::<(String, String, StatusCode)>();
+    let told = part.clone();
+    tokio::spawn(async move {
+        while let Some((user, log_id, status)) = access_log.recv().await {
+            told.says(format!("access log: {} for {user}, {log_id}", status.as_u16()));
+        }
+    });
+    let part = part.clone();
+    let warehouse = move |request: Request| {
+        let (list, user) = (request.uri().path().trim_start_matches('/').to_owned(), header(&request, "x-user"));
+        let call = part.call(format!("{list} of {user}"));
+        async move {
+            sleep(Duration::from_millis(120)).await;
+            call.ends(How::Served);
+            format!("{list} of {user}\n")
+        }
+    };
+    app(Router::new().fallback(warehouse), log)
+}
+
+/// A store of letters. Ada may read Bob's, and nobody else may read another's.
+fn mail(which: Which, part: &Part) -> Router {
+    let app = which.of(extension_collision::near_misses::ALL, extension_collision::app, extension_collision_fixed::app);
+    let may_read = |caller: &str, mailbox: &str| caller == mailbox || (caller, mailbox) == ("ada", "bob");
+    let (audit, mut trail) = mpsc::unbounded_channel::<(String, String, StatusCode)>();
+    let told = part.clone();
+    tokio::spawn(async move {
+        while let Some((caller, mailbox, status)) = trail.recv().await {
+            told.says(format!("audit: {caller} asked about {mailbox}: {}", status.as_u16()));
+        }
+    });
+    let part = part.clone();
+    let store = move |request: Request| {
+        let (caller, mailbox) = (header(&request, "x-caller"), header(&request, "x-mailbox"));
+        let call = part.call(format!("{} of {mailbox}, for {caller}", request.uri().path()));
+        async move {
+            sleep(Duration::from_millis(20)).await;
+            call.ends(How::Served);
+            format!("three letters to {mailbox}\n")
+        }
+    };
+    app(Arc::new(may_read), Router::new().fallback(store), audit)
+}
+
+fn header(request: &Request, name: &str) -> String {
+    let value = request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    value.unwrap_or_else(|| "nobody".to_owned())
 }

@@ -132,7 +132,7 @@ pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
     if asked.all {
         let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
         let measured =
-            matrix::measure(&checkout, &matrix::slugs(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
+            matrix::measure(&checkout, &classifier::ghosts(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
         return if json { print_json(&measured) } else { print(&measured.markdown()) };
     }
     let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
@@ -167,7 +167,7 @@ const HELP: &str = "  stat                 the last second of each service
   tasks SERVICE        its tasks                                2 minutes
   dependency SERVICE   what its dependency has seen             2 minutes
   bundle SERVICE       all of it, with a report                 4 minutes
-  ask SERVICE [METHOD] PATH   a request of your own             1 minute
+  ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
   answer               name the ghost
   quit                 leave it
 ";
@@ -220,9 +220,12 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             Some("dependency") => Look::Dependency { service: service(1) },
             Some("bundle") => Look::Bundle { service: service(1) },
             Some("ask") => {
-                let (method, path) =
-                    if words.len() > 3 { (service(2), service(3)) } else { (String::new(), service(2)) };
-                Look::Ask { service: service(1), method, path }
+                // The method may be left out, and what follows the path is a header.
+                let named = words.get(2).is_some_and(|word| !word.starts_with('/'));
+                let path = if named { 3 } else { 2 };
+                let method = if named { service(2) } else { String::new() };
+                let header = words.get(path + 1..).unwrap_or_default().join(" ");
+                Look::Ask { service: service(1), method, path: service(path), header }
             }
             Some("answer") => match answer(drill, input, out)? {
                 Some(given) => {

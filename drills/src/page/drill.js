@@ -243,7 +243,7 @@ function forms(setup) {
     by("ask").addEventListener("submit", (event) => {
         event.preventDefault();
         const asked = new FormData(event.target);
-        look({ look: "ask", service: by("looked").value, method: asked.get("method"), path: asked.get("path") });
+        look({ look: "ask", service: by("looked").value, method: asked.get("method"), path: asked.get("path"), header: asked.get("header") });
     });
     by("looked").addEventListener("change", paths);
     by("ask").elements.path.addEventListener("input", () => { by("paths").dataset.typed = "yes"; });

@@ -42,7 +42,12 @@ fn no_look_names_a_ghost() {
         until(&drill, 50.0);
         for drawn in &drill.draw.services {
             let service = drawn.drill.service.clone();
-            let ask = Look::Ask { service: service.clone(), method: String::new(), path: "/livez".to_owned() };
+            let ask = Look::Ask {
+                service: service.clone(),
+                method: String::new(),
+                path: "/livez".to_owned(),
+                header: String::new(),
+            };
             for look in [Look::Bundle { service: service.clone() }, ask] {
                 let shown = drill.runtime().block_on(drill.look(&look)).expect("a look");
                 let text = format!("{} {}", shown.title, shown.text);

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Cursor, process};
 
-use drills::{answer::Answer, page, terminal};
+use drills::{answer::Answer, looks::Look, page, terminal};
 use ghosts::{
     checkout::Checkout,
     progress::{self, Deed},
@@ -47,7 +47,7 @@ fn a_look_costs_its_minutes_and_none_is_to_be_had_afterwards() {
     let drill = quick(2, None);
     until(&drill, 3.0);
     let service = drill.draw.services[0].drill.service.clone();
-    let look = drills::looks::Look::Tasks { service };
+    let look = Look::Tasks { service };
     let (clock, second) = (drill.clock(), drill.second());
     drill.runtime().block_on(drill.look(&look)).expect("a look");
     let cost = drill.clock() - drill.second() - (clock - second);
@@ -56,6 +56,17 @@ fn a_look_costs_its_minutes_and_none_is_to_be_had_afterwards() {
     assert_eq!(drill.clock(), took);
     let said = drill.runtime().block_on(drill.look(&look)).unwrap_err().to_string();
     assert_eq!(said, "the drill is over");
+}
+
+#[test]
+fn a_request_of_ones_own_can_have_a_header() {
+    let drill = quick(1, Some("closure-captured-state"));
+    until(&drill, 10.0);
+    let header = "authorization: Bearer eve".to_owned();
+    let ask = Look::Ask { service: "desk".to_owned(), method: String::new(), path: "/orders".to_owned(), header };
+    let shown = drill.runtime().block_on(drill.look(&ask)).expect("a look").text;
+    assert!(shown.contains("200 OK") && shown.contains("x-user: "), "{shown}");
+    assert!(!shown.contains("x-user: eve"), "others overtake her: {shown}");
 }
 
 #[test]
