@@ -74,7 +74,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// How many characters of a body are shown.
 const SHOWN: usize = 600;
 /// How wide a bar of the waterfall is.
-const BAR: usize = 32;
+const BAR: usize = 24;
 
 impl Look {
     /// The service that is looked at.
@@ -162,7 +162,7 @@ fn waterfall(served: &Served) -> String {
         let at = |time: Duration| ((time.as_secs_f64() / whole.as_secs_f64()).min(1.0) * BAR as f64).round() as usize;
         let (left, right) = (at(from).min(BAR - 1), at(until).max(at(from) + 1).min(BAR));
         let drawn: String = (0..BAR).map(|place| if (left..right).contains(&place) { '█' } else { '·' }).collect();
-        writeln!(text, "{drawn} {:>6.0}-{:.0} ms {name}", ms(from), ms(until)).expect("into a String");
+        writeln!(text, "{drawn} {:.0}..{:.0} ms, {name}", ms(from), ms(until)).expect("into a String");
     };
     let head = slowest.head.unwrap_or(slowest.last);
     bar("until its head", Duration::ZERO, head);
