@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod classify;
+pub mod detectors;
 pub mod draw;
 pub mod drill;
 mod edge;

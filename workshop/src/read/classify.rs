@@ -11,11 +11,14 @@ use crate::{Refusal, checkout::Checkout};
 #[derive(Clone, Debug, Args)]
 pub struct Asked {
     /// The evidence: what a drill's page has at /evidence.json
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present_any = ["all", "detectors"])]
     pub file: Option<PathBuf>,
     /// Measure the classifier instead, with the twins and near misses under their load
     #[arg(long, conflicts_with = "file")]
     pub all: bool,
+    /// Measure which look tells the broken twins from the fixed ones
+    #[arg(long, conflicts_with_all = ["file", "all"])]
+    pub detectors: bool,
     /// Only the twins, without the near misses
     #[arg(long, requires = "all")]
     pub twins: bool,
@@ -29,11 +32,15 @@ pub struct Asked {
 /// # Errors
 /// If cargo cannot be started.
 pub fn run(checkout: &Checkout, asked: &Asked, json: bool) -> Result<bool, Refusal> {
+    if json && asked.detectors {
+        return Err(Refusal::new("the detectors are told as a table; leave --json out"));
+    }
     let mut words = vec!["classify".to_owned()];
     // It is read from another folder than this one.
     let file = asked.file.as_ref().and_then(|file| path::absolute(file).ok());
     words.extend(file.map(|file| file.to_string_lossy().into_owned()));
     words.extend(asked.all.then(|| "--all".to_owned()));
+    words.extend(asked.detectors.then(|| "--detectors".to_owned()));
     words.extend(asked.twins.then(|| "--twins".to_owned()));
     words.extend(["--seeds".to_owned(), asked.seeds.to_string()]);
     words.extend(json.then(|| "--json".to_owned()));
