@@ -24,7 +24,7 @@ use tokio::signal;
 use crate::{
     Drill, Options,
     answer::{Answer, Grade},
-    classify as classifier,
+    classify as classifier, detectors,
     evidence::{Evidence, Sample},
     looks::Look,
     matrix, page,
@@ -129,8 +129,11 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
 /// If there is no such evidence, or nothing can be measured.
 pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
     let checkout = Checkout::here();
-    if asked.all {
+    if asked.all || asked.detectors {
         let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
+        if asked.detectors {
+            return print(&detectors::table(&checkout, asked.seeds, &program)?);
+        }
         let measured =
             matrix::measure(&checkout, &classifier::ghosts(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
         return if json { print_json(&measured) } else { print(&measured.markdown()) };
