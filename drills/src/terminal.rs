@@ -1,6 +1,7 @@
 //! The command line of a drill, and the drill without a browser.
 
 use std::{
+    collections::BTreeSet,
     env,
     fmt::Display,
     fs,
@@ -108,9 +109,11 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
         let drill = Drill::begin(&checkout, &options)?;
         let base = format!("http://{address}");
         let room = if asked.room { format!("\nthe room's screen: {base}/room") } else { String::new() };
-        println!(
-            "a drill on {base}{room}\nseed {seed}: `cargo ghosts drill --seed {seed}` plays it again; Ctrl-C ends it"
-        );
+        let slug = asked.slug.as_ref().map_or(String::new(), |slug| format!("{slug} "));
+        let hard = if asked.hard { " --hard" } else { "" };
+        print(&format!(
+            "a drill on {base}{room}\nseed {seed}: `cargo ghosts drill {slug}--seed {seed}{hard}` plays it again; Ctrl-C ends it\n"
+        ))?;
         if asked.open {
             open(&base);
         }
@@ -118,8 +121,7 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
             served = page::serve(listener, drill.clone(), Some(checkout)) => served?,
             _ = interrupted => {}
         }
-        println!("\nthe drill is over");
-        Ok(())
+        print("\nthe drill is over\n")
     })
 }
 
@@ -159,12 +161,14 @@ fn open(base: &str) {
         "xdg-open"
     };
     if std::process::Command::new(program).arg(base).spawn().is_err() {
-        println!("no {program} to open it with");
+        // The address has been told already.
+        let _ = print(&format!("no {program} to open it with\n"));
     }
 }
 
 const HELP: &str = "  stat                 the last second of each service
   trend SERVICE        one service over time
+  routes SERVICE       what it has been asked for
   log [WORD]           the end of the log; of the lines with this word
   waterfall SERVICE    its slowest request                      2 minutes
   tasks SERVICE        its tasks                                2 minutes
@@ -205,6 +209,17 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             }
             Some("trend") => {
                 trend(drill, &service(1), out)?;
+                continue;
+            }
+            Some("routes") => {
+                let place = names(drill).iter().position(|name| *name == service(1));
+                let samples = drill.samples_since(0);
+                let points = samples.iter().filter_map(|sample| sample.points.get(place?));
+                let routes: BTreeSet<&str> =
+                    points.flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
+                for route in routes {
+                    writeln!(out, "  {route}")?;
+                }
                 continue;
             }
             Some("log") => {

@@ -22,7 +22,7 @@ fn the_terminal_plays_a_drill_to_its_end() {
     let first = number(choices.firsts.iter().position(|first| *first == right.first[0]));
     let fix = number(choices.fixes.iter().position(|fix| *fix == right.fix));
     let typed = format!(
-        "help\nstat\ntrend stock\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nanswer\n99\n{ghost}\n{layer}\n{first}\n{fix}\n"
+        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nanswer\n99\n{ghost}\n{layer}\n{first}\n{fix}\n"
     );
     let mut shown = Vec::new();
     let grade = terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints").expect("a grade");
@@ -31,6 +31,7 @@ fn the_terminal_plays_a_drill_to_its_end() {
     for expected in [
         "there is no `nonsense`; `help` lists what there is",
         "there is no service `nowhere`; there are ",
+        "\n  /stock/{item}\n",
         "What its dependency has seen in the last minute",
         "503 Service Unavailable",
         "none of 8 connections came back in 800 ms",

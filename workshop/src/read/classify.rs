@@ -2,7 +2,7 @@
 
 use std::path::{self, PathBuf};
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::drill::become_drills;
 use crate::{Refusal, checkout::Checkout};
@@ -23,7 +23,7 @@ pub struct Asked {
     #[arg(long, requires = "all")]
     pub twins: bool,
     /// How many seeds to measure the twins with
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub seeds: u64,
 }
 
