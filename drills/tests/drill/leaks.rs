@@ -1,7 +1,5 @@
 //! Nothing gives away which ghost it is: not the page, not what the page is sent, not the logs, not the processes.
 
-use std::fs;
-
 use drills::{Drill, looks::Look, page};
 use ghosts::{catalogue::ghosts::ALL, checkout::Checkout, read::serve};
 use http_body_util::{BodyExt, Empty};
@@ -57,15 +55,16 @@ fn no_look_names_a_ghost() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn no_process_and_no_thread_is_named_after_a_ghost() {
     let drill = quick(2, None);
     let load = drill.load_id().expect("a load");
-    let mut told = fs::read_to_string(format!("/proc/{load}/cmdline")).expect("its command line");
+    let mut told = std::fs::read_to_string(format!("/proc/{load}/cmdline")).expect("its command line");
     for process in [load, std::process::id()] {
-        for thread in fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten() {
+        for thread in std::fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten() {
             // The threads of tests are named after the tests, and none of these after a ghost.
-            told += &fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            told += &std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
         }
     }
     assert!(named(&told).iter().all(|(_, count)| *count == 0), "{told}");

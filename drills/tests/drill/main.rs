@@ -6,6 +6,8 @@ mod forms;
 
 mod classified;
 mod leaks;
+// Processes are looked at by way of `/proc`.
+#[cfg(target_os = "linux")]
 mod leaves;
 mod plays;
 mod refusals;

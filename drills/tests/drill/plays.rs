@@ -31,7 +31,7 @@ fn the_terminal_plays_a_drill_to_its_end() {
     for expected in [
         "there is no `nonsense`; `help` lists what there is",
         "there is no service `nowhere`; there are ",
-        "\n  /stock/{item}\n",
+        "  /stock/{item}\n",
         "What its dependency has seen in the last minute",
         "503 Service Unavailable",
         "none of 8 connections came back in 800 ms",

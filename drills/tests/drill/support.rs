@@ -35,6 +35,7 @@ pub(crate) fn until(drill: &Drill, second: f64) {
 }
 
 /// Whether a process with this id is there.
+#[cfg(target_os = "linux")]
 pub(crate) fn lives(id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // One that has ended and was not waited for is none.
