@@ -162,11 +162,14 @@ impl Matrix {
         Ok(())
     }
 
-    /// The matrix as markdown.
+    /// The matrix as markdown, without the near misses of which nothing is seen and nothing said.
     pub fn markdown(&self) -> String {
         let mut text =
             "| ghost | twin | the load shows it | said first | own ghost among the first three |\n|---|---|---|---|---|\n".to_owned();
-        for row in &self.rows {
+        // Of most near misses there is nothing to see, and nothing is said: they are counted below.
+        let quiet =
+            |row: &&Row| place_of(&row.twin) == 2 && !row.shows && row.first.iter().all(|(said, _)| *said == "-");
+        for row in self.rows.iter().filter(|row| !quiet(row)) {
             let runs: usize = row.first.iter().map(|(_, count)| count).sum();
             let said: Vec<String> = row.first.iter().map(|(slug, count)| format!("{slug} {count}")).collect();
             let (slug, twin, said, three) = (row.slug, &row.twin, said.join(", "), row.among_three);
