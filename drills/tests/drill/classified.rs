@@ -1,6 +1,6 @@
 //! The classifier, on what drills show.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, thread};
 
 use drills::{
     classify::classify,
@@ -18,17 +18,21 @@ use crate::{
 #[test]
 fn three_broken_twins_are_told_and_nothing_is_claimed_of_the_fixed_ones() {
     let slugs = ["leaked-permit", "orphan-task", "silenced-error"];
-    for which in [Which::Broken, Which::Fixed] {
+    let said = |which: Which| {
         let twins = slugs.map(|slug| (slug, which));
-        let evidence = matrix::seen(&Checkout::here(), &twins, 1, 8.0, Path::new(PROGRAM)).expect("evidence");
-        let said: Vec<_> = classify(&evidence).causes.into_iter().map(|cause| (cause.service, cause.ghost)).collect();
-        let mut right: Vec<_> = evidence.services.iter().cloned().zip(slugs).collect();
-        right.retain(|_| which == Which::Broken);
-        right.sort();
-        let mut sorted = said.clone();
-        sorted.sort();
-        assert_eq!(sorted, right, "{which:?}: {said:?}");
-    }
+        let evidence = matrix::seen(&Checkout::here(), &twins, 1, matrix::SPEED, Path::new(PROGRAM)).expect("evidence");
+        let mut said: Vec<_> =
+            classify(&evidence).causes.into_iter().map(|cause| (cause.service, cause.ghost)).collect();
+        said.sort();
+        said
+    };
+    let (broken, fixed) = thread::scope(|threads| {
+        let [broken, fixed] = [Which::Broken, Which::Fixed].map(|which| threads.spawn(move || said(which)));
+        (broken.join().expect("what was said"), fixed.join().expect("what was said"))
+    });
+    let expected = [("boards", "orphan-task"), ("invoices", "silenced-error"), ("stock", "leaked-permit")];
+    assert_eq!(broken, expected.map(|(service, ghost)| (service.to_owned(), ghost)));
+    assert_eq!(fixed, []);
 }
 
 #[test]
@@ -38,8 +42,8 @@ fn what_is_measured_has_the_documented_form() {
     let document = serde_json::to_value(&measured).expect("JSON");
     Forms::documented().hold("cargo ghosts classify --json", &document);
     let text = measured.markdown();
-    assert!(text.contains("\n| leaked-permit | broken | yes | leaked-permit 1 | 1 of 1 |\n"), "{text}");
-    assert!(text.contains("\n- Fixed twins: nothing claimed 2 of 2.\n"), "{text}");
+    assert!(text.contains("\n| leaked-permit | broken | yes | "), "{text}");
+    assert!(text.contains("\n- Fixed twins: nothing claimed "), "{text}");
 }
 
 #[test]
