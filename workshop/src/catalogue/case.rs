@@ -49,8 +49,8 @@ pub struct Case {
     pub threads: Vec<Thread>,
     /// The versions in which it was seen.
     pub seen: Vec<Seen>,
-    /// How it is practised on; without it, no drill draws this ghost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How it is practised on; without it, no drill draws this ghost. Whoever is shown the case is not shown the drill.
+    #[serde(default, skip_serializing)]
     pub drill: Option<Drill>,
 }
 
@@ -364,6 +364,22 @@ seen = []
         assert_eq!(said, "cases/example/case.toml:5: `difficulty` is 1, 2 or 3");
         let said = refusal(&GOOD.replace(", \"d\"", ""));
         assert!(said.starts_with("cases/example/case.toml:7: `hints` has four rungs"), "{said}");
+    }
+
+    #[test]
+    fn a_drill_that_cannot_be_played_is_named_with_its_line() {
+        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nfix = \"d\"\n\
+                     told = [\"e\"]\nherrings = [\"f\"]\n[[drill.load]]\npath = \"/\"\nevery_ms = 100\n";
+        let good = format!("{GOOD}{drill}");
+        assert_eq!(parse("case.toml", &good).unwrap().drill.unwrap().load[0].every_ms, 100);
+        let said = refusal(&good.replace("minutes = 15", "minutes = 0"));
+        assert_eq!(said, "cases/example/case.toml:15: `minutes` is more than 0");
+        let said = refusal(&good.replace("add instances", "panic"));
+        assert!(said.starts_with("cases/example/case.toml:17: `first` is one of [\"restart the instance\""), "{said}");
+        let said = refusal(&good.replace("told = [\"e\"]", "told = []"));
+        assert_eq!(said, "cases/example/case.toml:19: `told` has a sentence at least");
+        let said = refusal(&good.replace("every_ms = 100", "every_ms = 0"));
+        assert!(said.contains("`load` is one kind of request at least"), "{said}");
     }
 
     #[test]
