@@ -1,6 +1,6 @@
 //! A drill: four services behind one edge, under load, one of them haunted; a pager's text, a dashboard and a clock.
 //!
-//! [`Drill::begin`] starts a [field](field): the services, the edge and the load, which is a process of its own. What happens is in
+//! [`Drill::begin`] starts a [field]: the services, the edge and the load, which is a process of its own. What happens is in
 //! [`Evidence`](evidence::Evidence), a sample a second; what costs time on the drill's clock is a [look](looks). [`page`] and
 //! [`terminal`] show the same to people, and [`answer`] grades what they say it was.
 //!
