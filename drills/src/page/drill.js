@@ -50,7 +50,7 @@ function short(value) {
 }
 
 function option(select, value, text) {
-    select.append(element("option", { value }, text));
+    select.append(element("option", { value }, text.replaceAll("`", "")));
 }
 
 function makeCharts() {
@@ -162,7 +162,7 @@ function tell(grade) {
     ];
     for (const [what, is, answer] of parts) {
         const item = element("li");
-        item.append(element("span", { class: `mark ${is ? "right" : "wrong"}` }, is ? "right" : "wrong"), ` ${what}: ${answer}`);
+        item.append(element("span", { class: `mark ${is ? "right" : "wrong"}` }, is ? "right" : "wrong"), ...coded(` ${what}: ${answer}`));
         answers.append(item);
     }
     box.append(answers, element("h3", {}, "What would have told it"), list(grade.told));
@@ -177,11 +177,15 @@ function list(texts) {
     const made = element("ul");
     for (const text of texts) {
         const item = element("li");
-        // What stands between backticks is code.
-        text.split("`").forEach((part, place) => item.append(place % 2 ? element("code", {}, part) : part));
+        item.append(...coded(text));
         made.append(item);
     }
     return made;
+}
+
+// What stands between backticks is code.
+function coded(text) {
+    return text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }
 
 // The routes that the service has been asked for: whoever runs it knows them.
