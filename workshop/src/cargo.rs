@@ -26,6 +26,21 @@ pub(crate) fn program(variable: &str, name: &str) -> OsString {
     env::var_os(variable).filter(|program| !program.is_empty()).unwrap_or_else(|| name.into())
 }
 
+/// Puts this program in the place of ours. It returns where that cannot be done.
+#[cfg(unix)]
+pub(crate) fn become_it(program: &mut Command) -> io::Error {
+    std::os::unix::process::CommandExt::exec(program)
+}
+
+/// Runs this program, and ends as it ends.
+#[cfg(not(unix))]
+pub(crate) fn become_it(program: &mut Command) -> io::Error {
+    match program.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(2)),
+        Err(error) => error,
+    }
+}
+
 /// Runs cargo in `folder`: whether it has succeeded, and all that it said. What it does meanwhile is one moving line on a
 /// terminal, and `what` is told once elsewhere.
 ///

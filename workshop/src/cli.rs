@@ -15,7 +15,7 @@ use crate::{
     make::{regenerate, skeleton},
     read::{
         book::{self, Wanted},
-        diff, serve, show, tour,
+        classify, diff, drill, serve, show, tour,
     },
     train::trainer,
 };
@@ -73,6 +73,29 @@ enum Command {
         /// Where the log of blocked-log-channel goes: a file, or a named pipe
         #[arg(long, value_name = "PATH")]
         log: Option<PathBuf>,
+    },
+    /// An incident to practise on: four services, one of them haunted
+    ///
+    /// The first time, it is built: that takes a minute or two.
+    #[command(after_help = "Examples:
+  cargo ghosts drill
+  cargo ghosts drill --seed 1 --open
+  cargo ghosts drill --terminal
+  cargo ghosts drill --room")]
+    Drill {
+        #[command(flatten)]
+        asked: drill::Asked,
+        #[command(flatten)]
+        without: WithoutJson,
+    },
+    /// What the evidence of a drill says it was
+    #[command(after_help = "Examples:
+  curl -s http://127.0.0.1:3100/evidence.json > evidence.json
+  cargo ghosts classify evidence.json
+  cargo ghosts classify --all --seeds 1")]
+    Classify {
+        #[command(flatten)]
+        asked: classify::Asked,
     },
     /// The difference between the twins
     #[command(after_help = "Examples:
@@ -264,6 +287,11 @@ fn dispatch(cli: Cli) -> Result<bool, Refusal> {
         Some(Command::Serve { slug, fixed, port, log }) => {
             serve::run(&checkout, ghosts::find(&slug)?, fixed, port, log.as_deref(), cli.json)
         }
+        Some(Command::Drill { asked, without }) => {
+            without.heeded("drill", "what came of it is in exercises/progress.jsonl")?;
+            drill::run(&checkout, &asked)
+        }
+        Some(Command::Classify { asked }) => classify::run(&checkout, &asked, cli.json),
         Some(Command::Diff { slug }) => diff::run(&checkout, ghosts::find(&slug)?, cli.json),
         Some(Command::Start { slug }) => start::run(&checkout, slug.as_deref(), cli.json),
         Some(Command::Check { slug, junit, wire }) => check::run_once(&meant(slug)?, junit.as_deref(), wire, cli.json),

@@ -35,7 +35,9 @@ pub mod read {
     //! For whoever reads: the tour, the story of a ghost, its difference, its twins on a socket, and the book.
 
     pub mod book;
+    pub mod classify;
     pub mod diff;
+    pub mod drill;
     pub mod serve;
     pub mod show;
     pub mod tour;

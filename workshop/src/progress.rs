@@ -67,6 +67,17 @@ pub enum Deed {
     Solved,
     /// The exercise was put back to its beginning.
     Reset,
+    /// A drill was answered.
+    Drilled {
+        /// What repeats it.
+        seed: u64,
+        /// Whether the ghost was named right.
+        named: bool,
+        /// How many of four answers were right.
+        points: usize,
+        /// The seconds of the drill's clock that it took.
+        seconds: u64,
+    },
 }
 
 /// The verdict on one promise.
@@ -325,6 +336,7 @@ impl Progress {
                 }
                 Deed::Reset if solved => summary.anew = true,
                 Deed::Reset => (summary.model, summary.hammer) = (None, None),
+                Deed::Drilled { .. } => {}
             }
             summary.state = match &event.deed {
                 _ if solved => State::Solved,
@@ -334,7 +346,7 @@ impl Progress {
                     kept: promises.iter().filter(|promise| promise.verdict == Outcome::Kept).count(),
                     of: promises.len(),
                 },
-                Deed::Hint { .. } | Deed::Solution => summary.state,
+                Deed::Hint { .. } | Deed::Solution | Deed::Drilled { .. } => summary.state,
             };
         }
         summary
@@ -342,7 +354,8 @@ impl Progress {
 
     /// The ghosts that were worked at, the last one first.
     pub fn latest(&self) -> impl Iterator<Item = &str> {
-        self.events.iter().rev().map(|event| event.slug.as_str())
+        let exercises = self.events.iter().filter(|event| !matches!(event.deed, Deed::Drilled { .. }));
+        exercises.rev().map(|event| event.slug.as_str())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `case.toml`: what a case *is*. This is the only place that reads it.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub struct Case {
     pub threads: Vec<Thread>,
     /// The versions in which it was seen.
     pub seen: Vec<Seen>,
+    /// How it is practised on; without it, no drill draws this ghost. Whoever is shown the case is not shown the drill.
+    #[serde(default, skip_serializing)]
+    pub drill: Option<Drill>,
 }
 
 /// The families of the catalogue.
@@ -161,6 +164,67 @@ pub struct Seen {
     pub note: String,
 }
 
+/// What a drill makes of a ghost: what on-call is told, what clients do, and what would have told the ghost.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// What the service is called behind the edge. It does not tell the ghost.
+    pub service: String,
+    /// The pager's text.
+    pub pager: String,
+    /// How long on-call has, in minutes of the drill's clock.
+    pub minutes: u32,
+    /// Where in the service the fault is.
+    pub layer: String,
+    /// What helps first, before anybody knows why: one of [`MITIGATIONS`] at least.
+    pub first: Vec<String>,
+    /// What lays it to rest.
+    pub fix: String,
+    /// The evidence that would have told it, a sentence each.
+    pub told: Vec<String>,
+    /// What others say meanwhile that has nothing to do with it.
+    pub herrings: Vec<String>,
+    /// What clients do.
+    pub load: Vec<Load>,
+}
+
+/// Requests of one kind, as clients send them in a drill.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// Where it goes below the service; `{n}` is the number of the request.
+    pub path: String,
+    /// The method, if it is not GET.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// A request each so many milliseconds.
+    pub every_ms: u64,
+    /// From this second of the drill on.
+    #[serde(default)]
+    pub from_s: u64,
+    /// Until this second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_s: Option<u64>,
+    /// After so many milliseconds the client leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_ms: Option<u64>,
+    /// Headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// What on-call may do first in a drill, before anybody knows the cause.
+pub const MITIGATIONS: [&str; 8] = [
+    "restart the instance",
+    "take the instance out of rotation by hand",
+    "roll back the last deploy",
+    "turn away one class of requests",
+    "switch the part off that is slow or down",
+    "add instances",
+    "make the client's timeout longer",
+    "keep it running, and collect evidence for the owner",
+];
+
 /// What `breaks` says of a near miss that only the model rejects.
 pub const MODEL: &str = "model";
 
@@ -171,6 +235,16 @@ struct Checked {
     difficulty: Spanned<u8>,
     hints: Spanned<Vec<String>>,
     minutes: Spanned<u32>,
+    drill: Option<CheckedDrill>,
+}
+
+#[derive(Deserialize)]
+struct CheckedDrill {
+    minutes: Spanned<u32>,
+    first: Spanned<Vec<String>>,
+    told: Spanned<Vec<String>>,
+    herrings: Spanned<Vec<String>>,
+    load: Spanned<Vec<Load>>,
 }
 
 /// The longest symptom that fits a line of the tour.
@@ -213,6 +287,22 @@ fn parse(name: &str, text: &str) -> Result<Case, Refusal> {
     }
     if *checked.minutes.get_ref() == 0 {
         return wrong("minutes", checked.minutes.span(), "is more than 0");
+    }
+    if let Some(drill) = checked.drill {
+        if *drill.minutes.get_ref() == 0 {
+            return wrong("minutes", drill.minutes.span(), "is more than 0");
+        }
+        let known = |first: &String| MITIGATIONS.contains(&first.as_str());
+        if drill.first.get_ref().is_empty() || !drill.first.get_ref().iter().all(known) {
+            return wrong("first", drill.first.span(), &format!("is one of {MITIGATIONS:?} at least"));
+        }
+        let empty = [("told", &drill.told), ("herrings", &drill.herrings)];
+        if let Some((key, list)) = empty.into_iter().find(|(_, list)| list.get_ref().is_empty()) {
+            return wrong(key, list.span(), "has a sentence at least");
+        }
+        if drill.load.get_ref().is_empty() || drill.load.get_ref().iter().any(|load| load.every_ms == 0) {
+            return wrong("load", drill.load.span(), "is one kind of request at least, and `every_ms` is more than 0");
+        }
     }
     Ok(case)
 }
@@ -274,6 +364,22 @@ seen = []
         assert_eq!(said, "cases/example/case.toml:5: `difficulty` is 1, 2 or 3");
         let said = refusal(&GOOD.replace(", \"d\"", ""));
         assert!(said.starts_with("cases/example/case.toml:7: `hints` has four rungs"), "{said}");
+    }
+
+    #[test]
+    fn a_drill_that_cannot_be_played_is_named_with_its_line() {
+        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nfix = \"d\"\n\
+                     told = [\"e\"]\nherrings = [\"f\"]\n[[drill.load]]\npath = \"/\"\nevery_ms = 100\n";
+        let good = format!("{GOOD}{drill}");
+        assert_eq!(parse("case.toml", &good).unwrap().drill.unwrap().load[0].every_ms, 100);
+        let said = refusal(&good.replace("minutes = 15", "minutes = 0"));
+        assert_eq!(said, "cases/example/case.toml:15: `minutes` is more than 0");
+        let said = refusal(&good.replace("add instances", "panic"));
+        assert!(said.starts_with("cases/example/case.toml:17: `first` is one of [\"restart the instance\""), "{said}");
+        let said = refusal(&good.replace("told = [\"e\"]", "told = []"));
+        assert_eq!(said, "cases/example/case.toml:19: `told` has a sentence at least");
+        let said = refusal(&good.replace("every_ms = 100", "every_ms = 0"));
+        assert!(said.contains("`load` is one kind of request at least"), "{said}");
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub fn faults(checkout: &Checkout) -> Result<Vec<String>, Refusal> {
         marked_steps(checkout, ghost.slug, &mut faults)?;
         every_promise_can_break(checkout, ghost, &case, &mut faults);
     }
+    drills(checkout, &mut faults)?;
     manifests(checkout, &mut faults);
     words(checkout, &mut faults);
     faults.extend(book::faults(checkout)?);
@@ -336,6 +337,27 @@ fn every_promise_can_break(checkout: &Checkout, ghost: &Ghost, case: &case::Case
     }
 }
 
+/// The services of drills have names of their own, and neither these nor what people say gives a ghost away.
+fn drills(checkout: &Checkout, faults: &mut Vec<String>) -> Result<(), Refusal> {
+    let mut named = BTreeMap::new();
+    for ghost in ghosts::ALL.iter() {
+        let Some(drill) = case::read(checkout, ghost.slug)?.drill else { continue };
+        let name = format!("cases/{}/case.toml", ghost.slug);
+        let said = [&drill.service, &drill.pager].into_iter().chain(&drill.herrings);
+        let plain = ghost.slug.replace('-', " ");
+        for text in said.filter(|text| text.contains(ghost.slug) || text.to_lowercase().contains(&plain)) {
+            faults.push(format!("{name}: a drill says which ghost it is: {text}"));
+        }
+        for load in drill.load.iter().filter(|load| !load.path.starts_with('/')) {
+            faults.push(format!("{name}: a path begins with a slash: {}", load.path));
+        }
+        if let Some(other) = named.insert(drill.service.clone(), ghost.slug) {
+            faults.push(format!("{name}: the drill of {other} has a service `{}`, too", drill.service));
+        }
+    }
+    Ok(())
+}
+
 /// Versions, lints and editions stand in the root manifest only.
 fn manifests(checkout: &Checkout, faults: &mut Vec<String>) {
     let manifest: Table = checkout.text("Cargo.toml").unwrap_or_default().parse().unwrap_or_default();
@@ -400,7 +422,7 @@ fn words(checkout: &Checkout, faults: &mut Vec<String>) {
     let refused = [["#[ign", "ore"], ["#[should", "_panic"], ["to", "do!("], ["unimple", "mented!("], ["FIX", "ME"]]
         .map(|two| two.concat());
     let mut sources = Vec::new();
-    for tree in ["cases", "fixed", "tests", "workshop"] {
+    for tree in ["cases", "drills", "fixed", "tests", "workshop"] {
         rust_sources(checkout, tree, &mut sources);
     }
     for name in sources {

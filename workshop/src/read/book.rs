@@ -297,7 +297,12 @@ mod without_mdbook {
     use std::process::Command;
 
     use super::{Wanted, paper};
-    use crate::{Refusal, cargo::program, checkout::Checkout, terminal::print};
+    use crate::{
+        Refusal,
+        cargo::{become_it, program},
+        checkout::Checkout,
+        terminal::print,
+    };
 
     /// Says what follows, and becomes `cargo run --features book -- book …`.
     ///
@@ -327,19 +332,6 @@ mod without_mdbook {
         let mut cargo = Command::new(program("CARGO", "cargo"));
         cargo.args(arguments).current_dir(checkout.root());
         Err(Refusal::new(format!("cannot start cargo: {}", become_it(&mut cargo))))
-    }
-
-    #[cfg(unix)]
-    fn become_it(cargo: &mut Command) -> std::io::Error {
-        std::os::unix::process::CommandExt::exec(cargo)
-    }
-
-    #[cfg(not(unix))]
-    fn become_it(cargo: &mut Command) -> std::io::Error {
-        match cargo.status() {
-            Ok(status) => std::process::exit(status.code().unwrap_or(2)),
-            Err(error) => error,
-        }
     }
 }
 

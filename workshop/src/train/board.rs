@@ -19,7 +19,7 @@ use crate::{
     Refusal,
     catalogue::ghosts,
     html::escaped,
-    progress::{self, Model, Progress, State, Summary, Tried},
+    progress::{self, Deed, Model, Progress, State, Summary, Tried},
     terminal::{print, print_json},
 };
 
@@ -60,6 +60,17 @@ struct Person {
     cells: Vec<Cell>,
     solved: usize,
     hints: usize,
+    /// The drills that were answered, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drills: Option<Drills>,
+}
+
+/// What came of a participant's drills.
+#[derive(Debug, Default, Serialize)]
+struct Drills {
+    answered: usize,
+    /// In how many of them the ghost was named right.
+    named: usize,
 }
 
 /// How far one participant has come with one ghost.
@@ -154,8 +165,18 @@ impl Board {
             file: shown(file),
             solved: cells.iter().filter(|cell| cell.summary.state == State::Solved).count(),
             hints: cells.iter().map(|cell| cell.summary.hints).sum(),
+            drills: drills(&read),
             cells,
         });
+    }
+
+    /// Who has named how many ghosts in drills, a sentence each.
+    fn drilled(&self) -> Vec<String> {
+        let told = |person: &Person| {
+            let Drills { answered, named } = person.drills.as_ref()?;
+            Some(format!("{} named {named} of {}", person.shown(), counted(*answered, "ghost", "ghosts")))
+        };
+        self.people.iter().filter_map(told).collect()
     }
 
     /// How many have solved the ghost in this column.
@@ -216,6 +237,19 @@ fn name(file: &Path) -> String {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let folders = absolute.ancestors().skip(1).filter_map(Path::file_name);
     folders.map(|folder| folder.to_string_lossy().into_owned()).find(|folder| folder != "exercises").unwrap_or(stem)
+}
+
+fn drills(progress: &Progress) -> Option<Drills> {
+    let named: Vec<bool> = progress
+        .events
+        .iter()
+        .filter_map(|event| match event.deed {
+            Deed::Drilled { named, .. } => Some(named),
+            _ => None,
+        })
+        .collect();
+    let right = named.iter().filter(|named| **named).count();
+    (!named.is_empty()).then_some(Drills { answered: named.len(), named: right })
 }
 
 fn cell(progress: &Progress, slug: &'static str) -> Cell {
@@ -376,7 +410,9 @@ impl Board {
         text.push_str("12m solved after 12 minutes   4/6 promises kept         .. started\n");
         text.push_str("+2  hints taken               *   the solution shown    m  the model fails\n");
         text.push_str("h   rejected on real threads\n");
-        for (heading, sentences) in [("Same name", &self.named_alike), ("Left out", &self.left_out)] {
+        let drilled = self.drilled();
+        let lists = [("Drills", &drilled), ("Same name", &self.named_alike), ("Left out", &self.left_out)];
+        for (heading, sentences) in lists {
             if !sentences.is_empty() {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "\n{heading}:");
@@ -419,7 +455,9 @@ impl Board {
         }
         html.push_str("</tbody>\n</table>\n</div>\n");
         html.push_str("<p>The time is from the start to the solution. Hints count once each.</p>\n");
-        for (heading, sentences) in [("Same name", &self.named_alike), ("Left out", &self.left_out)] {
+        let drilled = self.drilled();
+        let lists = [("Drills", &drilled), ("Same name", &self.named_alike), ("Left out", &self.left_out)];
+        for (heading, sentences) in lists {
             if !sentences.is_empty() {
                 let items: String = sentences.iter().map(|text| format!("<li>{}</li>\n", escaped(text))).collect();
                 let _ = writeln!(html, "<h2>{heading}</h2>\n<ul>\n{items}</ul>");
@@ -558,6 +596,17 @@ mod tests {
         text += &line(1_720, "hidden-flush", Deed::Solved);
         text += &line(1_800, "body-double-close", Deed::Started);
         text + &line(1_900, "body-double-close", checked(10, 10))
+    }
+
+    #[test]
+    fn whoever_has_answered_drills_is_told_of_with_them() {
+        let drilled = |named| Deed::Drilled { seed: 1, named, points: 2, seconds: 300 };
+        let text = line(1, "hidden-flush", drilled(true)) + &line(2, "leaked-permit", drilled(false));
+        let mut board = Board { schema: 1, ghosts: vec!["hidden-flush"], ..Board::default() };
+        board.add(Path::new("ada.jsonl"), text.as_bytes());
+        board.add(Path::new("ben.jsonl"), line(5, "hidden-flush", Deed::Started).as_bytes());
+        assert!(board.text().contains("\nDrills:\n  ada named 1 of 2 ghosts\n"), "{}", board.text());
+        assert!(board.html().contains("<h2>Drills</h2>\n<ul>\n<li>ada named 1 of 2 ghosts</li>\n</ul>"));
     }
 
     #[test]

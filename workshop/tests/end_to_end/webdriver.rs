@@ -133,7 +133,8 @@ impl Browser {
         messages.collect()
     }
 
-    fn call(&self, path: &str, body: &Value) -> Result<Value, String> {
+    /// Asks the driver for something of this session.
+    pub(crate) fn call(&self, path: &str, body: &Value) -> Result<Value, String> {
         self.ask("POST", &format!("/session/{}{path}", self.session), body)
     }
 

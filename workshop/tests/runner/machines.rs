@@ -100,8 +100,10 @@ fn what_a_learner_does_is_printed_and_kept_in_the_documented_forms() {
     let kept = copy.read("exercises/progress.jsonl");
     let checked = "{\"schema\":1,\"at\":1,\"slug\":\"unread-body\",\"event\":\"checked\",\
                    \"promises\":[{\"key\":\"a\",\"verdict\":\"kept\"}],\"model\":\"holds\",\"hammer\":\"nothing-seen\"}\n";
-    copy.write("exercises/progress.jsonl", &format!("{kept}{checked}noise\n"));
-    for line in kept.lines().chain(checked.lines()) {
+    let drilled = "{\"schema\":1,\"at\":2,\"slug\":\"unread-body\",\"event\":\"drilled\",\"seed\":1,\"named\":true,\
+                   \"points\":4,\"seconds\":300}\n";
+    copy.write("exercises/progress.jsonl", &format!("{kept}{checked}{drilled}noise\n"));
+    for line in kept.lines().chain(checked.lines()).chain(drilled.lines()) {
         forms.hold("exercises/progress.jsonl", &serde_json::from_str(line).expect("JSON"));
     }
     hold(&forms, &heading("list"), &copy.ghosts(&["list", "--json"]));

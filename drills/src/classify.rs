@@ -1,0 +1,500 @@
+//! The classifier: what the evidence of a drill says it was. A few rules, each a question that on-call would ask; none knows a
+//! service, a route or a header.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::evidence::{Evidence, Line, Point};
+
+/// What a classifier says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The number of this form, now 1.
+    pub schema: u32,
+    /// The causes, the most likely first.
+    pub causes: Vec<Cause>,
+}
+
+/// A cause.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cause {
+    /// The service.
+    pub service: String,
+    /// The slug of the ghost.
+    pub ghost: &'static str,
+    /// How much of what the rule asks for is there, from 0 to 1.
+    pub weight: f64,
+    /// What was seen, a sentence each.
+    pub evidence: Vec<String>,
+    /// What to do first, where that is known: the cases say it, and not the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+}
+
+/// A service, as the rules see it.
+struct View<'a> {
+    /// The first seconds, before most of what goes wrong begins.
+    before: Vec<&'a Point>,
+    /// What came after twenty seconds.
+    after: Vec<&'a Point>,
+    /// What the service has logged.
+    log: Vec<&'a Line>,
+}
+
+/// What a rule says, if it applies: how much of it is there, and what was seen.
+type Found = Option<(f64, Vec<String>)>;
+
+type Rule = fn(&View<'_>) -> Found;
+
+const RULES: [(&str, Rule); 12] = [
+    ("leaked-permit", nothing_comes_back),
+    ("ignored-deadline", work_outlives_its_answer),
+    ("silenced-error", failures_are_not_told),
+    ("lying-health-check", all_is_green),
+    ("blocked-log-channel", all_wait_for_one),
+    ("no-bulkhead", the_slow_take_all_places),
+    ("orphan-task", what_runs_only_grows),
+    ("hidden-flush", the_first_byte_comes_last),
+    ("swallowed-panic", panics_are_no_errors),
+    ("cancelled-cleanup", what_is_held_stays_held),
+    ("unread-body", connections_stay_open),
+    ("broken-chain", ends_are_missing),
+];
+
+/// The ghosts that a rule asks for. Those that change no number are for people.
+pub fn ghosts() -> Vec<&'static str> {
+    RULES.iter().map(|(ghost, _)| *ghost).collect()
+}
+
+/// Until this second nothing has gone wrong yet.
+const BEFORE_S: f64 = 12.0;
+/// From this second on it is looked at.
+const AFTER_S: f64 = 20.0;
+/// What is less likely than this is no cause.
+const LEAST: f64 = 0.5;
+
+/// Ranks what may be the cause.
+pub fn classify(evidence: &Evidence) -> Report {
+    let mut causes = Vec::new();
+    for (place, service) in evidence.services.iter().enumerate() {
+        let between = |from: f64, until: f64| {
+            let samples = evidence.samples.iter().filter(|sample| (from..until).contains(&sample.at_s));
+            samples.filter_map(|sample| sample.points.get(place)).collect::<Vec<_>>()
+        };
+        let view = View {
+            before: between(0.0, BEFORE_S),
+            after: between(AFTER_S, f64::INFINITY),
+            log: evidence.log.iter().filter(|line| line.from == *service).collect(),
+        };
+        if view.before.is_empty() || view.after.len() < 10 {
+            continue;
+        }
+        for (ghost, rule) in RULES {
+            if let Some((weight, evidence)) = rule(&view).filter(|(weight, _)| *weight >= LEAST) {
+                causes.push(Cause { service: service.clone(), ghost, weight, evidence, first: None });
+            }
+        }
+    }
+    causes.sort_by(|one, other| other.weight.total_cmp(&one.weight));
+    Report { schema: 1, causes }
+}
+
+impl Report {
+    /// The report as markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = "# What it may be\n".to_owned();
+        if self.causes.is_empty() {
+            text += "\nNothing that is known here. That rules nothing out.\n";
+        }
+        for (place, cause) in self.causes.iter().enumerate() {
+            let (number, percent) = (place + 1, cause.weight * 100.0);
+            write!(text, "\n## {number}. `{}` in {}, {percent:.0} %\n\n", cause.ghost, cause.service)
+                .expect("a String");
+            for seen in &cause.evidence {
+                writeln!(text, "- {seen}").expect("a String");
+            }
+            if let Some(first) = &cause.first {
+                writeln!(text, "\nFirst: {first}.").expect("a String");
+            }
+        }
+        text
+    }
+}
+
+// ===== The rules =====
+
+/// Does everything wait the same time in vain, while the dependency is not even asked?
+fn nothing_comes_back(view: &View<'_>) -> Found {
+    let end = last(&view.after, 15);
+    let refused = share(sum(end, |point| point.errors), sum(end, |point| point.requests));
+    let (asked, before) = (mean(end, calls), mean(&view.before, calls));
+    let (waits, waited) = (mean(end, |point| point.p50_ms), mean(&view.before, |point| point.p50_ms));
+    if sum(end, |point| point.requests) < 5.0 || before <= 0.0 || waits < 5.0 * waited.max(10.0) {
+        return None;
+    }
+    let idle = 1.0 - (asked / before).min(1.0);
+    Some((
+        refused.min(idle),
+        vec![
+            format!(
+                "{} of the last requests are refused, after {waits:.0} ms each; before, one took {waited:.0} ms",
+                percent(refused)
+            ),
+            format!(
+                "its dependency had {before:.1} calls a second, and has {asked:.1} now: they wait for something inside"
+            ),
+        ],
+    ))
+}
+
+/// Does the dependency work for requests that were refused late, and come back to rest?
+fn work_outlives_its_answer(view: &View<'_>) -> Found {
+    let after = &view.after;
+    let (open, in_flight) = (mean(after, open), mean(after, |point| point.in_flight as f64));
+    let refused = share(sum(after, |point| point.errors), sum(after, |point| point.requests));
+    let given_up = share(sum(after, |point| point.dependency.given_up), sum(after, |point| point.dependency.calls));
+    let (half, slowest) = (mean(after, |point| point.p50_ms), mean(after, |point| point.p99_ms));
+    if open < in_flight + 2.0 || refused < 0.03 || given_up > 0.1 || slowest < 4.0 * half || grows(after, self::open) {
+        return None;
+    }
+    Some((
+        (1.4 - in_flight / open).min(1.0),
+        vec![
+            format!(
+                "{open:.1} calls are open at its dependency, and {in_flight:.1} requests in flight: the rest is for requests that are over"
+            ),
+            format!("{} of the requests are refused, and none of the calls is given up", percent(refused)),
+        ],
+    ))
+}
+
+/// Does it fail, and does its log have a line for it, and none that says so?
+fn failures_are_not_told(view: &View<'_>) -> Found {
+    let failed = sum(&view.after, |point| point.errors + point.broken);
+    let below = sum(&view.after, |point| point.dependency.failed);
+    let told = view.log.iter().filter(|line| ["ERROR", "WARN"].contains(&line.level.as_str())).count();
+    let lines = view.log.len() as f64;
+    if failed < 5.0 || below < failed / 2.0 || lines < failed / 2.0 || told > 0 {
+        return None;
+    }
+    Some((
+        0.9,
+        vec![
+            format!("{failed:.0} requests have failed, and {below:.0} calls of its dependency"),
+            format!("of {lines:.0} lines in its log none is a WARN or an ERROR"),
+        ],
+    ))
+}
+
+/// Does its dependency fail each call, while requests and probe are answered as if nothing was?
+fn all_is_green(view: &View<'_>) -> Found {
+    let down = |point: &&&Point| point.dependency.failed > 0 && point.dependency.served == 0 && point.requests > 0;
+    let down: Vec<&Point> = view.after.iter().filter(down).copied().collect();
+    if down.len() < 5 {
+        return None;
+    }
+    let of = |count: usize| count as f64 / down.len() as f64;
+    let quiet = of(down.iter().filter(|point| point.errors == 0).count());
+    let probes: Vec<u16> = down.iter().filter_map(|point| point.probe).collect();
+    let green = of(probes.iter().filter(|status| **status < 400).count());
+    let mut evidence = vec![format!(
+        "in {} seconds each call of its dependency failed; in {} of them no request was answered as an error",
+        down.len(),
+        percent(quiet)
+    )];
+    if !probes.is_empty() {
+        evidence.push(format!("in {} of them the probe was answered that all is well", percent(green)));
+    }
+    let weight = if probes.is_empty() { quiet * 0.8 } else { quiet.max(green * 0.9) };
+    Some((weight, evidence))
+}
+
+/// Do all requests stop at once, and go on at once, while the dependency has something open?
+fn all_wait_for_one(view: &View<'_>) -> Found {
+    let stands = |point: &&Point| point.requests == 0 && point.in_flight >= 4 && point.dependency.calls == 0;
+    let longest = view.after.split(|point| !stands(point)).map(<[_]>::len).max().unwrap_or_default();
+    let goes_on = last(&view.after, view.after.len()).windows(2).filter(|two| stands(&two[0]) && two[1].requests > 0);
+    let goes_on = goes_on.map(|two| two[1].requests).max().unwrap_or_default();
+    let refused = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
+    if longest < 5 || refused > 0.05 {
+        return None;
+    }
+    let most = view.after.iter().map(|point| point.in_flight).max().unwrap_or_default();
+    let mut evidence =
+        vec![format!("for {longest} seconds no request ended, up to {most} were in flight, and none was refused")];
+    if goes_on > 0 {
+        evidence.push(format!("then {goes_on} ended in a second: they had waited for one thing"));
+    }
+    Some((if goes_on > 0 { 0.95 } else { 0.7 }, evidence))
+}
+
+/// Is a quick kind of request refused, because a slow kind has the places?
+fn the_slow_take_all_places(view: &View<'_>) -> Found {
+    let failed = share(sum(&view.after, |point| point.dependency.failed), sum(&view.after, calls_of));
+    let routes = routes(&view.after);
+    let quick =
+        routes.iter().filter(|route| route.served_ms > 0.0).min_by(|a, b| a.served_ms.total_cmp(&b.served_ms))?;
+    let slow = routes.iter().max_by(|a, b| a.served_ms.total_cmp(&b.served_ms))?;
+    if slow.served_ms < 5.0 * quick.served_ms || quick.refused < 0.05 || failed > 0.02 {
+        return None;
+    }
+    let ratio = slow.served_ms / quick.served_ms;
+    Some((
+        0.9_f64.min(0.6 + quick.refused),
+        vec![
+            format!(
+                "{} of the requests of a quick route are refused, and no call of the dependency has failed",
+                percent(quick.refused)
+            ),
+            format!("another route of the same service takes {ratio:.0} times as long"),
+        ],
+    ))
+}
+
+/// Do tasks and what is open at the dependency only grow, while the requests in flight don't?
+fn what_runs_only_grows(view: &View<'_>) -> Found {
+    let beyond = |point: &Point| point.tasks as f64 - point.connections as f64;
+    let in_flight = |point: &Point| point.in_flight as f64;
+    let (tasks, open) = (grows(&view.after, beyond), grows(&view.after, open));
+    let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
+    if !tasks || grows(&view.after, in_flight) || failed > 0.0 {
+        return None;
+    }
+    let (from, to) = ends(&view.after, beyond);
+    let (opened, now) = ends(&view.after, self::open);
+    Some((
+        if open { 0.95 } else { 0.7 },
+        vec![
+            format!("tasks beside those of its connections: {from:.0}, and then {to:.0}; they never came down"),
+            format!("open at its dependency: {opened:.0}, and then {now:.0}; the requests in flight did not grow"),
+        ],
+    ))
+}
+
+/// Do handlers panic, and is that no error?
+fn panics_are_no_errors(view: &View<'_>) -> Found {
+    let panics = view.log.iter().filter(|line| line.text.contains("panicked")).count() as f64;
+    let failed = sum(&view.after, |point| point.errors + point.broken);
+    if panics < 3.0 || failed > panics / 4.0 {
+        return None;
+    }
+    Some((0.95, vec![format!("its log tells of {panics:.0} panics, and {failed:.0} requests ended as an error")]))
+}
+
+/// Does the dependency refuse more and more since clients leave, and is that no error?
+fn what_is_held_stays_held(view: &View<'_>) -> Found {
+    let left = sum(&view.after, |point| point.left);
+    let refused = |points: &[&Point]| share(sum(points, |point| point.dependency.failed), sum(points, calls_of));
+    let (before, end) = (refused(&view.before), refused(last(&view.after, 20)));
+    let failed = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
+    if left < 2.0 || end < before + 0.2 || failed > 0.02 {
+        return None;
+    }
+    Some((
+        0.85,
+        vec![
+            format!("{left:.0} clients have left before their answer"),
+            format!(
+                "its dependency refused {} of its calls before, and {} in the end; none is told as an error",
+                percent(before),
+                percent(end)
+            ),
+        ],
+    ))
+}
+
+/// Does what is open at the dependency only grow, by as much as fails there, and the tasks with it?
+fn connections_stay_open(view: &View<'_>) -> Found {
+    let failed = sum(&view.after, |point| point.dependency.failed);
+    let (from, to) = (mean(&view.before, open), mean(last(&view.after, 5), open));
+    let in_flight = mean(last(&view.after, 5), |point| point.in_flight as f64);
+    let refused = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
+    if failed < 5.0 || refused < 0.03 || to < from + 15.0 || to < 5.0 * in_flight.max(1.0) || falls(&view.after, open) {
+        return None;
+    }
+    Some((
+        0.9,
+        vec![
+            format!(
+                "open at its dependency: {from:.0}, and then {to:.0}, with {in_flight:.0} requests in flight; it never fell"
+            ),
+            format!("{failed:.0} calls have failed there, and {} of the requests", percent(refused)),
+        ],
+    ))
+}
+
+/// Does what has begun elsewhere not end there, while nothing else grows?
+fn ends_are_missing(view: &View<'_>) -> Found {
+    let beyond = |point: &Point| point.tasks as f64 - point.connections as f64;
+    let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
+    if !grows(&view.after, open) || grows(&view.after, beyond) || failed > 0.0 {
+        return None;
+    }
+    let (from, to) = ends(&view.after, open);
+    Some((
+        0.9,
+        vec![
+            format!("what it has begun elsewhere and not ended: {from:.0}, and then {to:.0}"),
+            "neither its tasks nor its requests in flight grow, and none fails".to_owned(),
+        ],
+    ))
+}
+
+/// Does the first byte come with the last, long after the head?
+fn the_first_byte_comes_last(view: &View<'_>) -> Found {
+    let busy: Vec<&Point> = view.after.iter().filter(|point| point.requests > 0).copied().collect();
+    let (head, first) = (mean(&busy, |point| point.head_ms), mean(&busy, |point| point.first_byte_ms));
+    let whole = mean(&busy, |point| point.p95_ms);
+    if whole < 5.0 * head + 50.0 || first < 0.8 * whole {
+        return None;
+    }
+    Some((
+        (first / whole).min(0.95),
+        vec![format!(
+            "the head comes after {head:.0} ms, the first byte after {first:.0} ms, and the last after {whole:.0} ms"
+        )],
+    ))
+}
+
+// ===== What the rules count with =====
+
+fn calls(point: &Point) -> f64 {
+    point.dependency.calls as f64
+}
+
+fn calls_of(point: &Point) -> u64 {
+    point.dependency.calls
+}
+
+fn open(point: &Point) -> f64 {
+    point.dependency.open as f64
+}
+
+fn sum(points: &[&Point], of: impl Fn(&Point) -> u64) -> f64 {
+    points.iter().map(|point| of(point)).sum::<u64>() as f64
+}
+
+fn mean(points: &[&Point], of: impl Fn(&Point) -> f64) -> f64 {
+    points.iter().map(|point| of(point)).sum::<f64>() / points.len().max(1) as f64
+}
+
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn last<'a, 'b>(points: &'a [&'b Point], count: usize) -> &'a [&'b Point] {
+    &points[points.len().saturating_sub(count)..]
+}
+
+/// The mean of the first and of the last third.
+fn ends(points: &[&Point], of: impl Fn(&Point) -> f64) -> (f64, f64) {
+    let third = points.len() / 3;
+    (mean(&points[..third], &of), mean(&points[points.len() - third..], &of))
+}
+
+/// Whether something is higher in each quarter than in the one before, and in the end twice what it was.
+fn grows(points: &[&Point], of: impl Fn(&Point) -> f64) -> bool {
+    let quarters: Vec<f64> = points.chunks(points.len().div_ceil(4)).map(|quarter| mean(quarter, &of)).collect();
+    let (first, end) = (quarters[0], quarters[quarters.len() - 1]);
+    quarters.is_sorted_by(|one, next| one < next) && end > first + 3.0 && end > 1.5 * first
+}
+
+/// Whether something ever falls by more than a quarter from one fifth to the next.
+fn falls(points: &[&Point], of: impl Fn(&Point) -> f64) -> bool {
+    let fifths: Vec<f64> = points.chunks(points.len().div_ceil(5)).map(|fifth| mean(fifth, &of)).collect();
+    fifths.windows(2).any(|two| two[1] < 0.75 * two[0])
+}
+
+/// A route over the whole time.
+struct Routed {
+    refused: f64,
+    served_ms: f64,
+}
+
+fn routes(points: &[&Point]) -> Vec<Routed> {
+    let mut names: Vec<&str> =
+        points.iter().flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let told = names.into_iter().filter_map(|name| {
+        let seen: Vec<_> = points.iter().flat_map(|point| &point.routes).filter(|route| route.route == name).collect();
+        let (requests, errors) = seen.iter().fold((0, 0), |(a, b), route| (a + route.requests, b + route.errors));
+        let whole: f64 = seen.iter().map(|route| route.served_ms * (route.requests - route.errors) as f64).sum();
+        (requests >= 5).then(|| Routed {
+            refused: errors as f64 / requests as f64,
+            served_ms: whole / (requests - errors).max(1) as f64,
+        })
+    });
+    told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Dependency, Sample};
+
+    fn evidence(point: impl Fn(u32) -> Point) -> Evidence {
+        let samples = (1..80).map(|second| Sample { at_s: f64::from(second), points: vec![point(second)] });
+        Evidence { schema: 1, services: vec!["some".to_owned()], samples: samples.collect(), log: Vec::new() }
+    }
+
+    fn calm() -> Point {
+        let dependency = Dependency { calls: 8, served: 8, ..Dependency::default() };
+        Point {
+            requests: 8,
+            p50_ms: 40.0,
+            p95_ms: 42.0,
+            p99_ms: 42.0,
+            head_ms: 40.0,
+            first_byte_ms: 40.0,
+            dependency,
+            ..Point::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_calm_service() {
+        assert_eq!(classify(&evidence(|_| calm())).causes, []);
+    }
+
+    #[test]
+    fn a_pool_that_is_empty_for_good_is_told_with_its_evidence() {
+        let mut report = classify(&evidence(|second| match second {
+            ..30 => calm(),
+            _ => Point { errors: 8, p50_ms: 800.0, dependency: Dependency::default(), ..calm() },
+        }));
+        let [cause] = report.causes.as_mut_slice() else { panic!("{report:?}") };
+        assert_eq!((cause.ghost, cause.service.as_str()), ("leaked-permit", "some"));
+        cause.first = Some("restart".to_owned());
+        let text = report.markdown();
+        assert!(
+            text.starts_with(
+                "# What it may be\n\n## 1. `leaked-permit` in some, 100 %\n\n- 100 % of the last requests"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("\nFirst: restart.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_service_that_fails_for_a_while_and_recovers_is_none() {
+        let report = classify(&evidence(|second| match second {
+            30..45 => Point { errors: 8, p50_ms: 800.0, dependency: Dependency::default(), ..calm() },
+            _ => calm(),
+        }));
+        assert_eq!(report.causes, []);
+    }
+
+    #[test]
+    fn evidence_that_is_too_short_claims_nothing() {
+        let mut short = evidence(|_| Point { errors: 8, ..calm() });
+        short.samples.truncate(5);
+        assert_eq!(classify(&short).causes, []);
+        assert_eq!(classify(&Evidence::default()).causes, []);
+    }
+}

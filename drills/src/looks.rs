@@ -1,0 +1,315 @@
+//! The looks that cost minutes on the drill's clock.
+
+use std::{fmt::Write, net::SocketAddr, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{Method, Request, header::HOST},
+};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    edge,
+    evidence::Point,
+    field::Field,
+    served::{Served, ms},
+};
+
+/// A look.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "look", rename_all = "kebab-case")]
+pub enum Look {
+    /// The waterfall of the slowest request of the last half minute.
+    Waterfall {
+        /// The service.
+        service: String,
+    },
+    /// What tasks there are, and were a minute ago.
+    Tasks {
+        /// The service.
+        service: String,
+    },
+    /// What the dependency has seen.
+    Dependency {
+        /// The service.
+        service: String,
+    },
+    /// All of it, with a report.
+    Bundle {
+        /// The service.
+        service: String,
+    },
+    /// A request of your own.
+    Ask {
+        /// The service.
+        service: String,
+        /// The method.
+        #[serde(default)]
+        method: String,
+        /// Where it goes below the service.
+        path: String,
+        /// A header, as `name: value`, or nothing.
+        #[serde(default)]
+        header: String,
+    },
+}
+
+/// What a look has shown.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Shown {
+    /// When, in seconds of the drill's clock.
+    pub at_s: f64,
+    /// What it cost.
+    pub minutes: u32,
+    /// What it was.
+    pub title: String,
+    /// What it shows.
+    pub text: String,
+}
+
+/// How long a request of one's own may take.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How many characters of a body are shown.
+const SHOWN: usize = 600;
+/// How wide a bar of the waterfall is.
+const BAR: usize = 24;
+
+impl Look {
+    /// The service that is looked at.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::Waterfall { service }
+            | Self::Tasks { service }
+            | Self::Dependency { service }
+            | Self::Bundle { service }
+            | Self::Ask { service, .. } => service,
+        }
+    }
+
+    /// What it costs, in minutes of the drill's clock.
+    pub fn minutes(&self) -> u32 {
+        match self {
+            Self::Ask { .. } => 1,
+            Self::Waterfall { .. } | Self::Tasks { .. } | Self::Dependency { .. } => 2,
+            Self::Bundle { .. } => 4,
+        }
+    }
+
+    /// What it is.
+    pub fn title(&self) -> String {
+        let service = self.service();
+        match self {
+            Self::Waterfall { .. } => format!("{service}: its slowest request"),
+            Self::Tasks { .. } => format!("{service}: its tasks"),
+            Self::Dependency { .. } => format!("{service}: what its dependency has seen"),
+            Self::Bundle { .. } => format!("{service}: a bundle"),
+            Self::Ask { method, path, .. } => format!("{service}: {} {path}", asked_method(method)),
+        }
+    }
+}
+
+fn asked_method(method: &str) -> Method {
+    method.trim().to_uppercase().parse().ok().filter(|_| !method.trim().is_empty()).unwrap_or(Method::GET)
+}
+
+/// What a look at the service in this place shows.
+pub(crate) async fn text(look: &Look, field: &Field, place: usize) -> String {
+    let served = &field.served[place];
+    let samples = field.samples_since(0);
+    let points: Vec<&Point> = samples.iter().filter_map(|sample| sample.points.get(place)).collect();
+    match look {
+        Look::Waterfall { .. } => waterfall(served),
+        Look::Tasks { .. } => tasks(served, &points),
+        Look::Dependency { .. } => dependency(served, &points),
+        Look::Bundle { .. } => {
+            let lines = field.lines_since(0);
+            let log = lines
+                .iter()
+                .filter(|line| line.from == served.name)
+                .map(|line| format!("{} {}", line.level, line.text));
+            let log: Vec<String> = log.collect();
+            let last = log[log.len().saturating_sub(12)..].join("\n");
+            format!(
+                "{}\n{}\n{}\n{}\nThe end of its log\n{}\n",
+                report(&points),
+                tasks(served, &points),
+                dependency(served, &points),
+                waterfall(served),
+                if last.is_empty() { "(nothing)" } else { &last }
+            )
+        }
+        Look::Ask { service, method, path, header } => {
+            ask(field.edge(), service, &asked_method(method), path, header).await
+        }
+    }
+}
+
+fn waterfall(served: &Served) -> String {
+    let now = Instant::now();
+    let recent = served.last().into_iter().filter(|seen| now - seen.start < Duration::from_secs(30) + seen.last);
+    let Some(slowest) = recent.max_by_key(|seen| seen.last) else {
+        return "The slowest request\nNone has ended in the last half minute.\n".to_owned();
+    };
+    let status = slowest.status.map_or("no head".to_owned(), |status| status.as_u16().to_string());
+    let mut text = format!(
+        "The slowest request of the last half minute\n{} {}: {status}, {}, {} bytes\n",
+        slowest.method, slowest.route, slowest.outcome, slowest.bytes
+    );
+    let whole = slowest.last.max(Duration::from_millis(1));
+    let mut bar = |name: &str, from: Duration, until: Duration| {
+        let at = |time: Duration| ((time.as_secs_f64() / whole.as_secs_f64()).min(1.0) * BAR as f64).round() as usize;
+        let (left, right) = (at(from).min(BAR - 1), at(until).max(at(from) + 1).min(BAR));
+        let drawn: String = (0..BAR).map(|place| if (left..right).contains(&place) { '█' } else { '·' }).collect();
+        writeln!(text, "{drawn} {:.0}..{:.0} ms, {name}", ms(from), ms(until)).expect("into a String");
+    };
+    let head = slowest.head.unwrap_or(slowest.last);
+    bar("until its head", Duration::ZERO, head);
+    if let Some(first) = slowest.first {
+        bar("head to first byte", head, first);
+        bar("first byte to last", first, slowest.last);
+    }
+    let end = slowest.start + slowest.last;
+    let calls = served.part.ended().into_iter().filter(|call| call.began >= slowest.start && call.began <= end);
+    for call in calls.take(6) {
+        let from = call.began - slowest.start;
+        bar(&format!("dependency: {}, {}", call.what, call.how.as_str()), from, from + call.took);
+    }
+    text + "The calls are those that began meanwhile, whoever made them: the service tells nobody for which request it calls.\n\
+            In which of its layers the rest went: not visible. It would have to name them.\n"
+}
+
+fn tasks(served: &Served, points: &[&Point]) -> String {
+    let before = points.len().checked_sub(60).map_or(points.first(), |place| points.get(place));
+    let tasks = served.tasks();
+    let mut text = "Tasks of its runtime\n".to_owned();
+    if let Some(before) = before {
+        writeln!(text, "a minute ago {}, now {tasks} ({:+})", before.tasks, tasks as i64 - before.tasks as i64)
+            .expect("into a String");
+    }
+    let (connections, in_flight) = (served.connections(), served.in_flight());
+    writeln!(text, "{connections} connections are open, one task each; {in_flight} requests are in flight")
+        .expect("into a String");
+    writeln!(text, "{} tasks are neither", tasks.saturating_sub(connections)).expect("into a String");
+    text + "Where they were spawned: not visible. The service would have to spawn them by name.\n"
+}
+
+fn dependency(served: &Served, points: &[&Point]) -> String {
+    let minute = &points[points.len().saturating_sub(60)..];
+    let sum = |of: fn(&Point) -> u64| minute.iter().map(|point| of(point)).sum::<u64>();
+    let mut text = format!(
+        "What its dependency has seen in the last minute\n{} calls began; {} served, {} failed, {} given up by the service\n",
+        sum(|point| point.dependency.calls),
+        sum(|point| point.dependency.served),
+        sum(|point| point.dependency.failed),
+        sum(|point| point.dependency.given_up),
+    );
+    let mut told = |line: String| text = format!("{text}{line}\n");
+    let open = served.part.open();
+    told(format!("{} go on, while {} requests are in flight", open.len(), served.in_flight()));
+    for (what, since) in open.iter().take(5) {
+        told(format!("  {what}: for {:.1} s", since.elapsed().as_secs_f64()));
+    }
+    let ended = served.part.ended();
+    told("The last that ended".to_owned());
+    for call in &ended[ended.len().saturating_sub(8)..] {
+        told(format!(
+            "  {:.1} s ago, {}: {} after {:.0} ms",
+            call.began.elapsed().as_secs_f64(),
+            call.what,
+            call.how.as_str(),
+            ms(call.took)
+        ));
+    }
+    let lines = served.part.lines();
+    if !lines.is_empty() {
+        told("The last that it said".to_owned());
+        for (at, line) in &lines[lines.len().saturating_sub(8)..] {
+            told(format!("  {:.1} s ago, {line}", at.elapsed().as_secs_f64()));
+        }
+    }
+    text
+}
+
+/// The first seconds beside the last.
+fn report(points: &[&Point]) -> String {
+    let (before, now) = (&points[..points.len().min(15)], &points[points.len().saturating_sub(15)..]);
+    let mut text = "The first fifteen seconds, and the last\n".to_owned();
+    for (row, (name, _)) in rows(&Point::default()).iter().enumerate() {
+        let mean =
+            |points: &[&Point]| points.iter().map(|point| rows(point)[row].1).sum::<f64>() / points.len().max(1) as f64;
+        writeln!(text, "{name:24} {:>9.1} {:>9.1}", mean(before), mean(now)).expect("into a String");
+    }
+    text
+}
+
+/// The numbers of a second, as the report has them.
+pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 11] {
+    [
+        ("requests a second", point.requests as f64),
+        ("5xx a second", point.errors as f64),
+        ("broken off a second", point.broken as f64),
+        ("P99 in ms", point.p99_ms),
+        ("first byte, P95 in ms", point.first_byte_ms),
+        ("in flight", point.in_flight as f64),
+        ("tasks", point.tasks as f64),
+        ("connections", point.connections as f64),
+        ("calls of the dependency", point.dependency.calls as f64),
+        ("failed calls of it", point.dependency.failed as f64),
+        ("open at the dependency", point.dependency.open as f64),
+    ]
+}
+
+async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, header: &str) -> String {
+    let path = format!("/{service}/{}", path.trim().trim_start_matches('/'));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(&path)
+        .header(HOST, edge.to_string())
+        .header("x-request-id", "on-call")
+        .header("accept-encoding", "gzip");
+    if let Some((name, value)) = header.split_once(':') {
+        request = request.header(name.trim(), value.trim());
+    }
+    let Ok(request) = request.body(Body::empty()) else {
+        return format!("{method} {path} {header}: that is no request\n");
+    };
+    let start = Instant::now();
+    let mut text = format!("{method} {path}\n");
+    let mut told = |line: String| text = format!("{text}{line}\n");
+    let asked = timeout(PATIENCE, edge::asked(edge, request)).await;
+    let answer = match asked {
+        Err(_) => {
+            told(format!("nothing came in {} s, and I hung up", PATIENCE.as_secs()));
+            return text;
+        }
+        Ok(Err(why)) => {
+            told(why);
+            return text;
+        }
+        Ok(Ok(answer)) => answer,
+    };
+    told(format!("{} after {:.0} ms", answer.status(), ms(start.elapsed())));
+    for (name, value) in answer.headers() {
+        told(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+    }
+    let zipped = answer.headers().contains_key("content-encoding");
+    let (mut chunks, mut bytes) = (answer.into_body().into_data_stream(), Vec::new());
+    let end = loop {
+        match timeout(PATIENCE.saturating_sub(start.elapsed()), chunks.next()).await {
+            Err(_) => break "and it went on when I hung up".to_owned(),
+            Ok(None) => break format!("ended after {:.0} ms", ms(start.elapsed())),
+            Ok(Some(Err(_))) => break format!("broke off after {:.0} ms", ms(start.elapsed())),
+            Ok(Some(Ok(chunk))) => {
+                told(format!("{} bytes after {:.0} ms", chunk.len(), ms(start.elapsed())));
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+    };
+    told(end);
+    if !zipped {
+        told(String::from_utf8_lossy(&bytes).chars().take(SHOWN).collect());
+    }
+    text
+}

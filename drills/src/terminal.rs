@@ -1,0 +1,384 @@
+//! The command line of a drill, and the drill without a browser.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fmt::Display,
+    fs,
+    future::poll_fn,
+    io::{self, BufRead, Write},
+    sync::Arc,
+    task::Poll,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Parser, Subcommand};
+use ghosts::{
+    Refusal,
+    catalogue::case,
+    checkout::Checkout,
+    read::{classify, drill::Asked, serve},
+    terminal::{print, print_json},
+};
+use tokio::signal;
+
+use crate::{
+    Drill, Options,
+    answer::{Answer, Grade},
+    classify as classifier, detectors,
+    evidence::{Evidence, Sample},
+    looks::Look,
+    matrix, page,
+};
+
+/// An incident to practise on: four services under load, one of them haunted.
+#[derive(Debug, Parser)]
+#[command(name = "drill", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The load of a drill: reads on standard input what to send, and ends with it
+    #[command(hide = true)]
+    Load,
+    /// What the evidence of a drill says it was
+    Classify {
+        #[command(flatten)]
+        asked: classify::Asked,
+        /// Report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What the process is to be.
+#[derive(Debug)]
+pub enum Wanted {
+    /// The load of a drill.
+    Load,
+    /// What reads the evidence of one, and whether it reports as JSON.
+    Classify(classify::Asked, bool),
+    /// A drill.
+    Drill(Asked),
+}
+
+impl Cli {
+    /// What the process is to be.
+    pub fn wanted(self) -> Wanted {
+        match self.command {
+            Some(Command::Load) => Wanted::Load,
+            Some(Command::Classify { asked, json }) => Wanted::Classify(asked, json),
+            None => Wanted::Drill(self.asked),
+        }
+    }
+}
+
+/// Runs a drill.
+///
+/// # Errors
+/// If the ghost is none, the port is taken, or something cannot be started.
+pub fn run(asked: &Asked) -> Result<(), Refusal> {
+    let cannot = |error: io::Error| Refusal::new(format!("cannot start the drill: {error}"));
+    let checkout = Checkout::here();
+    // Any seed will do that differs from the last.
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64 % 1_000_000);
+    let seed = asked.seed.unwrap_or_else(now);
+    let program = env::current_exe().map_err(cannot)?;
+    let options = Options { seed, slug: asked.slug.clone(), hard: asked.hard, speed: 1.0, program };
+    if asked.terminal {
+        let drill = Drill::begin(&checkout, &options)?;
+        let grade = play(&drill, &mut io::stdin().lock(), &mut io::stdout());
+        return match grade.map_err(cannot)? {
+            Some(grade) => page::write_down(&checkout, &grade),
+            None => Ok(()),
+        };
+    }
+    // The port comes first: where it is taken, nothing else is begun.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    runtime.block_on(async {
+        let listener = serve::bind(asked.port).await?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let mut interrupted = Box::pin(signal::ctrl_c());
+        // The first poll sets the handler up: whoever reads our first line may interrupt us.
+        let _ = poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx))).await;
+        let drill = Drill::begin(&checkout, &options)?;
+        let base = format!("http://{address}");
+        let room = if asked.room { format!("\nthe room's screen: {base}/room") } else { String::new() };
+        let slug = asked.slug.as_ref().map_or(String::new(), |slug| format!("{slug} "));
+        let hard = if asked.hard { " --hard" } else { "" };
+        print(&format!(
+            "a drill on {base}{room}\nseed {seed}: `cargo ghosts drill {slug}--seed {seed}{hard}` plays it again; Ctrl-C ends it\n"
+        ))?;
+        if asked.open {
+            open(&base);
+        }
+        tokio::select! {
+            served = page::serve(listener, drill.clone(), Some(checkout)) => served?,
+            _ = interrupted => {}
+        }
+        print("\nthe drill is over\n")
+    })
+}
+
+/// Says what the evidence of a drill tells, or measures how often that is right.
+///
+/// # Errors
+/// If there is no such evidence, or nothing can be measured.
+pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
+    let checkout = Checkout::here();
+    if asked.all || asked.detectors {
+        let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
+        if asked.detectors {
+            return print(&detectors::table(&checkout, asked.seeds, &program)?);
+        }
+        let measured =
+            matrix::measure(&checkout, &classifier::ghosts(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
+        return if json { print_json(&measured) } else { print(&measured.markdown()) };
+    }
+    let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
+    let cannot = |why: &dyn Display| Refusal::new(format!("cannot read {}: {why}", file.display()));
+    let text = fs::read(file).map_err(|error| cannot(&error))?;
+    let evidence: Evidence = serde_json::from_slice(&text).map_err(|error| cannot(&error))?;
+    let mut report = classifier::classify(&evidence);
+    for cause in &mut report.causes {
+        cause.first = case::read(&checkout, cause.ghost)?.drill.and_then(|drill| drill.first.into_iter().next());
+    }
+    if json { print_json(&report) } else { print(&report.markdown()) }
+}
+
+/// Opens a page in the browser of the desktop, where there is one.
+fn open(base: &str) {
+    let program = if cfg!(target_os = "macos") {
+        "open"
+    } else if cfg!(windows) {
+        "explorer"
+    } else {
+        "xdg-open"
+    };
+    if std::process::Command::new(program).arg(base).spawn().is_err() {
+        // The address has been told already.
+        let _ = print(&format!("no {program} to open it with\n"));
+    }
+}
+
+const HELP: &str = "  stat                 the last second of each service
+  trend SERVICE        one service over time
+  routes SERVICE       what it has been asked for
+  log [WORD]           the end of the log; of the lines with this word
+  waterfall SERVICE    its slowest request                      2 minutes
+  tasks SERVICE        its tasks                                2 minutes
+  dependency SERVICE   what its dependency has seen             2 minutes
+  bundle SERVICE       all of it, with a report                 4 minutes
+  ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
+  answer               name the ghost
+  quit                 leave it
+";
+
+/// Plays a drill on this input and output: what came of it, or nothing where it was left.
+///
+/// # Errors
+/// If the output cannot be written.
+pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
+    let haunted = &drill.draw.haunted().drill;
+    writeln!(out, "PAGE  {}\n", haunted.pager)?;
+    writeln!(out, "You have {} minutes. Seed {}. `help` lists what you can do.", haunted.minutes, drill.draw.seed)?;
+    loop {
+        let clock = drill.clock();
+        write!(out, "\n{:02}:{:02} > ", clock as u64 / 60, clock as u64 % 60)?;
+        out.flush()?;
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let service = |place: usize| words.get(place).copied().unwrap_or_default().to_owned();
+        let look = match words.first().copied() {
+            None => continue,
+            Some("help") => {
+                out.write_all(HELP.as_bytes())?;
+                continue;
+            }
+            Some("stat") => {
+                stat(drill, out)?;
+                continue;
+            }
+            Some("trend") => {
+                trend(drill, &service(1), out)?;
+                continue;
+            }
+            Some("routes") => {
+                let place = names(drill).iter().position(|name| *name == service(1));
+                let samples = drill.samples_since(0);
+                let points = samples.iter().filter_map(|sample| sample.points.get(place?));
+                let routes: BTreeSet<&str> =
+                    points.flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
+                for route in routes {
+                    writeln!(out, "  {route}")?;
+                }
+                continue;
+            }
+            Some("log") => {
+                let lines = drill.lines_since(0);
+                let told = |line: &&crate::evidence::Line| {
+                    words.get(1).is_none_or(|word| format!("{} {} {}", line.from, line.level, line.text).contains(word))
+                };
+                let lines: Vec<_> = lines.iter().filter(told).collect();
+                for line in &lines[lines.len().saturating_sub(20)..] {
+                    writeln!(out, "{:>7.1} s {:5} {}: {}", line.at_ms as f64 / 1e3, line.level, line.from, line.text)?;
+                }
+                continue;
+            }
+            Some("waterfall") => Look::Waterfall { service: service(1) },
+            Some("tasks") => Look::Tasks { service: service(1) },
+            Some("dependency") => Look::Dependency { service: service(1) },
+            Some("bundle") => Look::Bundle { service: service(1) },
+            Some("ask") => {
+                // The method may be left out, and what follows the path is a header.
+                let named = words.get(2).is_some_and(|word| !word.starts_with('/'));
+                let path = if named { 3 } else { 2 };
+                let method = if named { service(2) } else { String::new() };
+                let header = words.get(path + 1..).unwrap_or_default().join(" ");
+                Look::Ask { service: service(1), method, path: service(path), header }
+            }
+            Some("answer") => match answer(drill, input, out)? {
+                Some(given) => {
+                    let grade = drill.answer(given);
+                    out.write_all(told(&grade).as_bytes())?;
+                    return Ok(Some(grade));
+                }
+                None => return Ok(None),
+            },
+            Some("quit") => return Ok(None),
+            Some(other) => {
+                writeln!(out, "there is no `{}`; `help` lists what there is", other.escape_debug())?;
+                continue;
+            }
+        };
+        match drill.runtime().block_on(drill.look(&look)) {
+            Ok(shown) => writeln!(out, "{} ({} min)\n{}", shown.title, shown.minutes, shown.text)?,
+            Err(refusal) => writeln!(out, "{refusal}")?,
+        }
+    }
+}
+
+fn names(drill: &Drill) -> Vec<&str> {
+    drill.draw.services.iter().map(|drawn| drawn.drill.service.as_str()).collect()
+}
+
+const COLUMNS: &str = "req/s  5xx broken    P50    P95    P99 flight tasks conns";
+
+fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
+    let samples = drill.samples_since(0);
+    let Some(last) = samples.last() else { return writeln!(out, "the first second is not over") };
+    writeln!(out, "{:12} {COLUMNS}", "")?;
+    for (place, name) in names(drill).iter().enumerate() {
+        writeln!(out, "{name:12} {}", row(last, place))?;
+    }
+    Ok(())
+}
+
+fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
+    let Some(place) = names(drill).iter().position(|name| *name == service) else {
+        return writeln!(
+            out,
+            "there is no service `{}`; there are {}",
+            service.escape_debug(),
+            names(drill).join(", ")
+        );
+    };
+    writeln!(out, "{:>12} {COLUMNS}", "second")?;
+    let samples = drill.samples_since(0);
+    let every = (samples.len() / 20).max(1);
+    for sample in samples.iter().rev().step_by(every).collect::<Vec<_>>().into_iter().rev() {
+        writeln!(out, "{:>12.0} {}", sample.at_s, row(sample, place))?;
+    }
+    Ok(())
+}
+
+fn row(sample: &Sample, place: usize) -> String {
+    let point = &sample.points[place];
+    format!(
+        "{:5} {:4} {:6} {:6.0} {:6.0} {:6.0} {:6} {:5} {:5}",
+        point.requests,
+        point.errors,
+        point.broken,
+        point.p50_ms,
+        point.p95_ms,
+        point.p99_ms,
+        point.in_flight,
+        point.tasks,
+        point.connections
+    )
+}
+
+fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Answer>> {
+    let choices = &drill.draw.choices;
+    let mut choose = |question: &str, of: Vec<String>| -> io::Result<Option<String>> {
+        writeln!(out, "\n{question}")?;
+        for (number, choice) in of.iter().enumerate() {
+            writeln!(out, "{:>4}  {choice}", number + 1)?;
+        }
+        loop {
+            write!(out, "number > ")?;
+            out.flush()?;
+            let mut line = String::new();
+            if input.read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            let number = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+            if let Some(chosen) = number.and_then(|number| of.get(number)) {
+                return Ok(Some(chosen.clone()));
+            }
+            writeln!(out, "a number from 1 to {}", of.len())?;
+        }
+    };
+    let ghosts = choices.ghosts.iter().map(|(slug, _)| slug.clone()).collect();
+    let Some(ghost) = choose("Which ghost is it?", ghosts)? else { return Ok(None) };
+    let layers = choices.layers.iter().cloned().collect();
+    let Some(layer) = choose("Where is the fault?", layers)? else { return Ok(None) };
+    let Some(first) = choose("What do you do first?", choices.firsts.clone())? else { return Ok(None) };
+    let fixes = choices.fixes.iter().cloned().collect();
+    let Some(fix) = choose("And what lays it to rest?", fixes)? else { return Ok(None) };
+    Ok(Some(Answer { ghost, layer, first, fix }))
+}
+
+/// A grade, as text.
+fn told(grade: &Grade) -> String {
+    let sign = |right: bool| if right { "right" } else { "wrong" };
+    let mut text = format!(
+        "\nIt was {} in `{}`: {}.\n\n  the ghost  {}\n  the layer  {}: {}\n  first      {}: {}\n  the fix    {}: {}\n",
+        grade.slug,
+        grade.service,
+        grade.title,
+        sign(grade.ghost),
+        sign(grade.layer),
+        grade.right.layer,
+        sign(grade.first),
+        grade.right.first.join("; or: "),
+        sign(grade.fix),
+        grade.right.fix,
+    );
+    text += &format!(
+        "\n{} of 4, after {} min {} s{}.\n\nWhat would have told it:\n",
+        grade.points(),
+        grade.took_s as u64 / 60,
+        grade.took_s as u64 % 60,
+        if grade.late { ", too late" } else { "" }
+    );
+    for told in &grade.told {
+        text += &format!("  - {told}\n");
+    }
+    text += "\nWhat had nothing to do with it:\n";
+    for herring in &grade.herrings {
+        text += &format!("  - {herring}\n");
+    }
+    text + &format!(
+        "\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n",
+        grade.slug
+    )
+}
