@@ -88,7 +88,7 @@ fn legend(slug: &str, words: &Words, drawn: &str) -> Result<String, String> {
             let _ = write!(legend, "\n<span class=\"sample\"><i class=\"{kind}\"></i>{said}</span>");
         }
     }
-    for name in ["key-rows", "source"] {
+    for name in ["key-arrow", "key-rows", "source"] {
         let _ = write!(legend, "\n{}", escaped(words.get(slug, name)?));
     }
     legend.push_str("</p>\n");
@@ -641,6 +641,7 @@ mod tests {
         key-bad = "wrong"
         key-good = "right"
         key-empty = "empty"
+        key-arrow = "Dot."
         key-rows = "Not to scale."
         code = "in the code"
         previous = "<"
