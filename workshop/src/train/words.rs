@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+#[cfg(test)]
+use crate::html::inline;
 use crate::{Refusal, checkout::Checkout};
 
 /// The file of the words.
@@ -147,12 +149,13 @@ pub(super) fn lost(html: &str, sources: &str) -> Vec<String> {
         }
         told.split(|letter: char| !letter.is_alphanumeric() && letter != SIGN)
             .filter(|word| !word.is_empty())
-            .map(|word| format!("{word} "))
+            .map(|word| format!("{} ", word.to_lowercase()))
             .collect::<String>()
     };
-    let known = format!(" {}", words(&crate::html::inline(sources)));
+    // Markdown becomes what a page has of it; what is generated is HTML as it stands.
+    let known = format!(" {}{}", words(&inline(&sources.replace('\n', " "))), words(sources));
     let mut page = html.to_owned();
-    for end in ["</p>", "</h1>", "</h2>", "</td>", "</th>", "</b>"] {
+    for end in ["</p>", "</h1>", "</h2>", "</td>", "</th>", "</b> "] {
         page = page.replace(end, &format!("{end}\0"));
     }
     // What is typed is not translated.
