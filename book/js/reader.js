@@ -24,6 +24,11 @@ for (const report of document.querySelectorAll("main pre > code.language-text"))
     report.classList.toggle("sentences", !/^interleaving | ms  /m.test(report.textContent));
 }
 
+// A piece of code that fits into every line is not broken; a style sheet cannot see how long it is.
+for (const code of document.querySelectorAll("main :not(pre) > code")) {
+    code.classList.toggle("short", code.textContent.length < 30);
+}
+
 // A block of code that scrolls can be scrolled by a keyboard too, and mdBook does not turn the page then.
 const scrolling = () => {
     for (const block of document.querySelectorAll("main pre, main pre > code, main .table-wrapper")) {

@@ -71,6 +71,7 @@ pub mod train {
     pub mod preflight;
     pub mod slides;
     pub mod trainer;
+    mod words;
 }
 
 pub mod make {

@@ -46,9 +46,11 @@ impl Lease {
     // ANCHOR: defect
     /// Gives the slot back, and tells the bytes received.
     pub(crate) fn release(&self) -> u64 {
+        // ANCHOR: mark-again
         let received = *self.received.lock().unwrap();
         self.slots.give_back(self.slot);
         received
+        // ANCHOR_END: mark-again
     }
     // ANCHOR_END: defect
 }

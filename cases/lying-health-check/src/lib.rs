@@ -88,9 +88,9 @@ impl Database {
 // ANCHOR: defect
 impl IntoResponse for Health {
     fn into_response(self) -> Response {
-        // ANCHOR: mark-answer
+        // ANCHOR: mark-probe
         Json(self).into_response()
-        // ANCHOR_END: mark-answer
+        // ANCHOR_END: mark-probe
     }
 }
 

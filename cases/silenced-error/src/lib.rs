@@ -73,7 +73,9 @@ async fn invoice(
     match archive.oneshot(id).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Err(StatusCode::NOT_FOUND),
         #[expect(clippy::map_err_ignore, reason = "what the error says is lost here")]
+        // ANCHOR: mark-fails
         answer => answer.map_err(|_| StatusCode::BAD_GATEWAY),
+        // ANCHOR_END: mark-fails
     }
 }
 // ANCHOR_END: defect

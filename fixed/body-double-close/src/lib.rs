@@ -119,9 +119,7 @@ impl http_body::Body for UploadBody {
                 }
             }
             Some(Err(_)) => self.upload.close("failed"),
-            // ANCHOR: mark-complete
             None => self.upload.close("complete"),
-            // ANCHOR_END: mark-complete
         }
         Poll::Ready(frame)
     }
@@ -137,9 +135,7 @@ impl http_body::Body for UploadBody {
 
 impl Drop for UploadBody {
     fn drop(&mut self) {
-        // ANCHOR: mark-goes-on
         self.upload.close(if self.inner.is_end_stream() { "complete" } else { "abandoned" });
-        // ANCHOR_END: mark-goes-on
     }
 }
 

@@ -48,9 +48,11 @@ impl Lease {
     // ANCHOR: fix
     /// Gives the slot back, and tells the bytes received to the caller who came first.
     pub(crate) fn release(&self) -> Option<u64> {
+        // ANCHOR: mark-goes-on
         let received = self.received.lock().unwrap().take()?;
         self.slots.give_back(self.slot);
         Some(received)
+        // ANCHOR_END: mark-goes-on
     }
     // ANCHOR_END: fix
 }

@@ -102,8 +102,12 @@ async fn attend(State(room): State<Room>, request: Request, next: Next) -> Respo
 
     let mut response = admit(&room, request, next).await.into_response();
 
+    // ANCHOR: mark-closed
     visit.close(response.status());
+    // ANCHOR_END: mark-closed
+    // ANCHOR: mark-answer
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    // ANCHOR_END: mark-answer
     response.headers_mut().insert("x-request-id", id);
     response
 }

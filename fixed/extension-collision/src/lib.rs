@@ -76,7 +76,9 @@ pub fn app(may_read: MayRead, store: Router, audit: UnboundedSender<(String, Str
 /// Finds out who asks.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     if let Some(user) = bearer(&request) {
+        // ANCHOR: mark-asks
         request.extensions_mut().insert(Caller(user));
+        // ANCHOR_END: mark-asks
     }
     next.run(request).await
 }
@@ -87,7 +89,9 @@ fn caller(extensions: &Extensions) -> Option<UserId> {
 
 /// Finds out whose mailbox the path names.
 async fn by_path(Path(user): Path<String>, mut request: Request, next: Next) -> Response {
+    // ANCHOR: mark-asks
     request.extensions_mut().insert(Mailbox(UserId(user)));
+    // ANCHOR_END: mark-asks
     next.run(request).await
 }
 

@@ -88,10 +88,10 @@ impl Database {
 // ANCHOR: fix
 impl IntoResponse for Health {
     fn into_response(self) -> Response {
-        // ANCHOR: mark-1-answer
+        // ANCHOR: mark-1-probe
         let status = if self == UP { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, Json(self)).into_response()
-        // ANCHOR_END: mark-1-answer
+        // ANCHOR_END: mark-1-probe
     }
 }
 

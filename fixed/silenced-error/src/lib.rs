@@ -75,10 +75,12 @@ async fn invoice(
 ) -> Result<Body, StatusCode> {
     match archive.oneshot(id).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Err(StatusCode::NOT_FOUND),
+        // ANCHOR: mark-line
         answer => answer.map_err(|error| {
             error!(error = &error as &dyn StdError, "the archive failed");
             StatusCode::BAD_GATEWAY
         }),
+        // ANCHOR_END: mark-line
     }
 }
 // ANCHOR_END: fix

@@ -88,7 +88,7 @@ fn legend(slug: &str, words: &Words, drawn: &str) -> Result<String, String> {
             let _ = write!(legend, "\n<span class=\"sample\"><i class=\"{kind}\"></i>{said}</span>");
         }
     }
-    for name in ["key-rows", "source"] {
+    for name in ["key-arrow", "key-rows", "source"] {
         let _ = write!(legend, "\n{}", escaped(words.get(slug, name)?));
     }
     legend.push_str("</p>\n");
@@ -202,10 +202,15 @@ impl Page<'_> {
         let mut shown: Vec<&str> = Vec::new();
         let mut code = String::new();
         for (row, line) in self.rows.iter().enumerate().filter_map(|(row, sides)| Some((row, sides[own].as_ref()?))) {
-            let Some(mark) = marks.iter().find(|mark| mark.name == line.step && !shown.contains(&&*mark.name)) else {
+            let pieces: Vec<String> = marks
+                .iter()
+                .filter(|mark| mark.name == line.step && !shown.contains(&&*line.step))
+                .map(|mark| escaped_lines(&mark.code))
+                .collect();
+            if pieces.is_empty() {
                 continue;
-            };
-            shown.push(&mark.name);
+            }
+            shown.push(&line.step);
             let label = match line.outer() {
                 Some(Place::Left) => format!("{}: {}", scenes.words.get(scenes.slug, "lane-left")?, line.label),
                 Some(Place::Right) => format!("{}: {}", scenes.words.get(scenes.slug, "lane-right")?, line.label),
@@ -222,7 +227,7 @@ impl Page<'_> {
                 code,
                 "<li class=\"step\" data-row=\"{row}\">{}{sign}\n<code class=\"language-rust\">{}</code></li>\n",
                 escaped(&label),
-                mark.code.lines().map(escaped).collect::<Vec<_>>().join("\n")
+                pieces.join("\n")
             );
         }
         if code.is_empty() {
@@ -368,12 +373,16 @@ impl Page<'_> {
 
     /// What happens in a row: an arrow, or a dot, with what is said of it.
     fn event(&self, slug: &str, line: &Line, y: f32) -> Result<String, String> {
-        let edge = |place: Place, other: Place| match place {
-            Place::Hidden => {
-                let (left, right) = self.gap(Place::Hidden);
+        // Over the other cells, if there are any in the way.
+        let edge = |place: Place, other: Place| match (place, line.cell) {
+            (Place::Hidden, cell) => {
+                let (left, right) = match cell.map(|cell| self.cell(line.state.len(), cell)) {
+                    Some((x, width)) => (x - width / 2.0 - 3.0, x + width / 2.0 + 3.0),
+                    None => self.gap(Place::Hidden),
+                };
                 if other == Place::Left { left } else { right }
             }
-            place => Self::x(place),
+            (place, _) => Self::x(place),
         };
         let side = match (line.from, line.to) {
             (Some(from), Some(to)) if from != to => match (from, to) {
@@ -395,11 +404,9 @@ impl Page<'_> {
                 let (from, to) = (edge(from, to), edge(to, from));
                 let back = if to > from { -6.0 } else { 6.0 };
                 let _ = writeln!(event, "<path class=\"arrow\" d=\"M{from} {y}H{to}m{back} -4L{to} {y}l{back} 4\"/>");
+                event.push_str(&dot(from, y));
             }
-            _ if side != Place::Hidden => {
-                let at = Self::x(side);
-                let _ = writeln!(event, "<path class=\"dot\" d=\"M{} {y}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0\"/>", at - 3.0);
-            }
+            _ if side != Place::Hidden => event.push_str(&dot(Self::x(side), y)),
             _ => {}
         }
         // What is told in the hidden lane stands in its cells.
@@ -428,7 +435,8 @@ impl Page<'_> {
             changed.sort_by_key(|(_, (now, _))| now.tone != Tone::Bad);
             let changed = changed.first().map_or(0, |(cell, _)| *cell);
             let (x, width) = self.cell(line.state.len(), changed);
-            marks.push_str(&mark("1", x + width / 2.0 + 3.0, y + 8.0));
+            // Below the arrow that may begin there.
+            marks.push_str(&mark("1", x + width / 2.0 + 3.0, y + 12.0));
         }
         if line.noticed {
             let side = line.outer().unwrap_or(Place::Left);
@@ -547,6 +555,16 @@ fn fits(slug: &str, words: &str, room: f32) -> Result<(), String> {
     Err(format!("{slug}: \"{words}\" is wider than its place: {wide} of {room}"))
 }
 
+/// Lines of code as XML has them.
+fn escaped_lines(code: &str) -> String {
+    code.lines().map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// Where an arrow begins, or something happens.
+fn dot(x: f32, y: f32) -> String {
+    format!("<path class=\"dot\" d=\"M{} {y}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0\"/>\n", x - 3.0)
+}
+
 /// A mark of the failure, with its middle here.
 fn mark(number: &str, x: f32, y: f32) -> String {
     format!(
@@ -623,6 +641,7 @@ mod tests {
         key-bad = "wrong"
         key-good = "right"
         key-empty = "empty"
+        key-arrow = "Dot."
         key-rows = "Not to scale."
         code = "in the code"
         previous = "<"

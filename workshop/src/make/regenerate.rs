@@ -25,6 +25,16 @@ use crate::{
 
 /// The folder of what is generated for the first page.
 const COVER: &str = "cover";
+/// What is told to whoever looks into the folder of what is generated.
+const NOT_FOR_TRANSLATING: &str = "\
+# Generated
+
+`cargo ghosts regenerate` writes every file below this folder: reports, transcripts, code, and tables from each `case.toml`.
+Change what they are made from, and not the files.
+
+None of them is for translating. A translation shows them as they are, for they are what the programs say. The pictures are the
+one exception: their words are in `book/pictures/words.toml`.
+";
 const BEGIN: &str = "<!-- ghosts: made by `cargo ghosts regenerate` -->";
 const END: &str = "<!-- end of ghosts -->";
 const SEEN_BEGIN: &str = "<!-- seen: made by `cargo ghosts regenerate` -->";
@@ -112,6 +122,7 @@ fn files(checkout: &Checkout) -> Result<BTreeMap<String, String>, Refusal> {
     }
     files.insert(format!("{FOLDER}/{COVER}/ghosts.md"), cover(&cases));
     files.insert(format!("{FOLDER}/{COVER}/{SEEN}.svg"), of_readme(checkout, &files)?);
+    files.insert(format!("{FOLDER}/README.md"), NOT_FOR_TRANSLATING.to_owned());
     files.insert(format!("{FOLDER}/{COVER}/version.md"), format!("{}\n", env!("CARGO_PKG_VERSION")));
     let readme = checkout.text("README.md")?;
     let readme = with_terminals(&with_table(&readme, &cases)?, &cases)?;
@@ -206,7 +217,7 @@ fn rejection(report: &Report) -> String {
 
 /// What rejects a near miss: the promise that it is known to break, and what was seen.
 fn rejected(told: &NearMiss, report: &Report) -> String {
-    let mut text = "<div class=\"rejected\">\n".to_owned();
+    let mut text = "<div class=\"rejected\" lang=\"en\" translate=\"no\">\n".to_owned();
     // Writing to a String cannot fail.
     let _ = match report.promises.iter().find(|judged| judged.key == told.breaks) {
         Some(judged) => {

@@ -215,7 +215,7 @@ fn told(events: &[Event]) -> Vec<Shown> {
 /// If a command is not understood.
 pub(super) fn page(ghost: &'static Ghost, case: &Case) -> Result<String, Refusal> {
     let (broken, fixed) = (play(ghost, case, false)?, play(ghost, case, true)?);
-    let mut html = "<div class=\"see\">\n".to_owned();
+    let mut html = "<div class=\"see\" lang=\"en\" translate=\"no\">\n".to_owned();
     for (broken, fixed) in broken.iter().zip(&fixed) {
         let command = broken.command.replace("{base}", "http://127.0.0.1:3000");
         let lines = [&broken.client, &broken.server, &fixed.client, &fixed.server];

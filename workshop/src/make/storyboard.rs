@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use lab::{Event, SceneRecord};
+use lab::SceneRecord;
 use serde::Deserialize;
 
 use crate::{Refusal, checkout::Checkout};
@@ -20,7 +20,7 @@ pub(crate) const FOLDER: &str = "book/pictures";
 pub(crate) struct Storyboard {
     /// The first event that is drawn; what comes before it is the control, which is one line of the picture.
     pub(crate) begins: String,
-    /// The last event that is drawn, if it is not the last of the scene.
+    /// The last event that is drawn, if it is not the last of the scene; for the picture the scene ends with it.
     pub(crate) ends: Option<String>,
     /// What is in the cells at the beginning, by their names.
     #[serde(default)]
@@ -114,6 +114,8 @@ pub(crate) struct Step {
     /// At which side of the hidden lane it is told, if it crosses to nobody. Without it nothing is drawn but the state, in the
     /// row of the event before it.
     pub(crate) beside: Option<Place>,
+    /// The cell at which it begins or ends, where it changes none.
+    pub(crate) cell: Option<String>,
     /// What is then in the cells: the name of a state, `+name` or `-name` for an amount, or nothing.
     #[serde(default)]
     pub(crate) then: BTreeMap<String, String>,
@@ -213,6 +215,8 @@ pub(super) struct Line {
     pub(super) from: Option<Place>,
     pub(super) to: Option<Place>,
     pub(super) beside: Option<Place>,
+    /// The cell at which it begins or ends, if it is one of several.
+    pub(super) cell: Option<usize>,
     /// What the cells show from here on.
     pub(super) state: Vec<Shown>,
     pub(super) fault: bool,
@@ -251,24 +255,24 @@ impl Storyboard {
         let first =
             |name: &String| Cell { state: self.first.get(name).map(|state| (state.clone(), Vars::new())), amount: 0 };
         let mut cells: Vec<Cell> = names.iter().map(first).collect();
-        let end =
-            Event { at_ms: scene.events.last().map_or(0, |event| event.at_ms), lane: String::new(), what: END.into() };
-        let events: Vec<(u64, String)> = scene
-            .events
-            .iter()
-            .map(|event| (event.at_ms, format!("{} {}", event.lane, event.what)))
-            .chain([(end.at_ms, end.what)])
-            .collect();
+        let mut events: Vec<(u64, String)> =
+            scene.events.iter().map(|event| (event.at_ms, format!("{} {}", event.lane, event.what))).collect();
         let begins = events.iter().position(|(_, event)| matched(&self.begins, event).is_some());
         let begins = begins.ok_or_else(|| format!("the {} twin's scene has no \"{}\"", side.name(), self.begins))?;
+        let is_last = |(_, event): &(u64, String)| {
+            self.ends.as_ref().is_some_and(|ends| matched(ends, event).is_some()) && !self.leaves_out(event)
+        };
+        if let Some(drawn) = events[begins..].iter().position(is_last) {
+            events.truncate(begins + drawn + 1);
+        }
+        events.push((events.last().map_or(0, |(at_ms, _)| *at_ms), END.to_owned()));
         let mut told = Told { control: begins > 0, first: self.shown(slug, words, &cells)?, lines: Vec::new() };
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let zero_ms = if self.from_zero { events[begins].0 } else { 0 };
         for (at_ms, event) in events[begins..].iter().map(|(at_ms, event)| (at_ms - zero_ms, event)) {
             let mut found = self.step.iter().filter(|step| step.only.is_none_or(|only| only == side));
             let Some((step, vars)) = found.find_map(|step| Some((step, matched(&step.event, event)?))) else {
-                let left_out = event == END || self.left_out.iter().any(|pattern| matched(pattern, event).is_some());
-                if left_out {
+                if event == END || self.leaves_out(event) {
                     continue;
                 }
                 return Err(format!(
@@ -278,6 +282,7 @@ impl Storyboard {
             };
             self.agreed(step, &vars, names, &cells)
                 .map_err(|why| format!("{slug}, {}: at \"{event}\" {why}", side.name()))?;
+            let before = self.shown(slug, words, &cells)?;
             self.becomes(step, side, &vars, names, &mut cells)?;
             let state = self.shown(slug, words, &cells)?;
             if step.from.or(step.to).or(step.beside).is_none() {
@@ -293,6 +298,10 @@ impl Storyboard {
             if step.most.is_some_and(|most| *count > most) {
                 continue;
             }
+            let cell = match &step.cell {
+                Some(cell) => Some(place(names, cell, side)?),
+                None => changed(&before, &state),
+            };
             told.lines.push(Line {
                 at_ms,
                 step: step.name.clone(),
@@ -301,13 +310,11 @@ impl Storyboard {
                 from: step.from,
                 to: step.to,
                 beside: step.beside,
+                cell,
                 state,
                 fault: side == Side::Broken && self.fault == nth(&step.name, *count),
                 noticed: side == Side::Broken && self.noticed == nth(&step.name, *count),
             });
-            if self.ends.as_ref().is_some_and(|ends| matched(ends, event).is_some()) {
-                break;
-            }
         }
         if self.settled {
             settle(&mut told);
@@ -317,6 +324,10 @@ impl Storyboard {
             return Err(format!("the broken twin has no `{}` or no `{}`", self.fault, self.noticed));
         }
         Ok(told)
+    }
+
+    fn leaves_out(&self, event: &str) -> bool {
+        self.left_out.iter().any(|pattern| matched(pattern, event).is_some())
     }
 
     fn agreed(&self, step: &Step, vars: &Vars, names: &[String], cells: &[Cell]) -> Result<(), String> {
@@ -341,11 +352,7 @@ impl Storyboard {
     ) -> Result<(), String> {
         let own = if side == Side::Broken { &step.broken } else { &step.fixed };
         for (cell, then) in step.then.iter().chain(own) {
-            let cell = filled(cell, vars);
-            let Some(index) = names.iter().position(|name| *name == cell) else {
-                return Err(format!("there is no cell `{cell}` on the {} side", side.name()));
-            };
-            let cell = &mut cells[index];
+            let cell = &mut cells[place(names, &filled(cell, vars), side)?];
             let number = |var: &str| {
                 vars.get(var)
                     .and_then(|value| value.parse::<u64>().ok())
@@ -389,6 +396,18 @@ impl Storyboard {
     fn tone(&self, state: &str) -> Tone {
         self.tones.get(state).copied().unwrap_or(Tone::Plain)
     }
+}
+
+/// Which of the cells of a side has this name.
+fn place(names: &[String], cell: &str, side: Side) -> Result<usize, String> {
+    let place = names.iter().position(|name| name == cell);
+    place.ok_or_else(|| format!("there is no cell `{cell}` on the {} side", side.name()))
+}
+
+/// The one cell that changes; none if several do.
+fn changed(before: &[Shown], after: &[Shown]) -> Option<usize> {
+    let mut changed = (0..after.len()).filter(|cell| before[*cell] != after[*cell]);
+    changed.next().filter(|_| changed.next().is_none())
 }
 
 /// The name of a step with its number, if that is not the first.
@@ -466,6 +485,8 @@ pub(super) fn aligned(broken: &[Line], fixed: &[Line]) -> Vec<[Option<Line>; 2]>
 
 #[cfg(test)]
 mod tests {
+    use lab::Event;
+
     use super::*;
 
     const STORY: &str = r#"
@@ -557,6 +578,15 @@ mod tests {
         assert!(said.contains("the model's `bytes` is Some(\"7\") and the transcript's Some(\"8\")"), "{said}");
         let said = told(Side::Fixed, &[(0, "ada", "puts 7 in"), (1, "bob", "takes 8")]).unwrap_err();
         assert!(said.contains("more went out than came in"), "{said}");
+    }
+
+    #[test]
+    fn an_arrow_has_to_do_with_the_one_cell_that_it_changes() {
+        let shows = |texts: [&str; 2]| texts.map(|text| Shown { text: text.to_owned(), ..Shown::nothing() });
+        assert_eq!(changed(&shows(["a", "b"]), &shows(["a", "c"])), Some(1));
+        assert_eq!(changed(&shows(["a", "b"]), &shows(["c", "d"])), None);
+        assert_eq!(changed(&shows(["a", "b"]), &shows(["a", "b"])), None);
+        assert!(place(&["a".to_owned()], "b", Side::Fixed).is_err());
     }
 
     #[test]

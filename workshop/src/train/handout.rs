@@ -5,6 +5,7 @@ use std::fmt::Write;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::words::{self, Words};
 use crate::{
     Refusal,
     catalogue::{
@@ -18,12 +19,6 @@ use crate::{
 };
 
 const STORY: &str = "## The page at 3 a.m.";
-/// What people write down before they compare.
-const QUESTIONS: [&str; 3] = [
-    "The line that you object to:",
-    "What you would change:",
-    "What you would have to see from outside to believe in the change:",
-];
 
 /// What a handout is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,7 +48,7 @@ struct Handout {
     /// To see it: the server in one terminal, the others in a second.
     see: Vec<String>,
     /// To lay it to rest.
-    work: Vec<(String, &'static str)>,
+    work: Vec<(String, String)>,
 }
 
 /// Prints the handout of a ghost, or of all of them.
@@ -66,19 +61,25 @@ pub fn run(checkout: &Checkout, slug: Option<&str>, all: bool, format: Format, j
         (None, true) => ghosts::ALL.iter().collect(),
         _ => return Err(Refusal::new("name one ghost, or give --all for a page of each; `cargo run` lists them")),
     };
-    let handouts = chosen.into_iter().map(|ghost| handout(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
+    let words = Words::read(checkout)?.handout;
+    let handouts = chosen.into_iter().map(|ghost| handout(checkout, &words, ghost.slug));
+    let handouts = handouts.collect::<Result<Vec<_>, _>>()?;
     if json {
         return print_json(&Handouts { schema: 1, handouts }).map(|()| true);
     }
     match format {
-        Format::Text => print(&handouts.iter().map(Handout::text).collect::<Vec<_>>().join("\u{c}"))?,
-        Format::Markdown => print(&handouts.iter().map(Handout::markdown).collect::<Vec<_>>().join("\n---\n\n"))?,
-        Format::Html => print(&html(&handouts))?,
+        Format::Text => {
+            print(&handouts.iter().map(|handout| handout.text(&words)).collect::<Vec<_>>().join("\u{c}"))?;
+        }
+        Format::Markdown => {
+            print(&handouts.iter().map(|handout| handout.markdown(&words)).collect::<Vec<_>>().join("\n---\n\n"))?;
+        }
+        Format::Html => print(&html(&words, &handouts))?,
     }
     Ok(true)
 }
 
-fn handout(checkout: &Checkout, slug: &'static str) -> Result<Handout, Refusal> {
+fn handout(checkout: &Checkout, words: &words::Handout, slug: &'static str) -> Result<Handout, Refusal> {
     let case = case::read(checkout, slug)?;
     let name = format!("book/src/{slug}.md");
     let chapter = checkout.text(&name)?;
@@ -95,60 +96,62 @@ fn handout(checkout: &Checkout, slug: &'static str) -> Result<Handout, Refusal> 
         story: paragraphs.filter(told).collect(),
         see: [format!("cargo ghosts serve {slug}")].into_iter().chain(curls).collect(),
         work: vec![
-            (format!("cargo ghosts start {slug}"), "your own copy"),
-            (format!("cargo ghosts watch {slug}"), "a verdict on every save"),
-            (format!("cargo ghosts hint {slug}"), "if you are stuck; there are four, one a call"),
+            (format!("cargo ghosts start {slug}"), words.start.clone()),
+            (format!("cargo ghosts watch {slug}"), words.watch.clone()),
+            (format!("cargo ghosts hint {slug}"), words.hint.clone()),
         ],
     })
 }
 
 impl Handout {
-    fn text(&self) -> String {
-        let mut text = format!("{} ({})\n{}\n\nThe page at 3 a.m.\n", self.title, self.slug, self.symptom);
+    fn text(&self, words: &words::Handout) -> String {
+        let mut text = format!("{} ({})\n{}\n\n{}\n", self.title, self.slug, self.symptom, words.story);
         for paragraph in &self.story {
             text.push('\n');
             text.push_str(&wrapped(paragraph, "  "));
         }
-        text.push_str("\nSee it: the first line in one terminal, the others in a second\n\n");
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{}\n\n{}\n\n", words.see, wrapped(&words.see_how, "  ").trim_end());
         text.extend(self.see.iter().map(|line| format!("  {}\n", typed(line, "").replace('\n', "\n  "))));
-        text.push_str("\nLay it to rest\n\n");
+        let _ = write!(text, "\n{}\n\n", words.work);
         for (command, what) in &self.work {
-            // Writing to a String cannot fail.
             let _ = writeln!(text, "  {command:44}{what}");
         }
-        for question in QUESTIONS {
+        for question in &words.questions {
             let _ = writeln!(text, "\n{question}\n\n  {line}\n\n  {line}", line = "_".repeat(76));
         }
         text
     }
 
-    fn markdown(&self) -> String {
-        let mut text = format!("# {}\n\n*{}*\n\n{STORY}\n\n{}\n", self.title, self.symptom, self.story.join("\n\n"));
-        text.push_str("\n## See it\n\nThe first line in one terminal, the others in a second:\n\n```console\n");
+    fn markdown(&self, words: &words::Handout) -> String {
+        let story = self.story.join("\n\n");
+        let mut text = format!("# {}\n\n*{}*\n\n## {}\n\n{story}\n", self.title, self.symptom, words.story);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n## {}\n\n{}\n\n```console\n", words.see, words.see_how);
         text.extend(self.see.iter().map(|line| format!("$ {}\n", typed(line, ""))));
-        text.push_str("```\n\n## Lay it to rest\n\n```console\n");
+        let _ = write!(text, "```\n\n## {}\n\n```console\n", words.work);
         for (command, what) in &self.work {
-            // Writing to a String cannot fail.
             let _ = writeln!(text, "$ {command:44}# {what}");
         }
-        text.push_str("```\n\n## Write down\n\n");
-        text.extend(QUESTIONS.iter().map(|question| format!("- {question}\n")));
+        let _ = write!(text, "```\n\n## {}\n\n", words.write);
+        text.extend(words.questions.iter().map(|question| format!("- {question}\n")));
         text
     }
 
-    fn section(&self) -> String {
+    fn section(&self, words: &words::Handout) -> String {
+        let (story, see, how) = (escaped(&words.story), escaped(&words.see), escaped(&words.see_how));
         let mut html = format!("<section>\n<h1>{}</h1>\n", escaped(&self.title));
-        let _ = writeln!(html, "<p><em>{}</em></p>\n<h2>The page at 3 a.m.</h2>", escaped(&self.symptom));
+        let _ = writeln!(html, "<p><em>{}</em></p>\n<h2>{story}</h2>", escaped(&self.symptom));
         for paragraph in &self.story {
             let _ = writeln!(html, "<p>{}</p>", inline(paragraph));
         }
-        let see: String = self.see.iter().map(|line| format!("$ {}\n", on_lines(line))).collect();
-        let _ = writeln!(html, "<h2>See it</h2>\n<p>The first line in one terminal, the others in a second:</p>");
-        let _ = writeln!(html, "<pre>{see}</pre>\n<h2>Lay it to rest</h2>");
-        let line = |(command, what): &(String, &str)| format!("$ {}# {what}\n", escaped(&format!("{command:44}")));
+        let commands: String = self.see.iter().map(|line| format!("$ {}\n", on_lines(line))).collect();
+        let _ = writeln!(html, "<h2>{see}</h2>\n<p>{how}</p>");
+        let _ = writeln!(html, "<pre>{commands}</pre>\n<h2>{}</h2>", escaped(&words.work));
+        let line = |(command, what): &(String, String)| format!("$ {}\n", escaped(&format!("{command:44}# {what}")));
         let work: String = self.work.iter().map(line).collect();
-        let _ = writeln!(html, "<pre>{work}</pre>\n<h2>Write down</h2>");
-        html.extend(QUESTIONS.iter().map(|question| format!("<p class=\"write\">{}</p>\n", escaped(question))));
+        let _ = writeln!(html, "<pre>{work}</pre>\n<h2>{}</h2>", escaped(&words.write));
+        html.extend(words.questions.iter().map(|question| format!("<p class=\"write\">{}</p>\n", escaped(question))));
         html + "</section>\n"
     }
 }
@@ -172,19 +175,21 @@ section+section{break-before:page;margin-top:4em}\
 /// # Errors
 /// If a chapter or `case.toml` cannot be read.
 pub(super) fn page(checkout: &Checkout, chosen: &[&'static Ghost]) -> Result<String, Refusal> {
-    let handouts = chosen.iter().map(|ghost| handout(checkout, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
-    Ok(html(&handouts))
+    let words = Words::read(checkout)?.handout;
+    let handouts = chosen.iter().map(|ghost| handout(checkout, &words, ghost.slug)).collect::<Result<Vec<_>, _>>()?;
+    Ok(html(&words, &handouts))
 }
 
-fn html(handouts: &[Handout]) -> String {
-    paper("Handouts", &handouts.iter().map(Handout::section).collect::<String>())
+fn html(words: &words::Handout, handouts: &[Handout]) -> String {
+    paper(&words.title, &handouts.iter().map(|handout| handout.section(words)).collect::<String>())
 }
 
 /// One file to print from a browser, a page for each section.
 pub(super) fn paper(title: &str, sections: &str) -> String {
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{sections}</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{sections}</body>\n</html>\n",
+        escaped(title)
     )
 }
 
@@ -195,19 +200,20 @@ mod tests {
     use super::*;
 
     /// The words of a text, without what stands round them.
-    fn words(text: &str) -> Vec<String> {
+    fn words_of(text: &str) -> Vec<String> {
         let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
         words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
     }
 
     /// What gives the cause away: names in code, and runs of four words.
     fn giveaways(text: &str) -> BTreeSet<String> {
-        let code = text.split('`').skip(1).step_by(2).map(|name| words(name).join(" "));
-        code.chain(words(text).windows(4).map(|run| run.join(" "))).filter(|run| !run.is_empty()).collect()
+        let code = text.split('`').skip(1).step_by(2).map(|name| words_of(name).join(" "));
+        code.chain(words_of(text).windows(4).map(|run| run.join(" "))).filter(|run| !run.is_empty()).collect()
     }
 
     #[test]
     fn no_handout_gives_the_cause_away() {
+        let said = Words::read(&Checkout::here()).unwrap().handout;
         for ghost in ghosts::ALL.iter() {
             let lib = Checkout::here().text(&format!("cases/{}/src/lib.rs", ghost.slug)).unwrap();
             let header: Vec<&str> = lib.lines().map_while(|line| line.strip_prefix("//!")).collect();
@@ -216,11 +222,11 @@ mod tests {
             let case = case::read(&Checkout::here(), ghost.slug).unwrap();
             // What the symptom and the curl lines say is no secret, also where the cause says it again.
             let mut known = giveaways(&case.symptom);
-            known.extend(case.tries.iter().flat_map(|line| words(&line.curl)));
-            let handout = handout(&Checkout::here(), ghost.slug).unwrap();
-            for page in [handout.text(), handout.markdown(), handout.section()] {
+            known.extend(case.tries.iter().flat_map(|line| words_of(&line.curl)));
+            let handout = handout(&Checkout::here(), &said, ghost.slug).unwrap();
+            for page in [handout.text(&said), handout.markdown(&said), handout.section(&said)] {
                 assert!(!page.contains("{{"), "{page}");
-                let page = format!(" {} ", words(&page).join(" "));
+                let page = format!(" {} ", words_of(&page).join(" "));
                 for told in [cause, &case.hints[2], &case.hints[3]] {
                     for run in giveaways(told).difference(&known) {
                         assert!(!page.contains(&format!(" {run} ")), "the handout of {} says \"{run}\"", ghost.slug);
@@ -232,8 +238,9 @@ mod tests {
 
     #[test]
     fn the_commands_of_the_symptom_are_there() {
-        let handout = handout(&Checkout::here(), "hidden-flush").unwrap();
-        for page in [handout.text(), handout.markdown(), handout.section()] {
+        let said = Words::read(&Checkout::here()).unwrap().handout;
+        let handout = handout(&Checkout::here(), &said, "hidden-flush").unwrap();
+        for page in [handout.text(&said), handout.markdown(&said), handout.section(&said)] {
             for line in ["cargo ghosts serve hidden-flush", "curl -sN --compressed http://127.0.0.1:3000/builds/7/log"]
             {
                 assert!(page.lines().any(|there| there.ends_with(line)), "{page}");
@@ -242,8 +249,21 @@ mod tests {
     }
 
     #[test]
+    fn every_sentence_is_from_the_chapter_or_can_be_translated() {
+        let here = Checkout::here();
+        let said = Words::signed(&here).handout;
+        for ghost in ghosts::ALL.iter() {
+            let own = [format!("book/src/{}.md", ghost.slug), format!("cases/{}/case.toml", ghost.slug)];
+            let sources = own.map(|name| here.text(&name).unwrap()).join("\n");
+            let page = handout(&here, &said, ghost.slug).unwrap().section(&said);
+            assert_eq!(words::lost(&page, &sources), [""; 0], "{}", ghost.slug);
+        }
+    }
+
+    #[test]
     fn each_command_is_a_line_of_its_own() {
-        let page = handout(&Checkout::here(), "hidden-flush").unwrap().section();
+        let said = Words::read(&Checkout::here()).unwrap().handout;
+        let page = handout(&Checkout::here(), &said, "hidden-flush").unwrap().section(&said);
         let lines = page.lines().filter(|line| line.trim_start_matches("<pre>").starts_with("$ ")).count();
         assert_eq!(lines, 6, "{page}");
     }

@@ -4,7 +4,10 @@ use std::{fmt::Write, fs, path::Path};
 
 use serde::Serialize;
 
-use super::{agenda, handout, slides};
+use super::{
+    agenda, handout, slides,
+    words::{self, Words},
+};
 use crate::{
     Refusal,
     catalogue::{
@@ -13,18 +16,8 @@ use crate::{
     },
     checkout::Checkout,
     html::{escaped, inline},
-    terminal::{print, print_json},
+    terminal::{print, print_json, wrapped},
 };
-
-const INVITATION: &str = include_str!("../../templates/pack/invitation.txt");
-const FOLLOW_UP: &str = include_str!("../../templates/pack/follow-up.txt");
-/// What everybody is asked at the end, beside the objectives.
-const ASKED: [&str; 4] = [
-    "One place in my own service that I look at tomorrow:",
-    "What I would have merged this morning, and wouldn't now:",
-    "What took too long, and what went too fast:",
-    "What was wrong or missing in the room, on my machine or in the book:",
-];
 
 #[derive(Serialize)]
 struct Pack {
@@ -52,12 +45,13 @@ pub fn run(
         day.push((ghosts::find(slug)?, case::read(checkout, slug)?));
     }
     let chosen: Vec<&'static Ghost> = day.iter().map(|(ghost, _)| *ghost).collect();
+    let words = Words::read(checkout)?;
     let files = [
-        ("answers.html", answers(&day)),
-        ("evaluation.html", evaluation(&day)),
-        ("follow-up.txt", follow_up(&day)),
+        ("answers.html", answers(&words.answers, &day)),
+        ("evaluation.html", evaluation(&words.evaluation, &day)),
+        ("follow-up.txt", follow_up(&words.mails.follow_up, &day)),
         ("handouts.html", handout::page(checkout, &chosen)?),
-        ("invitation.txt", invitation(minutes, &day)),
+        ("invitation.txt", invitation(&words, minutes, &day)),
         ("run-sheet.md", agenda.markdown()),
         ("slides.html", slides::page(checkout, &chosen)?),
     ];
@@ -80,29 +74,35 @@ pub fn run(
     Ok(true)
 }
 
-fn invitation(minutes: u32, day: &[(&Ghost, Case)]) -> String {
+fn invitation(words: &Words, minutes: u32, day: &[(&Ghost, Case)]) -> String {
     let symptoms: String = day.iter().map(|(_, case)| format!("  - {}\n", case.symptom)).collect();
-    INVITATION
+    words
+        .mails
+        .invitation
+        .replace("{first_build}", wrapped(&words.first_build, "").trim_end())
         .replace("{minutes}", &minutes.to_string())
         .replace("{symptoms}", &symptoms)
         .replace("{rust}", env!("CARGO_PKG_RUST_VERSION"))
 }
 
-fn follow_up(day: &[(&Ghost, Case)]) -> String {
+fn follow_up(mail: &str, day: &[(&Ghost, Case)]) -> String {
     let solutions: String =
         day.iter().map(|(ghost, _)| format!("    cargo ghosts solution {}\n", ghost.slug)).collect();
-    FOLLOW_UP.replace("{solutions}\n", &solutions)
+    mail.replace("{solutions}\n", &solutions)
 }
 
 /// One sheet for the trainer: what people can do afterwards, the cause, the fix, and what rejects each near miss.
-fn answers(day: &[(&Ghost, Case)]) -> String {
+fn answers(words: &words::Answers, day: &[(&Ghost, Case)]) -> String {
     let mut html = String::new();
+    let [afterwards, cause, fix, near_miss, tempts, rejects] =
+        [&words.afterwards, &words.cause, &words.fix, &words.near_miss, &words.tempts, &words.rejects]
+            .map(|said| escaped(said));
     for (ghost, case) in day {
         // Writing to a String cannot fail.
         let _ = writeln!(
             html,
-            "<section>\n<h1>{}</h1>\n<p><em>{}</em></p>\n<p><b>Afterwards:</b> {}</p>\n<p><b>Cause:</b> {}</p>\n\
-             <p><b>Fix:</b> {}</p>\n<table>\n<tr><th>tempting fix</th><th>why it tempts</th><th>what rejects it</th></tr>",
+            "<section>\n<h1>{}</h1>\n<p><em>{}</em></p>\n<p><b>{afterwards}</b> {}</p>\n<p><b>{cause}</b> {}</p>\n\
+             <p><b>{fix}</b> {}</p>\n<table>\n<tr><th>{near_miss}</th><th>{tempts}</th><th>{rejects}</th></tr>",
             escaped(&case.title),
             escaped(&case.symptom),
             inline(&case.objective),
@@ -119,20 +119,25 @@ fn answers(day: &[(&Ghost, Case)]) -> String {
             slug = ghost.slug
         );
     }
-    handout::paper("Answers", &html)
+    handout::paper(&words.title, &html)
 }
 
-fn evaluation(day: &[(&Ghost, Case)]) -> String {
-    let mut html = "<section>\n<h1>What it was worth</h1>\n<p>No name. It takes three minutes.</p>\n<table>\n\
-                    <tr><th>Since today</th><th>no</th><th>partly</th><th>yes</th></tr>\n"
-        .to_owned();
+fn evaluation(words: &words::Evaluation, day: &[(&Ghost, Case)]) -> String {
+    let grades: String = words.grades.iter().map(|grade| format!("<th>{}</th>", escaped(grade))).collect();
+    let empty = "<td></td>".repeat(words.grades.len());
+    let mut html = format!(
+        "<section>\n<h1>{}</h1>\n<p>{}</p>\n<table>\n<tr><th>{}</th>{grades}</tr>\n",
+        escaped(&words.heading),
+        escaped(&words.how),
+        escaped(&words.since)
+    );
     for (_, case) in day {
         let objective = case.objective.strip_prefix("You ").map_or(case.objective.clone(), |rest| format!("I {rest}"));
-        let _ = writeln!(html, "<tr><td>{}</td><td></td><td></td><td></td></tr>", inline(&objective));
+        let _ = writeln!(html, "<tr><td>{}</td>{empty}</tr>", inline(&objective));
     }
     html.push_str("</table>\n");
-    html.extend(ASKED.iter().map(|asked| format!("<p class=\"write\">{}</p>\n", escaped(asked))));
-    handout::paper("Evaluation", &(html + "</section>\n"))
+    html.extend(words.asked.iter().map(|asked| format!("<p class=\"write\">{}</p>\n", escaped(asked))));
+    handout::paper(&words.title, &(html + "</section>\n"))
 }
 
 #[cfg(test)]
@@ -145,18 +150,20 @@ mod tests {
 
     #[test]
     fn the_mails_have_no_gap_but_those_for_the_trainer() {
-        for mail in [invitation(90, &day()), follow_up(&day())] {
+        let words = Words::read(&Checkout::here()).unwrap();
+        let (invitation, follow_up) = (invitation(&words, 90, &day()), follow_up(&words.mails.follow_up, &day()));
+        for mail in [&invitation, &follow_up] {
             assert!(!mail.contains(['{', '}']), "{mail}");
             assert!(mail.starts_with("Subject: ") && mail.ends_with("[your name]\n"), "{mail}");
             assert!(mail.lines().all(|line| line.len() <= 80), "{mail}");
         }
-        assert!(invitation(90, &day()).contains("90\nminutes"), "{}", invitation(90, &day()));
-        assert!(follow_up(&day()).contains("    cargo ghosts solution hidden-flush\n"));
+        assert!(invitation.contains("90\nminutes"), "{invitation}");
+        assert!(follow_up.contains("    cargo ghosts solution hidden-flush\n"));
     }
 
     #[test]
     fn the_invitation_tells_no_cause() {
-        let mail = invitation(90, &day());
+        let mail = invitation(&Words::read(&Checkout::here()).unwrap(), 90, &day());
         for (_, case) in day() {
             assert!(mail.contains(&case.symptom));
             assert!(!mail.contains(&case.objective) && !mail.contains(&case.title), "{mail}");
@@ -165,13 +172,27 @@ mod tests {
 
     #[test]
     fn the_answer_sheet_has_every_near_miss_and_the_evaluation_every_objective() {
-        let (answers, evaluation) = (answers(&day()), evaluation(&day()));
+        let words = Words::read(&Checkout::here()).unwrap();
+        let (answers, evaluation) = (answers(&words.answers, &day()), evaluation(&words.evaluation, &day()));
         for (_, case) in day() {
             assert!(case.objective.starts_with("You can ") && case.objective.ends_with('.'), "{}", case.objective);
             assert!(evaluation.contains(&inline(&case.objective.replacen("You", "I", 1))), "{evaluation}");
             for near_miss in &case.near_misses {
                 assert!(answers.contains(&format!("<td>{}</td>", near_miss.name)), "{}", near_miss.name);
             }
+        }
+    }
+
+    #[test]
+    fn every_sentence_is_from_a_case_or_can_be_translated() {
+        let here = Checkout::here();
+        let words = Words::signed(&here);
+        let cases = ghosts::ALL.iter().map(|ghost| here.text(&format!("cases/{}/case.toml", ghost.slug)).unwrap());
+        let sources: String = cases.collect();
+        let evaluation = evaluation(&words.evaluation, &day()).replace("I can", "You can");
+        for page in [evaluation, answers(&words.answers, &day())] {
+            let (_, page) = page.split_once("<body>").unwrap();
+            assert_eq!(words::lost(page, &sources), [""; 0]);
         }
     }
 }

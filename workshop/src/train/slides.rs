@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::words::{self, Words};
 use crate::{
     Refusal,
     catalogue::{
@@ -55,7 +56,8 @@ pub fn run(checkout: &Checkout, slugs: &[String], all: bool, json: bool) -> Resu
         _ => return Err(Refusal::new("name one ghost or more, or say --all; `cargo run` lists them")),
     };
     if json {
-        return print_json(&Slides { schema: 1, slides: slides(checkout, &chosen)? }).map(|()| true);
+        let words = Words::read(checkout)?;
+        return print_json(&Slides { schema: 1, slides: slides(checkout, &words.slides, &chosen)? }).map(|()| true);
     }
     print(&page(checkout, &chosen)?)?;
     Ok(true)
@@ -66,8 +68,9 @@ pub fn run(checkout: &Checkout, slugs: &[String], all: bool, json: bool) -> Resu
 /// # Errors
 /// If a chapter, a generated file or a `case.toml` cannot be read.
 pub(super) fn page(checkout: &Checkout, chosen: &[&'static Ghost]) -> Result<String, Refusal> {
+    let words = Words::read(checkout)?.slides;
     let mut sections = String::new();
-    for slide in slides(checkout, chosen)? {
+    for slide in slides(checkout, &words, chosen)? {
         // Writing to a String cannot fail.
         let _ = writeln!(
             sections,
@@ -77,32 +80,40 @@ pub(super) fn page(checkout: &Checkout, chosen: &[&'static Ghost]) -> Result<Str
             slide.notes.trim_end()
         );
     }
-    Ok(PAGE.replace("{pictures}", PICTURES).replace("{slides}", &sections))
+    let mut page = PAGE.replace("{pictures}", PICTURES);
+    for (place, said) in [
+        ("{deck}", &words.title),
+        ("{keys}", &words.keys),
+        ("{notes}", &words.notes),
+        ("{place}", &words.place),
+        ("{next}", &words.next),
+        ("{end}", &words.end),
+    ] {
+        page = page.replace(place, &escaped(said).replace('"', "&quot;"));
+    }
+    Ok(page.replace("{slides}", &sections))
 }
 
-fn slides(checkout: &Checkout, chosen: &[&'static Ghost]) -> Result<Vec<Slide>, Refusal> {
+fn slides(checkout: &Checkout, words: &words::Slides, chosen: &[&'static Ghost]) -> Result<Vec<Slide>, Refusal> {
     let mut slides = vec![Slide {
         slug: None,
-        title: "Ghosts in the Middleware".to_owned(),
-        html: paragraphs(&["Failures that pass review, pass their tests, and haunt production."]),
-        notes: paragraphs(&[
-            "Show the tour: `cargo run`. Each ghost passes review and is seen on the wire.",
-            "Say that nobody has to finish, that a wrong fix is worth as much as a right one, and when you end.",
-        ]),
+        title: words.title.clone(),
+        html: paragraphs(&[&words.about]),
+        notes: paragraphs(&[&words.tour, &words.begin]),
     }];
     for ghost in chosen {
-        slides.extend(of_ghost(checkout, ghost.slug)?);
+        slides.extend(of_ghost(checkout, words, ghost.slug)?);
     }
     slides.push(Slide {
         slug: None,
-        title: "One place in your own service".to_owned(),
-        html: paragraphs(&["Where is the same shape? Write one place down. Look at it tomorrow."]),
-        notes: paragraphs(&["Wait until everybody has written. Say how to go on alone: `cargo ghosts list`."]),
+        title: words.last.clone(),
+        html: paragraphs(&[&words.last_say]),
+        notes: paragraphs(&[&words.last_notes]),
     });
     Ok(slides)
 }
 
-fn of_ghost(checkout: &Checkout, slug: &'static str) -> Result<Vec<Slide>, Refusal> {
+fn of_ghost(checkout: &Checkout, words: &words::Slides, slug: &'static str) -> Result<Vec<Slide>, Refusal> {
     let case = case::read(checkout, slug)?;
     let name = format!("book/src/{slug}.md");
     let chapter = checkout.text(&name)?;
@@ -114,69 +125,67 @@ fn of_ghost(checkout: &Checkout, slug: &'static str) -> Result<Vec<Slide>, Refus
     let mut add = |title: &str, html: String, notes: String| {
         slides.push(Slide { slug: Some(slug), title: title.to_owned(), html, notes });
     };
-    let about = format!("{} minutes; difficulty {} of 3. {}", case.minutes, case.difficulty, case.objective);
+    let about = words
+        .measure
+        .replace("{minutes}", &case.minutes.to_string())
+        .replace("{difficulty}", &case.difficulty.to_string())
+        .replace("{objective}", &case.objective);
     add(&case.title, paragraphs(&[&case.symptom]), paragraphs(&[&about]) + &markdown(section("For the trainer")));
     for (place, paragraph) in prose(section("The page at 3 a.m.")).into_iter().enumerate() {
-        let notes = if place == 0 { "Let them read. Explain nothing." } else { "" };
-        add("The page at 3 a.m.", paragraphs(&[&*paragraph]), paragraphs(&[notes]));
+        let notes = if place == 0 { &*words.story_notes } else { "" };
+        add(&words.story, paragraphs(&[&*paragraph]), paragraphs(&[notes]));
     }
-    add(
-        "See it",
-        commands(&[format!("cargo ghosts serve {slug}")]),
-        paragraphs(&["Start the server in one terminal, and type in the other. The same with `--fixed` is for later."]),
-    );
+    add(&words.see, commands(&[format!("cargo ghosts serve {slug}")]), paragraphs(&[&words.serve_notes]));
     for told in &case.tries {
-        add(
-            "See it",
-            commands(&[typed(&told.curl, "http://127.0.0.1:3000")]),
-            paragraphs(&[&told.shows, "Say nothing. Somebody will say what's odd; wait for it."]),
-        );
+        let typed = typed(&told.curl, "http://127.0.0.1:3000");
+        add(&words.see, commands(&[typed]), paragraphs(&[&told.shows, &words.see_notes]));
     }
     for (before, code) in listings(checkout, section("The code that passed review"))? {
-        add("The code that passed review", paragraphs(&[&*before]) + &code, paragraphs(&[READ]));
+        add(&words.code, paragraphs(&[&*before]) + &code, paragraphs(&[&words.code_notes]));
     }
     add(
-        "Your turn",
+        &words.turn,
         commands(&["start", "watch", "hint"].map(|command| format!("cargo ghosts {command} {slug}"))),
-        paragraphs(&["In pairs. Agree on a fix in words, then change a line. Stop on time, solved or not."]),
+        paragraphs(&[&words.turn_notes]),
     );
-    add(
-        "Which fix did not work?",
-        paragraphs(&["Yours first. Then each of these."]),
-        paragraphs(&["Write each down in its owner's words, without comment, until nobody has another."]),
-    );
+    add(&words.fixes, paragraphs(&[&words.fixes_say]), paragraphs(&[&words.fixes_notes]));
     for near_miss in case.near_misses.iter().filter(|near_miss| !near_miss.shows.is_empty()) {
         let file = checkout.text(&format!("{FOLDER}/{slug}/near-miss-{}.md", near_miss.name))?;
         let (difference, rejected) = fence(&file);
-        let title = format!("Tempting: {}", near_miss.name.replace('-', " "));
-        add(&title, paragraphs(&[&near_miss.tempts]) + &listing(difference), paragraphs(&["Who would merge it?"]));
-        add(&title, rejected.to_owned(), paragraphs(&["Read the promise out. Who would have found that in a review?"]));
+        let title = words.tempting.replace("{name}", &near_miss.name.replace('-', " "));
+        let tempts = paragraphs(&[&near_miss.tempts]) + &listing(difference);
+        add(&title, tempts, paragraphs(&[&words.tempting_notes]));
+        add(&title, rejected.to_owned(), paragraphs(&[&words.rejected_notes]));
     }
-    add_pictures(checkout, slug, &case, &mut add);
+    add_pictures(checkout, words, slug, &case, &mut add);
     if let Some(rule) = rule(section("What happens")) {
-        add("The rule", paragraphs(&[&*rule]), paragraphs(&[&case.hints[2]]));
+        add(&words.rule, paragraphs(&[&*rule]), paragraphs(&[&case.hints[2]]));
     }
     for (before, code) in listings(checkout, section("The fix"))? {
-        add("The fix", paragraphs(&[&*before]) + &code, paragraphs(&[&case.hints[3]]));
+        add(&words.fix, paragraphs(&[&*before]) + &code, paragraphs(&[&case.hints[3]]));
     }
     Ok(slides)
 }
 
-const READ: &str = "Everybody reads in silence, as a pull request. Ask nobody what is wrong with it yet.";
-
 /// What the two terminals showed, and what happens, as the book shows them.
-fn add_pictures(checkout: &Checkout, slug: &str, case: &Case, add: &mut impl FnMut(&str, String, String)) {
+fn add_pictures(
+    checkout: &Checkout,
+    words: &words::Slides,
+    slug: &str,
+    case: &Case,
+    add: &mut impl FnMut(&str, String, String),
+) {
     let shown = |name: &str| checkout.text(&format!("{FOLDER}/{slug}/{name}")).ok();
     if let Some(seen) = shown("see.html") {
         let parts = seen.split("<pre class=\"typed\"").skip(1);
         for part in parts {
             let part = part.trim_end().strip_suffix("</div>").unwrap_or(part);
             let html = format!("<div class=\"see\"><pre class=\"typed\"{part}</div>");
-            add("Broken and fixed", html, paragraphs(&["What differs, and when?"]));
+            add(&words.seen, html, paragraphs(&[&words.seen_notes]));
         }
     }
     if let Some(picture) = shown("timeline.html") {
-        add("What happens", picture, paragraphs(&[&case.hints[1], &case.hints[2]]));
+        add(&words.happens, picture, paragraphs(&[&case.hints[1], &case.hints[2]]));
     }
 }
 
@@ -308,10 +317,35 @@ fn markdown(section: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    fn told(slug: &'static str) -> Vec<Slide> {
+        let words = Words::read(&Checkout::here()).unwrap().slides;
+        of_ghost(&Checkout::here(), &words, slug).unwrap()
+    }
+
     fn titles(slug: &'static str) -> Vec<String> {
-        of_ghost(&Checkout::here(), slug).unwrap().into_iter().map(|slide| slide.title).collect()
+        told(slug).into_iter().map(|slide| slide.title).collect()
+    }
+
+    #[test]
+    fn every_sentence_is_from_the_chapter_or_can_be_translated() {
+        let here = Checkout::here();
+        let words = Words::signed(&here).slides;
+        for ghost in ghosts::ALL.iter() {
+            let slug = ghost.slug;
+            let names = fs::read_dir(here.path(&format!("{FOLDER}/{slug}"))).unwrap();
+            let names = names.map(|file| file.unwrap().path().display().to_string());
+            let generated: String = names.map(|name| fs::read_to_string(name).unwrap()).collect();
+            let own = [format!("book/src/{slug}.md"), format!("cases/{slug}/case.toml")];
+            let sources = own.map(|name| here.text(&name).unwrap()).join("\n") + &generated;
+            let slides = slides(&here, &words, &[ghost]).unwrap();
+            let page = |slide: &Slide| format!("<h1>{}</h1>{}{}", inline(&slide.title), slide.html, slide.notes);
+            let pages: String = slides.iter().map(page).collect();
+            assert_eq!(words::lost(&pages, &sources), [""; 0], "{slug}");
+        }
     }
 
     #[test]
@@ -345,7 +379,7 @@ mod tests {
             }
             let tempting = titles.iter().filter(|title| title.starts_with("Tempting: ")).count();
             assert_eq!(tempting, 6, "{}: three near misses, two slides each", ghost.slug);
-            for slide in of_ghost(&Checkout::here(), ghost.slug).unwrap() {
+            for slide in told(ghost.slug) {
                 assert!(!slide.html.contains("{{#") && !slide.notes.contains("{{#"), "{}: {slide:?}", ghost.slug);
                 assert!(!slide.html.is_empty(), "{}: {slide:?}", ghost.slug);
             }

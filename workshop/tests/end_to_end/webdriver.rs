@@ -67,6 +67,12 @@ impl Browser {
     /// Loads a page, and waits until it is loaded.
     pub(crate) fn open(&self, address: &str) {
         self.call("/url", &json!({"url": address})).expect("the page loads");
+        // On a busy machine the driver may be back before the page is whole.
+        let whole = format!(
+            "document.readyState == 'complete' && location.pathname == new URL({}).pathname",
+            Value::String(address.to_owned())
+        );
+        assert!(self.becomes(&whole), "{address} does not load");
     }
 
     /// What a script returns that runs in the page.

@@ -33,7 +33,9 @@ pub fn play<'a>(ghost: &'static Ghost, case: &'a Case) -> Result<Vec<(&'a Choice
 /// # Errors
 /// As [`play`].
 pub(in crate::make) fn page(ghost: &'static Ghost, case: &Case) -> Result<String, Refusal> {
-    let mut html = format!("<div class=\"choices\">\n<p><b>Choose the next command.</b> {TOLD}</p>\n");
+    let mut html = format!(
+        "<div class=\"choices\" lang=\"en\" translate=\"no\">\n<p><b>Choose the next command.</b> {TOLD}</p>\n"
+    );
     for (choice, shown) in play(ghost, case)? {
         let command = choice.run.replace("{base}", "http://127.0.0.1:3000");
         let best = if choice.best { " best" } else { "" };
