@@ -18,6 +18,17 @@ const skip = document.querySelector(".skip");
 const content = document.getElementById("mdbook-content");
 content.tabIndex = -1;
 document.body.prepend(skip);
+// mdBook scrolls the table of contents to the page's own entry, and browsers would begin there.
+addEventListener("load", () => {
+    if (location.hash || document.activeElement !== document.body) {
+        return;
+    }
+    const beginning = document.createElement("span");
+    beginning.tabIndex = -1;
+    document.body.prepend(beginning);
+    beginning.focus({ preventScroll: true });
+    beginning.remove();
+});
 
 // Verdicts are sentences, and may be broken anywhere; transcripts and interleavings are tables.
 for (const report of document.querySelectorAll("main pre > code.language-text")) {
