@@ -246,12 +246,13 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 Look::Ask { service: service(1), method, path: service(path), header }
             }
             Some("answer") => match answer(drill, input, out)? {
-                Some(given) => {
+                Said::Answer(given) => {
                     let grade = drill.answer(given);
                     out.write_all(told(&grade).as_bytes())?;
                     return Ok(Some(grade));
                 }
-                None => return Ok(None),
+                Said::Cancelled => continue,
+                Said::Ended => return Ok(None),
             },
             Some("quit") => return Ok(None),
             Some(other) => {
@@ -316,55 +317,130 @@ fn row(sample: &Sample, place: usize) -> String {
     )
 }
 
-fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Answer>> {
+/// What came of the questions.
+enum Said {
+    Answer(Answer),
+    Cancelled,
+    /// There is no more input.
+    Ended,
+}
+
+/// Something to choose: what it is, and what is shown beside it.
+type Choice = (String, String);
+
+fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Said> {
     let choices = &drill.draw.choices;
-    let mut choose = |question: &str, of: Vec<String>| -> io::Result<Option<String>> {
-        writeln!(out, "\n{question}")?;
-        for (number, choice) in of.iter().enumerate() {
-            writeln!(out, "{:>4}  {choice}", number + 1)?;
-        }
-        loop {
-            write!(out, "number > ")?;
-            out.flush()?;
-            let mut line = String::new();
-            if input.read_line(&mut line)? == 0 {
-                return Ok(None);
+    let plain =
+        |texts: Vec<&str>| -> Vec<Choice> { texts.into_iter().map(|text| (text.to_owned(), String::new())).collect() };
+    let texts = |texts: &BTreeSet<String>| plain(texts.iter().map(String::as_str).collect());
+    let questions = [
+        ("Which service is it?", plain(names(drill))),
+        ("Which ghost is it?", choices.ghosts.clone()),
+        ("Where is the fault?", texts(&choices.layers)),
+        ("What do you do first?", plain(choices.firsts.iter().map(String::as_str).collect())),
+        ("And what lays it to rest?", texts(&choices.fixes)),
+    ];
+    let mut chosen: Vec<String> = Vec::new();
+    let mut asked = None;
+    loop {
+        let question = questions.get(chosen.len());
+        if asked != Some(chosen.len()) {
+            match question {
+                Some((question, of)) => {
+                    writeln!(out, "\n{question}")?;
+                    for (number, (choice, title)) in of.iter().enumerate() {
+                        writeln!(out, "{:>4}  {}", number + 1, format!("{choice:24} {title}").trim_end())?;
+                    }
+                }
+                None => {
+                    writeln!(out, "\nYour answer:")?;
+                    for ((question, _), answer) in questions.iter().zip(&chosen) {
+                        writeln!(out, "  {question:26} {answer}")?;
+                    }
+                }
             }
-            let number = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-            if let Some(chosen) = number.and_then(|number| of.get(number)) {
-                return Ok(Some(chosen.clone()));
-            }
-            writeln!(out, "a number from 1 to {}", of.len())?;
         }
-    };
-    let ghosts = choices.ghosts.iter().map(|(slug, _)| slug.clone()).collect();
-    let Some(ghost) = choose("Which ghost is it?", ghosts)? else { return Ok(None) };
-    let layers = choices.layers.iter().cloned().collect();
-    let Some(layer) = choose("Where is the fault?", layers)? else { return Ok(None) };
-    let Some(first) = choose("What do you do first?", choices.firsts.clone())? else { return Ok(None) };
-    let fixes = choices.fixes.iter().cloned().collect();
-    let Some(fix) = choose("And what lays it to rest?", fixes)? else { return Ok(None) };
-    Ok(Some(Answer { ghost, layer, first, fix }))
+        asked = Some(chosen.len());
+        let prompt = match question {
+            Some(_) => "number, or its beginning; `back`; an empty line cancels > ",
+            None => "Enter grades, `back` changes > ",
+        };
+        write!(out, "{prompt}")?;
+        out.flush()?;
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(Said::Ended);
+        }
+        match (line.trim(), question) {
+            ("", Some(_)) => {
+                writeln!(out, "nothing is answered")?;
+                return Ok(Said::Cancelled);
+            }
+            ("", None) => break,
+            ("back", _) => {
+                if chosen.pop().is_none() {
+                    writeln!(out, "this is the first question; an empty line cancels")?;
+                }
+            }
+            (typed, Some((_, of))) => match meant(typed, of) {
+                Ok(choice) => chosen.push(choice),
+                Err(why) => writeln!(out, "{why}")?,
+            },
+            (_, None) => writeln!(out, "there is no such choice")?,
+        }
+    }
+    let mut chosen = chosen.into_iter();
+    let mut next = || chosen.next().unwrap_or_default();
+    Ok(Said::Answer(Answer { service: next(), ghost: next(), layer: next(), first: next(), fix: next() }))
+}
+
+/// The choice that is meant by its number, its text or the beginning of that, or what is shown beside it.
+fn meant(typed: &str, of: &[Choice]) -> Result<String, String> {
+    if let Ok(number) = typed.parse::<usize>() {
+        let chosen = number.checked_sub(1).and_then(|place| of.get(place));
+        return chosen.map(|(choice, _)| choice.clone()).ok_or_else(|| format!("a number from 1 to {}", of.len()));
+    }
+    let plain = |text: &str| text.replace('`', "").to_lowercase();
+    let typed = plain(typed);
+    let begins = |(choice, title): &&Choice| plain(choice).starts_with(&typed) || plain(title).starts_with(&typed);
+    let found: Vec<&Choice> = of.iter().filter(begins).collect();
+    match found.as_slice() {
+        [(choice, _)] => Ok(choice.clone()),
+        [] => Err(format!("none begins with `{}`; a number from 1 to {} does it, too", typed.escape_debug(), of.len())),
+        // One of them may be the beginning of the others.
+        several => {
+            several.iter().find(|(choice, _)| plain(choice) == typed).map(|(choice, _)| choice.clone()).ok_or_else(
+                || {
+                    let names: Vec<&str> = several.iter().map(|(choice, _)| choice.as_str()).collect();
+                    format!("several begin with `{}`: {}", typed.escape_debug(), names.join(", "))
+                },
+            )
+        }
+    }
 }
 
 /// A grade, as text.
 fn told(grade: &Grade) -> String {
-    let sign = |right: bool| if right { "right" } else { "wrong" };
-    let mut text = format!(
-        "\nIt was {} in `{}`: {}.\n\n  the ghost  {}\n  the layer  {}: {}\n  first      {}: {}\n  the fix    {}: {}\n",
-        grade.slug,
-        grade.service,
-        grade.title,
-        sign(grade.ghost),
-        sign(grade.layer),
-        grade.right.layer,
-        sign(grade.first),
-        grade.right.first.join("; or: "),
-        sign(grade.fix),
-        grade.right.fix,
-    );
+    let mut text = format!("\nIt was {} in `{}`: {}.\n\n", grade.slug, grade.service, grade.title);
+    let first = grade.right.first.join("; or: ");
+    for (what, right, given, was) in [
+        ("the service", grade.place, &grade.given.service, &grade.service),
+        ("the ghost", grade.ghost, &grade.given.ghost, &grade.slug),
+        ("the layer", grade.layer, &grade.given.layer, &grade.right.layer),
+        ("first", grade.first, &grade.given.first, &first),
+        ("the fix", grade.fix, &grade.given.fix, &grade.right.fix),
+    ] {
+        text += &if right {
+            format!("  {what:12} right: {given}\n")
+        } else {
+            format!("  {what:12} wrong: you said {given}; it was {was}\n")
+        };
+    }
+    if !grade.first {
+        text += &format!("\nWhy that helps first: {}\n", grade.right.helps);
+    }
     text += &format!(
-        "\n{} of 4, after {} min {} s{}.\n\nWhat would have told it:\n",
+        "\n{} of 5, after {} min {} s{}.\n\nWhat would have told it:\n",
         grade.points(),
         grade.took_s as u64 / 60,
         grade.took_s as u64 % 60,
@@ -381,4 +457,29 @@ fn told(grade: &Grade) -> String {
         "\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n",
         grade.slug
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_meant_by_its_number_its_text_or_its_beginning() {
+        let of = [("leaked-permit", "The leaked permit"), ("the log", ""), ("the `log` of others", "")];
+        let of = of.map(|(choice, title)| (choice.to_owned(), title.to_owned()));
+        for (typed, expected) in [
+            ("1", Ok("leaked-permit")),
+            ("leaked-permit", Ok("leaked-permit")),
+            ("LEA", Ok("leaked-permit")),
+            ("the lea", Ok("leaked-permit")),
+            ("the log", Ok("the log")),
+            ("the log o", Ok("the `log` of others")),
+            ("the lo", Err("several begin with `the lo`: the log, the `log` of others")),
+            ("4", Err("a number from 1 to 3")),
+            ("nine", Err("none begins with `nine`; a number from 1 to 3 does it, too")),
+        ] {
+            let said = meant(typed, &of);
+            assert_eq!(said.as_deref().map_err(String::as_str), expected, "{typed}");
+        }
+    }
 }

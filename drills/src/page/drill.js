@@ -147,25 +147,29 @@ function tell(grade) {
     over = true;
     document.querySelectorAll("form button").forEach((button) => { button.disabled = true; });
     const box = by("grade");
-    const right = [grade.ghost, grade.layer, grade.first, grade.fix].filter(Boolean).length;
+    const right = [grade.place, grade.ghost, grade.layer, grade.first, grade.fix].filter(Boolean).length;
     const late = grade.late ? ", after the time was over" : "";
     box.replaceChildren(
         element("h3", {}, `It was ${grade.slug}, in ${grade.service}`),
-        element("p", {}, `${grade.title}. ${right} of 4 right, after ${minutes(grade.took_s)}${late}.`),
+        element("p", {}, `${grade.title}. ${right} of 5 right, after ${minutes(grade.took_s)}${late}.`),
     );
     const answers = element("ul");
     const parts = [
-        ["The ghost", grade.ghost, grade.slug],
-        ["Where", grade.layer, grade.right.layer],
-        ["First", grade.first, grade.right.first.join("; or: ")],
-        ["The fix", grade.fix, grade.right.fix],
+        ["The service", grade.place, grade.given.service, grade.service],
+        ["The ghost", grade.ghost, grade.given.ghost, grade.slug],
+        ["Where", grade.layer, grade.given.layer, grade.right.layer],
+        ["First", grade.first, grade.given.first, grade.right.first.join("; or: ")],
+        ["The fix", grade.fix, grade.given.fix, grade.right.fix],
     ];
-    for (const [what, is, answer] of parts) {
+    for (const [what, is, given, answer] of parts) {
+        const said = is ? given : `you said ${given}; it was ${answer}`;
         const item = element("li");
-        item.append(element("span", { class: `mark ${is ? "right" : "wrong"}` }, is ? "right" : "wrong"), ...coded(` ${what}: ${answer}`));
+        item.append(element("span", { class: `mark ${is ? "right" : "wrong"}` }, is ? "right" : "wrong"), ...coded(` ${what}: ${said}`));
         answers.append(item);
     }
-    box.append(answers, element("h3", {}, "What would have told it"), list(grade.told));
+    box.append(answers);
+    if (!grade.first) box.append(element("p", {}, `Why that helps first: ${grade.right.helps}`));
+    box.append(element("h3", {}, "What would have told it"), list(grade.told));
     box.append(element("h3", {}, "What had nothing to do with it"), list(grade.herrings));
     const chapter = element("p", {}, "The chapter: ");
     chapter.append(element("code", {}, `book/src/${grade.slug}.md`), ", or ", element("code", {}, "cargo ghosts book"), ".");
@@ -234,6 +238,7 @@ function forms(setup) {
         option(answer.elements[name], "", "choose");
         texts.forEach((text) => (Array.isArray(text) ? option(answer.elements[name], text[0], `${text[0]}: ${text[1]}`) : option(answer.elements[name], text, text)));
     };
+    fill("service", services);
     fill("ghost", choices.ghosts);
     fill("layer", choices.layers);
     fill("first", choices.firsts);

@@ -62,9 +62,13 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     assert!(drill.clock() > 180.0);
 
     let right = &drill.draw.haunted().drill;
-    for (name, value) in
-        [("ghost", "leaked-permit"), ("layer", &right.layer), ("first", &right.first[0]), ("fix", &right.fix)]
-    {
+    for (name, value) in [
+        ("service", "stock"),
+        ("ghost", "leaked-permit"),
+        ("layer", &right.layer),
+        ("first", &right.first[0]),
+        ("fix", &right.fix),
+    ] {
         let select = format!("document.querySelector('#answer [name={name}]')");
         browser.run(&format!("{select}.value = {}", json!(value)));
         assert_eq!(browser.run(&format!("return {select}.value")), json!(value));
@@ -74,7 +78,7 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     assert!(browser.becomes("document.activeElement.id === 'grade'"), "the grade does not get the focus");
     let grade = browser.run("return document.getElementById('grade').textContent");
     let grade = grade.as_str().expect("text");
-    assert!(grade.starts_with("It was leaked-permit, in stockThe leaked permit. 4 of 4 right"), "{grade}");
+    assert!(grade.starts_with("It was leaked-permit, in stockThe leaked permit. 5 of 5 right"), "{grade}");
     for told in
         right.told.iter().map(String::as_str).chain(["waited 700 ms for the network", "book/src/leaked-permit.md"])
     {

@@ -178,6 +178,8 @@ pub struct Drill {
     pub layer: String,
     /// What helps first, before anybody knows why: one of [`MITIGATIONS`] at least.
     pub first: Vec<String>,
+    /// Why that helps now, a sentence.
+    pub helps: String,
     /// What lays it to rest.
     pub fix: String,
     /// The evidence that would have told it, a sentence each.
@@ -368,7 +370,7 @@ seen = []
 
     #[test]
     fn a_drill_that_cannot_be_played_is_named_with_its_line() {
-        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nfix = \"d\"\n\
+        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nhelps = \"g\"\nfix = \"d\"\n\
                      told = [\"e\"]\nherrings = [\"f\"]\n[[drill.load]]\npath = \"/\"\nevery_ms = 100\n";
         let good = format!("{GOOD}{drill}");
         assert_eq!(parse("case.toml", &good).unwrap().drill.unwrap().load[0].every_ms, 100);
@@ -377,7 +379,7 @@ seen = []
         let said = refusal(&good.replace("add instances", "panic"));
         assert!(said.starts_with("cases/example/case.toml:17: `first` is one of [\"restart the instance\""), "{said}");
         let said = refusal(&good.replace("told = [\"e\"]", "told = []"));
-        assert_eq!(said, "cases/example/case.toml:19: `told` has a sentence at least");
+        assert_eq!(said, "cases/example/case.toml:20: `told` has a sentence at least");
         let said = refusal(&good.replace("every_ms = 100", "every_ms = 0"));
         assert!(said.contains("`load` is one kind of request at least"), "{said}");
     }
