@@ -26,7 +26,7 @@ use crate::{
     Drill, Options,
     answer::{Answer, Grade},
     classify as classifier, detectors,
-    evidence::{Evidence, Sample},
+    evidence::{Evidence, Line, Sample},
     looks::Look,
     matrix, page,
 };
@@ -168,15 +168,18 @@ fn open(base: &str) {
 
 const HELP: &str = "  stat                 the last second of each service
   trend SERVICE        one service over time
-  routes SERVICE       what it has been asked for
-  log [WORD]           the end of the log; of the lines with this word
+  routes SERVICE       what it is asked for
+  log [oldest] [SERVICE] [TEXT]   the end of the log, or its beginning; the lines of one (also `edge`, `#ops`), with this text
   waterfall SERVICE    its slowest request                      2 minutes
   tasks SERVICE        its tasks                                2 minutes
   dependency SERVICE   what its dependency has seen             2 minutes
   bundle SERVICE       all of it, with a report                 4 minutes
   ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
-  answer               name the ghost
+                       for example: ask NAME POST /things/7 authorization: Bearer ada
+  answer               name the service, the ghost, the layer, the first step and the fix
   quit                 leave it
+The prompt has two clocks: what looks cost counts on yours, and the services run on in real time.
+SAYS in the log is a person who talks, and may have nothing to do with it.
 ";
 
 /// Plays a drill on this input and output: what came of it, or nothing where it was left.
@@ -186,10 +189,18 @@ const HELP: &str = "  stat                 the last second of each service
 pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
     let haunted = &drill.draw.haunted().drill;
     writeln!(out, "PAGE  {}\n", haunted.pager)?;
+    writeln!(
+        out,
+        "The page has come early: what it tells of begins in the first half minute. Until then all may be well."
+    )?;
     writeln!(out, "You have {} minutes. Seed {}. `help` lists what you can do.", haunted.minutes, drill.draw.seed)?;
+    let mut told_late = false;
     loop {
-        let clock = drill.clock();
-        write!(out, "\n{:02}:{:02} > ", clock as u64 / 60, clock as u64 % 60)?;
+        if drill.late() && !told_late {
+            told_late = true;
+            writeln!(out, "\nThe time is over: {} minutes. You can go on; an answer counts as late.", haunted.minutes)?;
+        }
+        write!(out, "\n{}, real {:.0} s > ", minutes(drill.clock()), drill.second())?;
         out.flush()?;
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 {
@@ -212,25 +223,11 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 continue;
             }
             Some("routes") => {
-                let place = names(drill).iter().position(|name| *name == service(1));
-                let samples = drill.samples_since(0);
-                let points = samples.iter().filter_map(|sample| sample.points.get(place?));
-                let routes: BTreeSet<&str> =
-                    points.flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
-                for route in routes {
-                    writeln!(out, "  {route}")?;
-                }
+                routes(drill, &service(1), out)?;
                 continue;
             }
             Some("log") => {
-                let lines = drill.lines_since(0);
-                let told = |line: &&crate::evidence::Line| {
-                    words.get(1).is_none_or(|word| format!("{} {} {}", line.from, line.level, line.text).contains(word))
-                };
-                let lines: Vec<_> = lines.iter().filter(told).collect();
-                for line in &lines[lines.len().saturating_sub(20)..] {
-                    writeln!(out, "{:>7.1} s {:5} {}: {}", line.at_ms as f64 / 1e3, line.level, line.from, line.text)?;
-                }
+                out.write_all(log(&drill.lines_since(0), &names(drill), &words[1..]).as_bytes())?;
                 continue;
             }
             Some("waterfall") => Look::Waterfall { service: service(1) },
@@ -254,7 +251,7 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 Said::Cancelled => continue,
                 Said::Ended => return Ok(None),
             },
-            Some("quit") => return Ok(None),
+            Some("quit" | "exit") => return Ok(None),
             Some(other) => {
                 writeln!(out, "there is no `{}`; `help` lists what there is", other.escape_debug())?;
                 continue;
@@ -267,11 +264,81 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
     }
 }
 
+fn minutes(seconds: f64) -> String {
+    format!("{:02}:{:02}", seconds as u64 / 60, seconds as u64 % 60)
+}
+
+/// How many lines of the log are shown.
+const LINES: usize = 20;
+
+/// The end of the log, or with `oldest` its beginning; of the lines of one that speaks, if the first word names it, and of those
+/// with the rest as their text.
+fn log(lines: &[Line], services: &[&str], words: &[&str]) -> String {
+    let (oldest, words) = match words {
+        ["oldest", rest @ ..] => (true, rest),
+        words => (false, words),
+    };
+    let speaks = |word: &str| services.contains(&word) || ["edge", "#ops"].contains(&word);
+    let (from, words) = match words {
+        [word, rest @ ..] if speaks(word) => (Some(*word), rest),
+        words => (None, words),
+    };
+    let filter = words.join(" ");
+    let has = |line: &&Line| {
+        let text = format!("{} {} {}", line.from, line.level, line.text).to_lowercase();
+        from.is_none_or(|from| line.from == from) && text.contains(&filter.to_lowercase())
+    };
+    let found: Vec<&Line> = lines.iter().filter(has).collect();
+    if found.is_empty() {
+        let of = from.map_or(String::new(), |from| format!(" of {from}"));
+        let edge =
+            if from.is_some_and(|from| services.contains(&from)) { "; the edge may have some: `log edge`" } else { "" };
+        return match filter.is_empty() {
+            true => format!("there is no line{of}{edge}\n"),
+            false => format!("no line{of} has `{}`{edge}\n", filter.escape_debug()),
+        };
+    }
+    let shown = if oldest { &found[..found.len().min(LINES)] } else { &found[found.len().saturating_sub(LINES)..] };
+    let mut text = String::new();
+    for line in shown {
+        text += &format!("{:>7.1} s {:5} {}: {}\n", line.at_ms as f64 / 1e3, line.level, line.from, line.text);
+    }
+    if shown.len() < found.len() {
+        let end = if oldest { "oldest" } else { "latest; `log oldest` has the others" };
+        text += &format!("{} of {} lines, the {end}\n", shown.len(), found.len());
+    }
+    text
+}
+
+fn routes(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
+    let Some(place) = names(drill).iter().position(|name| *name == service) else {
+        return no_service(drill, service, out);
+    };
+    let samples = drill.samples_since(0);
+    let points = samples.iter().filter_map(|sample| sample.points.get(place));
+    let seen: BTreeSet<&str> = points.flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
+    for route in seen {
+        writeln!(out, "  {route}")?;
+    }
+    let known = &drill.draw.services[place].drill;
+    for (method, path) in known.examples() {
+        writeln!(out, "for example `ask {service} {method} {path}`")?;
+    }
+    match &known.health {
+        Some(health) => writeln!(out, "its health: `ask {service} {health}`"),
+        None => writeln!(out, "no route of it tells its health"),
+    }
+}
+
+fn no_service(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "there is no service `{}`; there are {}", service.escape_debug(), names(drill).join(", "))
+}
+
 fn names(drill: &Drill) -> Vec<&str> {
     drill.draw.services.iter().map(|drawn| drawn.drill.service.as_str()).collect()
 }
 
-const COLUMNS: &str = "req/s  5xx broken    P50    P95    P99 flight tasks conns";
+const COLUMNS: &str = "req/s  4xx  5xx broken    P50    P95    P99 flight tasks inbound";
 
 fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
     let samples = drill.samples_since(0);
@@ -285,12 +352,7 @@ fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
 
 fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
     let Some(place) = names(drill).iter().position(|name| *name == service) else {
-        return writeln!(
-            out,
-            "there is no service `{}`; there are {}",
-            service.escape_debug(),
-            names(drill).join(", ")
-        );
+        return no_service(drill, service, out);
     };
     writeln!(out, "{:>12} {COLUMNS}", "second")?;
     let samples = drill.samples_since(0);
@@ -304,8 +366,9 @@ fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
 fn row(sample: &Sample, place: usize) -> String {
     let point = &sample.points[place];
     format!(
-        "{:5} {:4} {:6} {:6.0} {:6.0} {:6.0} {:6} {:5} {:5}",
+        "{:5} {:4} {:4} {:6} {:6.0} {:6.0} {:6.0} {:6} {:5} {:7}",
         point.requests,
+        point.refused,
         point.errors,
         point.broken,
         point.p50_ms,
@@ -440,7 +503,7 @@ fn told(grade: &Grade) -> String {
         text += &format!("\nWhy that helps first: {}\n", grade.right.helps);
     }
     text += &format!(
-        "\n{} of 5, after {} min {} s{}.\n\nWhat would have told it:\n",
+        "\n{} of 5, after {} min {} s on your clock{}.\n\nWhat would have told it:\n",
         grade.points(),
         grade.took_s as u64 / 60,
         grade.took_s as u64 % 60,
@@ -462,6 +525,27 @@ fn told(grade: &Grade) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_is_looked_through_by_who_speaks_and_by_the_whole_rest() {
+        let line = |number: u64, from: &str, text: &str| Line {
+            number,
+            at_ms: 1000 * number,
+            from: from.to_owned(),
+            level: "WARN".to_owned(),
+            text: text.to_owned(),
+        };
+        let mut lines: Vec<Line> = (0..30).map(|number| line(number, "edge", &format!("stock GET {number}"))).collect();
+        lines.push(line(30, "stock", "Lock Timeout of mugs"));
+        let said = |typed: &str| log(&lines, &["stock", "gate"], &typed.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(said("stock"), "   30.0 s WARN  stock: Lock Timeout of mugs\n");
+        assert_eq!(said("lock timeout"), said("stock"));
+        assert_eq!(said("edge GET 7"), "    7.0 s WARN  edge: stock GET 7\n");
+        assert!(said("oldest edge").starts_with("    0.0 s WARN  edge: stock GET 0\n"));
+        assert!(said("").ends_with("\n20 of 31 lines, the latest; `log oldest` has the others\n"));
+        assert_eq!(said("gate"), "there is no line of gate; the edge may have some: `log edge`\n");
+        assert_eq!(said("timeout lock"), "no line has `timeout lock`\n");
+    }
 
     #[test]
     fn a_choice_is_meant_by_its_number_its_text_or_its_beginning() {

@@ -14,17 +14,20 @@ let samples = [];
 let lines = [];
 let bought = 0;
 let over = false;
+let examples = [];
+let limit = 0;
 
 const sum = (point) => point.errors + point.broken;
 const charts = [
     { title: "Requests a second", of: (p) => p.requests },
+    { title: "4xx a second", of: (p) => p.refused },
     { title: "5xx and broken off, a second", of: sum },
     { title: "P50, P95, P99", unit: "ms", latency: ["p50_ms", "p95_ms", "p99_ms"] },
     { title: "First byte, P95", unit: "ms", of: (p) => p.first_byte_ms },
     { title: "Heat", heat: true },
     { title: "In flight", of: (p) => p.in_flight },
     { title: "Tasks", of: (p) => p.tasks },
-    { title: "Connections", of: (p) => p.connections },
+    { title: "Inbound connections", of: (p) => p.connections },
 ];
 
 function element(name, attributes = {}, text) {
@@ -192,16 +195,12 @@ function coded(text) {
     return text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }
 
-// The routes that the service has been asked for: whoever runs it knows them.
+// What an everyday request of the service looks like: whoever runs it knows that.
 function paths() {
-    const place = services.indexOf(by("looked").value);
-    const routes = samples.flatMap((sample) => sample.points[place].routes.map((route) => route.route));
-    const known = [...new Set(routes)].filter((route) => route.startsWith("/"));
-    if (known.length !== by("paths").childElementCount || by("paths").dataset.of !== String(place)) {
-        by("paths").dataset.of = place;
-        by("paths").replaceChildren(...known.map((value) => element("option", { value })));
-        if (!by("paths").dataset.typed) by("ask").elements.path.value = known[0] || "/";
-    }
+    const known = examples[services.indexOf(by("looked").value)];
+    by("paths").replaceChildren(...known.map(([, value]) => element("option", { value })));
+    if (by("paths").dataset.typed) return;
+    [by("ask").elements.method.value, by("ask").elements.path.value] = known[0];
 }
 
 async function send(where, what) {
@@ -231,6 +230,7 @@ function forms(setup) {
         option(by("looked"), name, name);
         option(by("from"), name, name);
     }
+    paths();
     ["edge", "#ops"].forEach((name) => option(by("from"), name, name));
     const answer = by("answer");
     const choices = setup.choices;
@@ -268,7 +268,8 @@ async function begin() {
     by("pager").textContent = setup.pager;
     by("seed").textContent = setup.seed;
     by("edge").textContent = setup.edge;
-    by("limit").textContent = `of ${minutes(60 * setup.minutes)}`;
+    examples = setup.examples;
+    limit = minutes(60 * setup.minutes);
     if (!room) forms(setup);
     makeCharts();
     const events = new EventSource("events");
@@ -282,11 +283,13 @@ async function begin() {
         lines.push(...news.lines);
         lines = lines.slice(-2000);
         by("clock").textContent = minutes(news.clock_s);
-        document.body.classList.toggle("over", news.clock_s > news.limit_s);
+        const late = news.clock_s > news.limit_s;
+        document.body.classList.toggle("over", late);
+        const real = samples.length ? `, real ${minutes(samples[samples.length - 1].at_s)}` : "";
+        by("limit").textContent = `of ${limit}${late ? ": the time is over" : ""}${real}`;
         show(news.bought);
         draw();
         tail();
-        if (!room) paths();
         if (news.grade) tell(news.grade);
     });
 }

@@ -22,7 +22,7 @@ fn the_terminal_plays_a_drill_to_its_end() {
     let first = number(choices.firsts.iter().position(|first| *first == right.first[0]));
     let fix = number(choices.fixes.iter().position(|fix| *fix == right.fix));
     let typed = format!(
-        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nanswer\nback\nsto\n\nanswer\n99\nstock\nleaked-p\nback\n{ghost}\n{layer}\n{first}\n{fix}\n\n"
+        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nask stock\nbundle stock\nbundle stock\nbundle stock\nanswer\nback\nsto\n\nanswer\n99\nstock\nleaked-p\nback\n{ghost}\n{layer}\n{first}\n{fix}\n\n"
     );
     let mut shown = Vec::new();
     let grade = terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints").expect("a grade");
@@ -31,7 +31,11 @@ fn the_terminal_plays_a_drill_to_its_end() {
     for expected in [
         "there is no `nonsense`; `help` lists what there is",
         "there is no service `nowhere`; there are ",
-        "  /stock/{item}\n",
+        "  /stock/{item}\nfor example `ask stock GET /stock/cups`\nno route of it tells its health\n",
+        "\nThe time is over: 15 minutes. You can go on; an answer counts as late.\n",
+        "a request needs a path: `ask stock /PATH`; nothing was asked\n",
+        "What the edge last logged of it\nWARN stock GET /stock/{item} 503 ",
+        " real ",
         "What its dependency has seen in the last minute",
         "503 Service Unavailable",
         "none of 8 connections came back in 800 ms",
@@ -66,6 +70,16 @@ fn what_was_answered_wrong_stands_beside_what_was_right() {
     ] {
         assert!(shown.contains(expected), "{expected:?} is missing:\n{shown}");
     }
+}
+
+#[test]
+fn the_waterfall_shows_the_longest_calls() {
+    let drill = quick(3, Some("no-bulkhead"));
+    until(&drill, 90.0);
+    let look = Look::Waterfall { service: "shop".to_owned() };
+    let shown = drill.runtime().block_on(drill.look(&look)).expect("a look").text;
+    assert!(shown.contains("The 6 longest of ") && shown.contains("dependency: reports: GET summary, "), "{shown}");
+    assert!(!shown.contains("dependency: orders: "), "an order takes 60 ms, and a report four seconds: {shown}");
 }
 
 #[test]
