@@ -200,7 +200,7 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             told_late = true;
             writeln!(out, "\nThe time is over: {} minutes. You can go on; an answer counts as late.", haunted.minutes)?;
         }
-        write!(out, "\n{}, real {:.0} s > ", minutes(drill.clock()), drill.second())?;
+        write!(out, "\n{}, real {} s > ", minutes(drill.clock()), drill.second() as u64)?;
         out.flush()?;
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 {
