@@ -131,6 +131,7 @@ function tail() {
         .map((line) => [line, `${minutes(line.at_ms / 1000)} ${line.level} ${line.from}: ${line.text}`])
         .filter(([line, text]) => (!from || line.from === from) && text.toLowerCase().includes(words));
     box.replaceChildren(...told.slice(-200).map(([line, text]) => element("p", { class: line.level }, text)));
+    if (lines.length && !told.length) box.append(element("p", {}, "no line has it"));
     if (follows) box.scrollTop = box.scrollHeight;
 }
 

@@ -45,6 +45,8 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     let only =
         "[...document.querySelectorAll('#log p')].every(line => line.textContent.toLowerCase().includes('stock'))";
     assert!(browser.becomes(&format!("document.querySelectorAll('#log p').length > 0 && {only}")), "the filter");
+    browser.press(" of nobody");
+    assert!(browser.becomes("document.getElementById('log').textContent === 'no line has it'"), "nothing is found");
     assert_eq!(drill.bought().len(), 0);
 
     // What costs minutes, by the keyboard alone.

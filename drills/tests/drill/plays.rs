@@ -54,6 +54,30 @@ fn the_terminal_plays_a_drill_to_its_end() {
 }
 
 #[test]
+fn what_costs_nothing_is_there_from_the_beginning_and_a_drill_can_be_left() {
+    let drill = quick(6, Some("cancelled-cleanup"));
+    until(&drill, 60.0);
+    for left in ["quit", "exit"] {
+        let mut shown = Vec::new();
+        let typed = format!("help\nstat\nlog oldest EDITOR\nask editor\nlog no such words\n{left}\n");
+        assert_eq!(terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints"), None);
+        let shown = String::from_utf8(shown).expect("text");
+        for expected in [
+            "The page has come early: ",
+            "SAYS in the log is a person who talks",
+            "authorization: Bearer ada",
+            " 4xx  5xx broken",
+            "no line has `no such words`",
+        ] {
+            assert!(shown.contains(expected), "{expected:?} is missing:\n{shown}");
+        }
+    }
+    let refused: u64 = drill.samples_since(0).iter().map(|sample| sample.points[drill.draw.haunted].refused).sum();
+    assert!(refused > 10, "the locks are refused: {refused}");
+    assert_eq!(drill.bought(), [], "none of it costs a minute");
+}
+
+#[test]
 fn what_was_answered_wrong_stands_beside_what_was_right() {
     let drill = quick(5, Some("leaked-permit"));
     let other = 1 + usize::from(drill.draw.haunted == 0);
