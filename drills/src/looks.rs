@@ -175,21 +175,29 @@ fn waterfall(served: &Served) -> String {
     }
     let end = slowest.start + slowest.last;
     let ended = served.part.ended().into_iter().map(|call| (call.began, call.took, call.what, call.how.as_str()));
-    let open = served.part.open().into_iter().map(|(what, began)| (began, now - began, what, "goes on"));
-    let mut calls: Vec<_> = ended.chain(open).filter(|(began, ..)| (slowest.start..=end).contains(began)).collect();
+    let open = served.part.open().into_iter().map(|(what, began)| (began, began.elapsed(), what, "goes on"));
+    let calls: Vec<_> = ended.chain(open).filter(|(began, ..)| (slowest.start..=end).contains(began)).collect();
     let all = calls.len();
-    calls.sort_by_key(|(_, took, ..)| Reverse(*took));
-    calls.truncate(CALLS);
-    calls.sort_by_key(|(began, ..)| *began);
-    for (began, took, what, how) in &calls {
-        let from = *began - slowest.start;
-        bar(&format!("dependency: {what}, {how}"), from, from + *took);
+    for (began, took, what, how) in longest(calls) {
+        let from = began - slowest.start;
+        bar(&format!("dependency: {what}, {how}"), from, from + took);
     }
     if all > CALLS {
         writeln!(text, "The {CALLS} longest of {all} calls of the dependency").expect("into a String");
     }
     text + "The calls are those that began meanwhile, whoever made them: the service tells nobody for which request it calls.\n\
             In which of its layers the rest went: not visible. It would have to name them.\n"
+}
+
+/// A call of the dependency: when it began, how long it took, what it was, and how it ended.
+type Called = (Instant, Duration, String, &'static str);
+
+/// The longest calls, in the order in which they began.
+fn longest(mut calls: Vec<Called>) -> Vec<Called> {
+    calls.sort_by_key(|(_, took, ..)| Reverse(*took));
+    calls.truncate(CALLS);
+    calls.sort_by_key(|(began, ..)| *began);
+    calls
 }
 
 fn tasks(served: &Served, points: &[&Point]) -> String {
@@ -324,4 +332,21 @@ async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, heade
         told(String::from_utf8_lossy(&bytes).chars().take(SHOWN).collect());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_calls_are_shown_in_their_order() {
+        let start = Instant::now();
+        let called = |number: u64| {
+            let took = if number.is_multiple_of(2) { 60 } else { 4000 + number };
+            (start + Duration::from_millis(number), Duration::from_millis(took), number.to_string(), "goes on")
+        };
+        let shown: Vec<String> =
+            longest((0..20).map(called).collect()).into_iter().map(|(_, _, what, _)| what).collect();
+        assert_eq!(shown, ["9", "11", "13", "15", "17", "19"]);
+    }
 }

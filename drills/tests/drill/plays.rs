@@ -97,16 +97,6 @@ fn what_was_answered_wrong_stands_beside_what_was_right() {
 }
 
 #[test]
-fn the_waterfall_shows_the_longest_calls() {
-    let drill = quick(3, Some("no-bulkhead"));
-    until(&drill, 90.0);
-    let look = Look::Waterfall { service: "shop".to_owned() };
-    let shown = drill.runtime().block_on(drill.look(&look)).expect("a look").text;
-    assert!(shown.contains("The 6 longest of ") && shown.contains("dependency: reports: GET summary, "), "{shown}");
-    assert!(!shown.contains("dependency: orders: "), "an order takes 60 ms, and a report four seconds: {shown}");
-}
-
-#[test]
 fn a_look_costs_its_minutes_and_none_is_to_be_had_afterwards() {
     let drill = quick(2, None);
     until(&drill, 3.0);
