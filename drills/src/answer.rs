@@ -7,6 +7,9 @@ use crate::{draw::Draw, served::HARD};
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Answer {
+    /// The service that is haunted.
+    #[serde(default)]
+    pub service: String,
     /// The slug of the ghost.
     #[serde(default)]
     pub ghost: String,
@@ -26,7 +29,9 @@ pub struct Answer {
 pub struct Grade {
     /// The answer.
     pub given: Answer,
-    /// Whether the ghost was named right.
+    /// Whether the service was named right.
+    pub place: bool,
+    /// Whether the ghost was.
     pub ghost: bool,
     /// Whether the layer was.
     pub layer: bool,
@@ -61,14 +66,16 @@ pub struct Right {
     pub layer: String,
     /// What helps first.
     pub first: Vec<String>,
+    /// Why that helps now.
+    pub helps: String,
     /// What lays it to rest.
     pub fix: String,
 }
 
 impl Grade {
-    /// How many of the four were right.
+    /// How many of the five were right.
     pub fn points(&self) -> usize {
-        [self.ghost, self.layer, self.first, self.fix].into_iter().filter(|right| *right).count()
+        [self.place, self.ghost, self.layer, self.first, self.fix].into_iter().filter(|right| *right).count()
     }
 }
 
@@ -84,6 +91,7 @@ pub fn grade(draw: &Draw, given: Answer, took_s: f64, late: bool) -> Grade {
         )
     });
     Grade {
+        place: given.service == drill.service,
         ghost: given.ghost == haunted.slug,
         layer: given.layer == drill.layer,
         first: drill.first.contains(&given.first),
@@ -92,7 +100,12 @@ pub fn grade(draw: &Draw, given: Answer, took_s: f64, late: bool) -> Grade {
         slug: haunted.slug.to_owned(),
         title: haunted.title.clone(),
         service: drill.service.clone(),
-        right: Right { layer: drill.layer.clone(), first: drill.first.clone(), fix: drill.fix.clone() },
+        right: Right {
+            layer: drill.layer.clone(),
+            first: drill.first.clone(),
+            helps: drill.helps.clone(),
+            fix: drill.fix.clone(),
+        },
         told: drill.told.clone(),
         herrings: draw.herrings.iter().map(|(_, text)| text.clone()).chain(second).collect(),
         took_s,
@@ -110,6 +123,7 @@ mod tests {
     fn right(draw: &Draw) -> Answer {
         let drill = &draw.haunted().drill;
         Answer {
+            service: drill.service.clone(),
             ghost: draw.haunted().slug.to_owned(),
             layer: drill.layer.clone(),
             first: drill.first.last().unwrap().clone(),
@@ -121,9 +135,10 @@ mod tests {
     fn each_part_of_an_answer_counts_by_itself() {
         let draw = Draw::of(&Checkout::here(), 3, None, false).unwrap();
         let points = |answer: Answer| grade(&draw, answer, 60.0, false).points();
-        assert_eq!(points(right(&draw)), 4);
-        assert_eq!(points(Answer { ghost: "lies".to_owned(), ..right(&draw) }), 3);
-        assert_eq!(points(Answer { first: String::new(), fix: String::new(), ..right(&draw) }), 2);
+        assert_eq!(points(right(&draw)), 5);
+        assert_eq!(points(Answer { service: "lies".to_owned(), ..right(&draw) }), 4);
+        assert_eq!(points(Answer { ghost: "lies".to_owned(), ..right(&draw) }), 4);
+        assert_eq!(points(Answer { first: String::new(), fix: String::new(), ..right(&draw) }), 3);
         assert_eq!(points(Answer::default()), 0);
     }
 

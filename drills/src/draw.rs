@@ -15,6 +15,8 @@ use ghosts::{
 pub const SERVICES: usize = 4;
 /// How many herrings are told.
 const HERRINGS: usize = 3;
+/// How many seconds are between a herring and whatever brings the fault out: nothing is to look as if it came of what was said.
+const APART_S: u64 = 5;
 
 /// A service that takes part in a drill.
 #[derive(Clone, Debug)]
@@ -74,15 +76,20 @@ impl Draw {
             firsts: case::MITIGATIONS.map(str::to_owned).to_vec(),
             fixes: drills().map(|drill| drill.fix.clone()).collect(),
         };
-        let mut pool: Vec<Drawn> = cases
+        let pool: Vec<Drawn> = cases
             .into_iter()
             .filter_map(|(slug, case)| Some(Drawn { slug, title: case.title, drill: case.drill? }))
             .collect();
+        // As many seeds as there are drills are a round: each of them has another ghost, and neighbours at the same distances.
+        let (round, place) = (seed.wrapping_sub(1) / pool.len() as u64, seed.wrapping_sub(1) % pool.len() as u64);
+        let mut dice = Dice::new(round);
+        let order = dice.shuffled((0..pool.len()).collect());
+        let distances = dice.shuffled((1..pool.len()).collect());
         let mut dice = Dice::new(seed);
         let first = match slug {
-            None => dice.below(pool.len()),
+            None => place as usize,
             Some(slug) => {
-                pool.iter().position(|drawn| drawn.slug == slug).ok_or_else(|| match catalogue::find(slug) {
+                order.iter().position(|drawn| pool[*drawn].slug == slug).ok_or_else(|| match catalogue::find(slug) {
                     Ok(_) => {
                         Refusal::new(format!("{slug} cannot be drilled yet: its case.toml has no section [drill]"))
                     }
@@ -90,15 +97,19 @@ impl Draw {
                 })?
             }
         };
-        let mut services = vec![pool.remove(first)];
-        while services.len() < SERVICES {
-            services.push(pool.remove(dice.below(pool.len())));
-        }
+        let places = [0].into_iter().chain(distances).take(SERVICES);
+        let mut services: Vec<Drawn> =
+            places.map(|distance| pool[order[(first + distance) % pool.len()]].clone()).collect();
+        let turns = services[0].drill.turns();
         let mut said: Vec<String> = services.iter().flat_map(|drawn| drawn.drill.herrings.clone()).collect();
         let mut herrings = Vec::new();
         while herrings.len() < HERRINGS && !said.is_empty() {
             let told = said.remove(dice.below(said.len()));
-            herrings.push((15 + 40 * herrings.len() as u64 + dice.below(20) as u64, told));
+            let mut second = 15 + 40 * herrings.len() as u64 + dice.below(20) as u64;
+            while turns.iter().any(|turn| turn.abs_diff(second) < APART_S) {
+                second += 1;
+            }
+            herrings.push((second, told));
         }
         let haunted = dice.below(SERVICES);
         services.swap(0, haunted);
@@ -133,6 +144,14 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    /// The same in another order.
+    fn shuffled(&mut self, mut of: Vec<usize>) -> Vec<usize> {
+        for place in (1..of.len()).rev() {
+            of.swap(place, self.below(place + 1));
+        }
+        of
+    }
+
     /// A number below `bound`, which is not 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.roll() % bound as u64) as usize
@@ -156,12 +175,52 @@ mod tests {
     }
 
     #[test]
-    fn every_ghost_with_a_drill_is_drawn_sooner_or_later() {
+    fn a_round_of_seeds_haunts_every_ghost_once_and_has_it_as_a_neighbour_three_times() {
         let cases = cases(&Checkout::here()).unwrap();
-        let drawn: BTreeSet<&str> =
-            (0..500).map(|seed| Draw::among(cases.clone(), seed, None, false).unwrap().haunted().slug).collect();
-        let known: BTreeSet<&str> = crate::services::ALL.iter().map(|(slug, _)| *slug).collect();
-        assert_eq!(drawn, known);
+        let mut known: Vec<&str> = crate::services::ALL.iter().map(|(slug, _)| *slug).collect();
+        known.sort_unstable();
+        let mut rounds = BTreeSet::new();
+        for round in 0..3 {
+            let seeds = (1..=known.len() as u64).map(|place| round * known.len() as u64 + place);
+            let draws: Vec<Draw> = seeds.map(|seed| Draw::among(cases.clone(), seed, None, false).unwrap()).collect();
+            let haunted: Vec<&str> = draws.iter().map(|draw| draw.haunted().slug).collect();
+            let mut sorted = haunted.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, known);
+            for slug in &known {
+                let there = draws.iter().flat_map(|draw| &draw.services).filter(|drawn| drawn.slug == *slug).count();
+                assert_eq!(there, SERVICES, "{slug}");
+            }
+            rounds.insert(haunted);
+        }
+        assert_eq!(rounds.len(), 3);
+    }
+
+    #[test]
+    fn nobody_says_anything_within_five_seconds_of_the_fault() {
+        let cases = cases(&Checkout::here()).unwrap();
+        for seed in 1..=140 {
+            let draw = Draw::among(cases.clone(), seed, None, false).unwrap();
+            let turns = draw.haunted().drill.turns();
+            for (second, _) in &draw.herrings {
+                assert!(turns.iter().all(|turn| turn.abs_diff(*second) >= 5), "seed {seed}: {second} of {turns:?}");
+            }
+            assert!(draw.herrings.is_sorted_by_key(|(second, _)| *second), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_a_page_tells_of_begins_in_the_first_half_minute_and_it_does_not_repeat_the_symptom() {
+        let long = |text: &str| -> BTreeSet<String> {
+            let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| word.len() > 4);
+            words.map(str::to_lowercase).collect()
+        };
+        for (slug, case) in cases(&Checkout::here()).unwrap() {
+            let Some(drill) = case.drill else { continue };
+            assert!(drill.begins() <= 30, "{slug}");
+            let both: Vec<String> = long(&drill.pager).intersection(&long(&case.symptom)).cloned().collect();
+            assert!(both.len() <= 2, "{slug}: {both:?}");
+        }
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl Drill {
         f64::from(60 * self.draw.haunted().drill.minutes)
     }
 
+    /// Whether the time is over.
+    pub fn late(&self) -> bool {
+        self.clock() > self.limit()
+    }
+
     /// What was looked at, in order.
     pub fn bought(&self) -> Vec<Shown> {
         locked(&self.state).bought.clone()
@@ -105,6 +110,10 @@ impl Drill {
     pub async fn look(&self, look: &Look) -> Result<Shown, Refusal> {
         if self.grade().is_some() {
             return Err(Refusal::new("the drill is over"));
+        }
+        if matches!(look, Look::Ask { path, .. } if path.trim().is_empty()) {
+            let service = look.service().escape_debug();
+            return Err(Refusal::new(format!("a request needs a path: `ask {service} /PATH`; nothing was asked")));
         }
         let at_s = self.clock();
         let names = self.names();

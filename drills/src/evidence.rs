@@ -29,6 +29,9 @@ pub struct Sample {
 pub struct Point {
     /// Requests that have ended.
     pub requests: u64,
+    /// Those of them that were answered 4xx.
+    #[serde(default)]
+    pub refused: u64,
     /// Those of them that were answered 5xx.
     pub errors: u64,
     /// Those whose body broke off, or whose handler panicked.

@@ -1,6 +1,6 @@
 //! The looks that cost minutes on the drill's clock.
 
-use std::{fmt::Write, net::SocketAddr, time::Duration};
+use std::{cmp::Reverse, fmt::Write, net::SocketAddr, time::Duration};
 
 use axum::{
     body::Body,
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     edge,
-    evidence::Point,
+    evidence::{Line, Point},
     field::Field,
     served::{Served, ms},
 };
@@ -73,6 +73,8 @@ pub struct Shown {
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How many characters of a body are shown.
 const SHOWN: usize = 600;
+/// How many calls a waterfall shows.
+const CALLS: usize = 6;
 /// How wide a bar of the waterfall is.
 const BAR: usize = 24;
 
@@ -125,19 +127,20 @@ pub(crate) async fn text(look: &Look, field: &Field, place: usize) -> String {
         Look::Dependency { .. } => dependency(served, &points),
         Look::Bundle { .. } => {
             let lines = field.lines_since(0);
-            let log = lines
-                .iter()
-                .filter(|line| line.from == served.name)
-                .map(|line| format!("{} {}", line.level, line.text));
-            let log: Vec<String> = log.collect();
-            let last = log[log.len().saturating_sub(12)..].join("\n");
+            let end = |has: &dyn Fn(&Line) -> bool| {
+                let told = lines.iter().filter(|line| has(line)).map(|line| format!("{} {}", line.level, line.text));
+                let told: Vec<String> = told.collect();
+                if told.is_empty() { "(nothing)".to_owned() } else { told[told.len().saturating_sub(12)..].join("\n") }
+            };
+            let about = format!("{} ", served.name);
             format!(
-                "{}\n{}\n{}\n{}\nThe end of its log\n{}\n",
+                "{}\n{}\n{}\n{}\nThe end of its own log\n{}\n\nWhat the edge last logged of it\n{}\n",
                 report(&points),
                 tasks(served, &points),
                 dependency(served, &points),
                 waterfall(served),
-                if last.is_empty() { "(nothing)" } else { &last }
+                end(&|line| line.from == served.name),
+                end(&|line| line.from == "edge" && line.text.starts_with(&about))
             )
         }
         Look::Ask { service, method, path, header } => {
@@ -171,13 +174,30 @@ fn waterfall(served: &Served) -> String {
         bar("first byte to last", first, slowest.last);
     }
     let end = slowest.start + slowest.last;
-    let calls = served.part.ended().into_iter().filter(|call| call.began >= slowest.start && call.began <= end);
-    for call in calls.take(6) {
-        let from = call.began - slowest.start;
-        bar(&format!("dependency: {}, {}", call.what, call.how.as_str()), from, from + call.took);
+    let ended = served.part.ended().into_iter().map(|call| (call.began, call.took, call.what, call.how.as_str()));
+    let open = served.part.open().into_iter().map(|(what, began)| (began, began.elapsed(), what, "goes on"));
+    let calls: Vec<_> = ended.chain(open).filter(|(began, ..)| (slowest.start..=end).contains(began)).collect();
+    let all = calls.len();
+    for (began, took, what, how) in longest(calls) {
+        let from = began - slowest.start;
+        bar(&format!("dependency: {what}, {how}"), from, from + took);
+    }
+    if all > CALLS {
+        writeln!(text, "The {CALLS} longest of {all} calls of the dependency").expect("into a String");
     }
     text + "The calls are those that began meanwhile, whoever made them: the service tells nobody for which request it calls.\n\
             In which of its layers the rest went: not visible. It would have to name them.\n"
+}
+
+/// A call of the dependency: when it began, how long it took, what it was, and how it ended.
+type Called = (Instant, Duration, String, &'static str);
+
+/// The longest calls, in the order in which they began.
+fn longest(mut calls: Vec<Called>) -> Vec<Called> {
+    calls.sort_by_key(|(_, took, ..)| Reverse(*took));
+    calls.truncate(CALLS);
+    calls.sort_by_key(|(began, ..)| *began);
+    calls
 }
 
 fn tasks(served: &Served, points: &[&Point]) -> String {
@@ -312,4 +332,21 @@ async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, heade
         told(String::from_utf8_lossy(&bytes).chars().take(SHOWN).collect());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_calls_are_shown_in_their_order() {
+        let start = Instant::now();
+        let called = |number: u64| {
+            let took = if number.is_multiple_of(2) { 60 } else { 4000 + number };
+            (start + Duration::from_millis(number), Duration::from_millis(took), number.to_string(), "goes on")
+        };
+        let shown: Vec<String> =
+            longest((0..20).map(called).collect()).into_iter().map(|(_, _, what, _)| what).collect();
+        assert_eq!(shown, ["9", "11", "13", "15", "17", "19"]);
+    }
 }

@@ -30,6 +30,8 @@ struct Setup<'a> {
     pager: &'a str,
     minutes: u32,
     services: Vec<&'a str>,
+    /// What an everyday request of each service looks like: methods and paths.
+    examples: Vec<Vec<(String, String)>>,
     choices: &'a Choices,
     edge: String,
 }
@@ -103,6 +105,7 @@ async fn setup(State(Desk { drill, .. }): State<Desk>) -> Response {
         pager: &haunted.pager,
         minutes: haunted.minutes,
         services: drill.draw.services.iter().map(|drawn| drawn.drill.service.as_str()).collect(),
+        examples: drill.draw.services.iter().map(|drawn| drawn.drill.examples()).collect(),
         choices: &drill.draw.choices,
         edge: format!("http://{}", drill.edge()),
     })

@@ -160,8 +160,9 @@ impl Served {
         let probe = self.eyes.probe.load(SeqCst);
         Point {
             requests: seen.len() as u64,
-            errors: seen.iter().filter(|seen| seen.status.is_some_and(|status| status.is_server_error())).count()
+            refused: seen.iter().filter(|seen| seen.status.is_some_and(|status| status.is_client_error())).count()
                 as u64,
+            errors: seen.iter().filter(|seen| is_error(seen)).count() as u64,
             broken: of(&[Outcome::Failed, Outcome::Panicked]),
             left: of(&[Outcome::Abandoned]),
             p50_ms: quantile(&last, 0.5),

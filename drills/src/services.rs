@@ -112,7 +112,7 @@ fn stock(which: Which, part: &Part) -> Router {
     app(8, Duration::from_millis(800), BoxCloneSyncService::new(connect))
 }
 
-/// A bank that takes three seconds for an order whose number ends in 7 once it is slow.
+/// A bank that takes three seconds for an order from abroad.
 fn checkout(which: Which, part: &Part) -> Router {
     let app = which.of(ignored_deadline::near_misses::ALL, ignored_deadline::app, ignored_deadline_fixed::app);
     let bank = {

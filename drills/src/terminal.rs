@@ -26,7 +26,7 @@ use crate::{
     Drill, Options,
     answer::{Answer, Grade},
     classify as classifier, detectors,
-    evidence::{Evidence, Sample},
+    evidence::{Evidence, Line, Sample},
     looks::Look,
     matrix, page,
 };
@@ -168,15 +168,18 @@ fn open(base: &str) {
 
 const HELP: &str = "  stat                 the last second of each service
   trend SERVICE        one service over time
-  routes SERVICE       what it has been asked for
-  log [WORD]           the end of the log; of the lines with this word
+  routes SERVICE       what it is asked for
+  log [oldest] [SERVICE] [TEXT]   the end of the log, or its beginning; the lines of one (also `edge`, `#ops`), with this text
   waterfall SERVICE    its slowest request                      2 minutes
   tasks SERVICE        its tasks                                2 minutes
   dependency SERVICE   what its dependency has seen             2 minutes
   bundle SERVICE       all of it, with a report                 4 minutes
   ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
-  answer               name the ghost
+                       for example: ask NAME POST /things/7 authorization: Bearer ada
+  answer               name the service, the ghost, the layer, the first step and the fix
   quit                 leave it
+The prompt has two clocks: what looks cost counts on yours, and the services run on in real time.
+SAYS in the log is a person who talks, and may have nothing to do with it.
 ";
 
 /// Plays a drill on this input and output: what came of it, or nothing where it was left.
@@ -186,10 +189,18 @@ const HELP: &str = "  stat                 the last second of each service
 pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
     let haunted = &drill.draw.haunted().drill;
     writeln!(out, "PAGE  {}\n", haunted.pager)?;
+    writeln!(
+        out,
+        "The page has come early: what it tells of begins in the first half minute. Until then all may be well."
+    )?;
     writeln!(out, "You have {} minutes. Seed {}. `help` lists what you can do.", haunted.minutes, drill.draw.seed)?;
+    let mut told_late = false;
     loop {
-        let clock = drill.clock();
-        write!(out, "\n{:02}:{:02} > ", clock as u64 / 60, clock as u64 % 60)?;
+        if drill.late() && !told_late {
+            told_late = true;
+            writeln!(out, "\nThe time is over: {} minutes. You can go on; an answer counts as late.", haunted.minutes)?;
+        }
+        write!(out, "\n{}, real {} s > ", minutes(drill.clock()), drill.second() as u64)?;
         out.flush()?;
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 {
@@ -212,25 +223,11 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 continue;
             }
             Some("routes") => {
-                let place = names(drill).iter().position(|name| *name == service(1));
-                let samples = drill.samples_since(0);
-                let points = samples.iter().filter_map(|sample| sample.points.get(place?));
-                let routes: BTreeSet<&str> =
-                    points.flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
-                for route in routes {
-                    writeln!(out, "  {route}")?;
-                }
+                routes(drill, &service(1), out)?;
                 continue;
             }
             Some("log") => {
-                let lines = drill.lines_since(0);
-                let told = |line: &&crate::evidence::Line| {
-                    words.get(1).is_none_or(|word| format!("{} {} {}", line.from, line.level, line.text).contains(word))
-                };
-                let lines: Vec<_> = lines.iter().filter(told).collect();
-                for line in &lines[lines.len().saturating_sub(20)..] {
-                    writeln!(out, "{:>7.1} s {:5} {}: {}", line.at_ms as f64 / 1e3, line.level, line.from, line.text)?;
-                }
+                out.write_all(log(&drill.lines_since(0), &names(drill), &words[1..]).as_bytes())?;
                 continue;
             }
             Some("waterfall") => Look::Waterfall { service: service(1) },
@@ -246,14 +243,15 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 Look::Ask { service: service(1), method, path: service(path), header }
             }
             Some("answer") => match answer(drill, input, out)? {
-                Some(given) => {
+                Said::Answer(given) => {
                     let grade = drill.answer(given);
                     out.write_all(told(&grade).as_bytes())?;
                     return Ok(Some(grade));
                 }
-                None => return Ok(None),
+                Said::Cancelled => continue,
+                Said::Ended => return Ok(None),
             },
-            Some("quit") => return Ok(None),
+            Some("quit" | "exit") => return Ok(None),
             Some(other) => {
                 writeln!(out, "there is no `{}`; `help` lists what there is", other.escape_debug())?;
                 continue;
@@ -266,11 +264,81 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
     }
 }
 
+fn minutes(seconds: f64) -> String {
+    format!("{:02}:{:02}", seconds as u64 / 60, seconds as u64 % 60)
+}
+
+/// How many lines of the log are shown.
+const LINES: usize = 20;
+
+/// The end of the log, or with `oldest` its beginning; of the lines of one that speaks, if the first word names it, and of those
+/// with the rest as their text.
+fn log(lines: &[Line], services: &[&str], words: &[&str]) -> String {
+    let (oldest, words) = match words {
+        ["oldest", rest @ ..] => (true, rest),
+        words => (false, words),
+    };
+    let speaks = |word: &str| services.contains(&word) || ["edge", "#ops"].contains(&word);
+    let (from, words) = match words {
+        [word, rest @ ..] if speaks(word) => (Some(*word), rest),
+        words => (None, words),
+    };
+    let filter = words.join(" ");
+    let has = |line: &&Line| {
+        let text = format!("{} {} {}", line.from, line.level, line.text).to_lowercase();
+        from.is_none_or(|from| line.from == from) && text.contains(&filter.to_lowercase())
+    };
+    let found: Vec<&Line> = lines.iter().filter(has).collect();
+    if found.is_empty() {
+        let of = from.map_or(String::new(), |from| format!(" of {from}"));
+        let edge =
+            if from.is_some_and(|from| services.contains(&from)) { "; the edge may have some: `log edge`" } else { "" };
+        return match filter.is_empty() {
+            true => format!("there is no line{of}{edge}\n"),
+            false => format!("no line{of} has `{}`{edge}\n", filter.escape_debug()),
+        };
+    }
+    let shown = if oldest { &found[..found.len().min(LINES)] } else { &found[found.len().saturating_sub(LINES)..] };
+    let mut text = String::new();
+    for line in shown {
+        text += &format!("{:>7.1} s {:5} {}: {}\n", line.at_ms as f64 / 1e3, line.level, line.from, line.text);
+    }
+    if shown.len() < found.len() {
+        let end = if oldest { "oldest" } else { "latest; `log oldest` has the others" };
+        text += &format!("{} of {} lines, the {end}\n", shown.len(), found.len());
+    }
+    text
+}
+
+fn routes(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
+    let Some(place) = names(drill).iter().position(|name| *name == service) else {
+        return no_service(drill, service, out);
+    };
+    let samples = drill.samples_since(0);
+    let points = samples.iter().filter_map(|sample| sample.points.get(place));
+    let seen: BTreeSet<&str> = points.flat_map(|point| &point.routes).map(|route| route.route.as_str()).collect();
+    for route in seen {
+        writeln!(out, "  {route}")?;
+    }
+    let known = &drill.draw.services[place].drill;
+    for (method, path) in known.examples() {
+        writeln!(out, "for example `ask {service} {method} {path}`")?;
+    }
+    match &known.health {
+        Some(health) => writeln!(out, "its health: `ask {service} {health}`"),
+        None => writeln!(out, "no route of it tells its health"),
+    }
+}
+
+fn no_service(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "there is no service `{}`; there are {}", service.escape_debug(), names(drill).join(", "))
+}
+
 fn names(drill: &Drill) -> Vec<&str> {
     drill.draw.services.iter().map(|drawn| drawn.drill.service.as_str()).collect()
 }
 
-const COLUMNS: &str = "req/s  5xx broken    P50    P95    P99 flight tasks conns";
+const COLUMNS: &str = "req/s  4xx  5xx broken    P50    P95    P99 flight tasks inbound";
 
 fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
     let samples = drill.samples_since(0);
@@ -284,12 +352,7 @@ fn stat(drill: &Drill, out: &mut impl Write) -> io::Result<()> {
 
 fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
     let Some(place) = names(drill).iter().position(|name| *name == service) else {
-        return writeln!(
-            out,
-            "there is no service `{}`; there are {}",
-            service.escape_debug(),
-            names(drill).join(", ")
-        );
+        return no_service(drill, service, out);
     };
     writeln!(out, "{:>12} {COLUMNS}", "second")?;
     let samples = drill.samples_since(0);
@@ -303,8 +366,9 @@ fn trend(drill: &Drill, service: &str, out: &mut impl Write) -> io::Result<()> {
 fn row(sample: &Sample, place: usize) -> String {
     let point = &sample.points[place];
     format!(
-        "{:5} {:4} {:6} {:6.0} {:6.0} {:6.0} {:6} {:5} {:5}",
+        "{:5} {:4} {:4} {:6} {:6.0} {:6.0} {:6.0} {:6} {:5} {:7}",
         point.requests,
+        point.refused,
         point.errors,
         point.broken,
         point.p50_ms,
@@ -316,55 +380,130 @@ fn row(sample: &Sample, place: usize) -> String {
     )
 }
 
-fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Answer>> {
+/// What came of the questions.
+enum Said {
+    Answer(Answer),
+    Cancelled,
+    /// There is no more input.
+    Ended,
+}
+
+/// Something to choose: what it is, and what is shown beside it.
+type Choice = (String, String);
+
+fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Said> {
     let choices = &drill.draw.choices;
-    let mut choose = |question: &str, of: Vec<String>| -> io::Result<Option<String>> {
-        writeln!(out, "\n{question}")?;
-        for (number, choice) in of.iter().enumerate() {
-            writeln!(out, "{:>4}  {choice}", number + 1)?;
-        }
-        loop {
-            write!(out, "number > ")?;
-            out.flush()?;
-            let mut line = String::new();
-            if input.read_line(&mut line)? == 0 {
-                return Ok(None);
+    let plain =
+        |texts: Vec<&str>| -> Vec<Choice> { texts.into_iter().map(|text| (text.to_owned(), String::new())).collect() };
+    let texts = |texts: &BTreeSet<String>| plain(texts.iter().map(String::as_str).collect());
+    let questions = [
+        ("Which service is it?", plain(names(drill))),
+        ("Which ghost is it?", choices.ghosts.clone()),
+        ("Where is the fault?", texts(&choices.layers)),
+        ("What do you do first?", plain(choices.firsts.iter().map(String::as_str).collect())),
+        ("And what lays it to rest?", texts(&choices.fixes)),
+    ];
+    let mut chosen: Vec<String> = Vec::new();
+    let mut asked = None;
+    loop {
+        let question = questions.get(chosen.len());
+        if asked != Some(chosen.len()) {
+            match question {
+                Some((question, of)) => {
+                    writeln!(out, "\n{question}")?;
+                    for (number, (choice, title)) in of.iter().enumerate() {
+                        writeln!(out, "{:>4}  {}", number + 1, format!("{choice:24} {title}").trim_end())?;
+                    }
+                }
+                None => {
+                    writeln!(out, "\nYour answer:")?;
+                    for ((question, _), answer) in questions.iter().zip(&chosen) {
+                        writeln!(out, "  {question:26} {answer}")?;
+                    }
+                }
             }
-            let number = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-            if let Some(chosen) = number.and_then(|number| of.get(number)) {
-                return Ok(Some(chosen.clone()));
-            }
-            writeln!(out, "a number from 1 to {}", of.len())?;
         }
-    };
-    let ghosts = choices.ghosts.iter().map(|(slug, _)| slug.clone()).collect();
-    let Some(ghost) = choose("Which ghost is it?", ghosts)? else { return Ok(None) };
-    let layers = choices.layers.iter().cloned().collect();
-    let Some(layer) = choose("Where is the fault?", layers)? else { return Ok(None) };
-    let Some(first) = choose("What do you do first?", choices.firsts.clone())? else { return Ok(None) };
-    let fixes = choices.fixes.iter().cloned().collect();
-    let Some(fix) = choose("And what lays it to rest?", fixes)? else { return Ok(None) };
-    Ok(Some(Answer { ghost, layer, first, fix }))
+        asked = Some(chosen.len());
+        let prompt = match question {
+            Some(_) => "number, or its beginning; `back`; an empty line cancels > ",
+            None => "Enter grades, `back` changes > ",
+        };
+        write!(out, "{prompt}")?;
+        out.flush()?;
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(Said::Ended);
+        }
+        match (line.trim(), question) {
+            ("", Some(_)) => {
+                writeln!(out, "nothing is answered")?;
+                return Ok(Said::Cancelled);
+            }
+            ("", None) => break,
+            ("back", _) => {
+                if chosen.pop().is_none() {
+                    writeln!(out, "this is the first question; an empty line cancels")?;
+                }
+            }
+            (typed, Some((_, of))) => match meant(typed, of) {
+                Ok(choice) => chosen.push(choice),
+                Err(why) => writeln!(out, "{why}")?,
+            },
+            (_, None) => writeln!(out, "there is no such choice")?,
+        }
+    }
+    let mut chosen = chosen.into_iter();
+    let mut next = || chosen.next().unwrap_or_default();
+    Ok(Said::Answer(Answer { service: next(), ghost: next(), layer: next(), first: next(), fix: next() }))
+}
+
+/// The choice that is meant by its number, its text or the beginning of that, or what is shown beside it.
+fn meant(typed: &str, of: &[Choice]) -> Result<String, String> {
+    if let Ok(number) = typed.parse::<usize>() {
+        let chosen = number.checked_sub(1).and_then(|place| of.get(place));
+        return chosen.map(|(choice, _)| choice.clone()).ok_or_else(|| format!("a number from 1 to {}", of.len()));
+    }
+    let plain = |text: &str| text.replace('`', "").to_lowercase();
+    let typed = plain(typed);
+    let begins = |(choice, title): &&Choice| plain(choice).starts_with(&typed) || plain(title).starts_with(&typed);
+    let found: Vec<&Choice> = of.iter().filter(begins).collect();
+    match found.as_slice() {
+        [(choice, _)] => Ok(choice.clone()),
+        [] => Err(format!("none begins with `{}`; a number from 1 to {} does it, too", typed.escape_debug(), of.len())),
+        // One of them may be the beginning of the others.
+        several => {
+            several.iter().find(|(choice, _)| plain(choice) == typed).map(|(choice, _)| choice.clone()).ok_or_else(
+                || {
+                    let names: Vec<&str> = several.iter().map(|(choice, _)| choice.as_str()).collect();
+                    format!("several begin with `{}`: {}", typed.escape_debug(), names.join(", "))
+                },
+            )
+        }
+    }
 }
 
 /// A grade, as text.
 fn told(grade: &Grade) -> String {
-    let sign = |right: bool| if right { "right" } else { "wrong" };
-    let mut text = format!(
-        "\nIt was {} in `{}`: {}.\n\n  the ghost  {}\n  the layer  {}: {}\n  first      {}: {}\n  the fix    {}: {}\n",
-        grade.slug,
-        grade.service,
-        grade.title,
-        sign(grade.ghost),
-        sign(grade.layer),
-        grade.right.layer,
-        sign(grade.first),
-        grade.right.first.join("; or: "),
-        sign(grade.fix),
-        grade.right.fix,
-    );
+    let mut text = format!("\nIt was {} in `{}`: {}.\n\n", grade.slug, grade.service, grade.title);
+    let first = grade.right.first.join("; or: ");
+    for (what, right, given, was) in [
+        ("the service", grade.place, &grade.given.service, &grade.service),
+        ("the ghost", grade.ghost, &grade.given.ghost, &grade.slug),
+        ("the layer", grade.layer, &grade.given.layer, &grade.right.layer),
+        ("first", grade.first, &grade.given.first, &first),
+        ("the fix", grade.fix, &grade.given.fix, &grade.right.fix),
+    ] {
+        text += &if right {
+            format!("  {what:12} right: {given}\n")
+        } else {
+            format!("  {what:12} wrong: you said {given}; it was {was}\n")
+        };
+    }
+    if !grade.first {
+        text += &format!("\nWhy that helps first: {}\n", grade.right.helps);
+    }
     text += &format!(
-        "\n{} of 4, after {} min {} s{}.\n\nWhat would have told it:\n",
+        "\n{} of 5, after {} min {} s on your clock{}.\n\nWhat would have told it:\n",
         grade.points(),
         grade.took_s as u64 / 60,
         grade.took_s as u64 % 60,
@@ -381,4 +520,50 @@ fn told(grade: &Grade) -> String {
         "\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n",
         grade.slug
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_looked_through_by_who_speaks_and_by_the_whole_rest() {
+        let line = |number: u64, from: &str, text: &str| Line {
+            number,
+            at_ms: 1000 * number,
+            from: from.to_owned(),
+            level: "WARN".to_owned(),
+            text: text.to_owned(),
+        };
+        let mut lines: Vec<Line> = (0..30).map(|number| line(number, "edge", &format!("stock GET {number}"))).collect();
+        lines.push(line(30, "stock", "Lock Timeout of mugs"));
+        let said = |typed: &str| log(&lines, &["stock", "gate"], &typed.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(said("stock"), "   30.0 s WARN  stock: Lock Timeout of mugs\n");
+        assert_eq!(said("lock timeout"), said("stock"));
+        assert_eq!(said("edge GET 7"), "    7.0 s WARN  edge: stock GET 7\n");
+        assert!(said("oldest edge").starts_with("    0.0 s WARN  edge: stock GET 0\n"));
+        assert!(said("").ends_with("\n20 of 31 lines, the latest; `log oldest` has the others\n"));
+        assert_eq!(said("gate"), "there is no line of gate; the edge may have some: `log edge`\n");
+        assert_eq!(said("timeout lock"), "no line has `timeout lock`\n");
+    }
+
+    #[test]
+    fn a_choice_is_meant_by_its_number_its_text_or_its_beginning() {
+        let of = [("leaked-permit", "The leaked permit"), ("the log", ""), ("the `log` of others", "")];
+        let of = of.map(|(choice, title)| (choice.to_owned(), title.to_owned()));
+        for (typed, expected) in [
+            ("1", Ok("leaked-permit")),
+            ("leaked-permit", Ok("leaked-permit")),
+            ("LEA", Ok("leaked-permit")),
+            ("the lea", Ok("leaked-permit")),
+            ("the log", Ok("the log")),
+            ("the log o", Ok("the `log` of others")),
+            ("the lo", Err("several begin with `the lo`: the log, the `log` of others")),
+            ("4", Err("a number from 1 to 3")),
+            ("nine", Err("none begins with `nine`; a number from 1 to 3 does it, too")),
+        ] {
+            let said = meant(typed, &of);
+            assert_eq!(said.as_deref().map_err(String::as_str), expected, "{typed}");
+        }
+    }
 }

@@ -73,7 +73,7 @@ pub enum Deed {
         seed: u64,
         /// Whether the ghost was named right.
         named: bool,
-        /// How many of four answers were right.
+        /// How many of five answers were right; of four, before the service was asked for.
         points: usize,
         /// The seconds of the drill's clock that it took.
         seconds: u64,

@@ -14,17 +14,20 @@ let samples = [];
 let lines = [];
 let bought = 0;
 let over = false;
+let examples = [];
+let limit = 0;
 
 const sum = (point) => point.errors + point.broken;
 const charts = [
     { title: "Requests a second", of: (p) => p.requests },
+    { title: "4xx a second", of: (p) => p.refused },
     { title: "5xx and broken off, a second", of: sum },
     { title: "P50, P95, P99", unit: "ms", latency: ["p50_ms", "p95_ms", "p99_ms"] },
     { title: "First byte, P95", unit: "ms", of: (p) => p.first_byte_ms },
     { title: "Heat", heat: true },
     { title: "In flight", of: (p) => p.in_flight },
     { title: "Tasks", of: (p) => p.tasks },
-    { title: "Connections", of: (p) => p.connections },
+    { title: "Inbound connections", of: (p) => p.connections },
 ];
 
 function element(name, attributes = {}, text) {
@@ -128,6 +131,7 @@ function tail() {
         .map((line) => [line, `${minutes(line.at_ms / 1000)} ${line.level} ${line.from}: ${line.text}`])
         .filter(([line, text]) => (!from || line.from === from) && text.toLowerCase().includes(words));
     box.replaceChildren(...told.slice(-200).map(([line, text]) => element("p", { class: line.level }, text)));
+    if (lines.length && !told.length) box.append(element("p", {}, "no line has it"));
     if (follows) box.scrollTop = box.scrollHeight;
 }
 
@@ -147,25 +151,29 @@ function tell(grade) {
     over = true;
     document.querySelectorAll("form button").forEach((button) => { button.disabled = true; });
     const box = by("grade");
-    const right = [grade.ghost, grade.layer, grade.first, grade.fix].filter(Boolean).length;
+    const right = [grade.place, grade.ghost, grade.layer, grade.first, grade.fix].filter(Boolean).length;
     const late = grade.late ? ", after the time was over" : "";
     box.replaceChildren(
         element("h3", {}, `It was ${grade.slug}, in ${grade.service}`),
-        element("p", {}, `${grade.title}. ${right} of 4 right, after ${minutes(grade.took_s)}${late}.`),
+        element("p", {}, `${grade.title}. ${right} of 5 right, after ${minutes(grade.took_s)}${late}.`),
     );
     const answers = element("ul");
     const parts = [
-        ["The ghost", grade.ghost, grade.slug],
-        ["Where", grade.layer, grade.right.layer],
-        ["First", grade.first, grade.right.first.join("; or: ")],
-        ["The fix", grade.fix, grade.right.fix],
+        ["The service", grade.place, grade.given.service, grade.service],
+        ["The ghost", grade.ghost, grade.given.ghost, grade.slug],
+        ["Where", grade.layer, grade.given.layer, grade.right.layer],
+        ["First", grade.first, grade.given.first, grade.right.first.join("; or: ")],
+        ["The fix", grade.fix, grade.given.fix, grade.right.fix],
     ];
-    for (const [what, is, answer] of parts) {
+    for (const [what, is, given, answer] of parts) {
+        const said = is ? given : `you said ${given}; it was ${answer}`;
         const item = element("li");
-        item.append(element("span", { class: `mark ${is ? "right" : "wrong"}` }, is ? "right" : "wrong"), ...coded(` ${what}: ${answer}`));
+        item.append(element("span", { class: `mark ${is ? "right" : "wrong"}` }, is ? "right" : "wrong"), ...coded(` ${what}: ${said}`));
         answers.append(item);
     }
-    box.append(answers, element("h3", {}, "What would have told it"), list(grade.told));
+    box.append(answers);
+    if (!grade.first) box.append(element("p", {}, `Why that helps first: ${grade.right.helps}`));
+    box.append(element("h3", {}, "What would have told it"), list(grade.told));
     box.append(element("h3", {}, "What had nothing to do with it"), list(grade.herrings));
     const chapter = element("p", {}, "The chapter: ");
     chapter.append(element("code", {}, `book/src/${grade.slug}.md`), ", or ", element("code", {}, "cargo ghosts book"), ".");
@@ -188,16 +196,12 @@ function coded(text) {
     return text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }
 
-// The routes that the service has been asked for: whoever runs it knows them.
+// What an everyday request of the service looks like: whoever runs it knows that.
 function paths() {
-    const place = services.indexOf(by("looked").value);
-    const routes = samples.flatMap((sample) => sample.points[place].routes.map((route) => route.route));
-    const known = [...new Set(routes)].filter((route) => route.startsWith("/"));
-    if (known.length !== by("paths").childElementCount || by("paths").dataset.of !== String(place)) {
-        by("paths").dataset.of = place;
-        by("paths").replaceChildren(...known.map((value) => element("option", { value })));
-        if (!by("paths").dataset.typed) by("ask").elements.path.value = known[0] || "/";
-    }
+    const known = examples[services.indexOf(by("looked").value)];
+    by("paths").replaceChildren(...known.map(([, value]) => element("option", { value })));
+    if (by("paths").dataset.typed) return;
+    [by("ask").elements.method.value, by("ask").elements.path.value] = known[0];
 }
 
 async function send(where, what) {
@@ -227,6 +231,7 @@ function forms(setup) {
         option(by("looked"), name, name);
         option(by("from"), name, name);
     }
+    paths();
     ["edge", "#ops"].forEach((name) => option(by("from"), name, name));
     const answer = by("answer");
     const choices = setup.choices;
@@ -234,6 +239,7 @@ function forms(setup) {
         option(answer.elements[name], "", "choose");
         texts.forEach((text) => (Array.isArray(text) ? option(answer.elements[name], text[0], `${text[0]}: ${text[1]}`) : option(answer.elements[name], text, text)));
     };
+    fill("service", services);
     fill("ghost", choices.ghosts);
     fill("layer", choices.layers);
     fill("first", choices.firsts);
@@ -263,7 +269,8 @@ async function begin() {
     by("pager").textContent = setup.pager;
     by("seed").textContent = setup.seed;
     by("edge").textContent = setup.edge;
-    by("limit").textContent = `of ${minutes(60 * setup.minutes)}`;
+    examples = setup.examples;
+    limit = minutes(60 * setup.minutes);
     if (!room) forms(setup);
     makeCharts();
     const events = new EventSource("events");
@@ -277,11 +284,13 @@ async function begin() {
         lines.push(...news.lines);
         lines = lines.slice(-2000);
         by("clock").textContent = minutes(news.clock_s);
-        document.body.classList.toggle("over", news.clock_s > news.limit_s);
+        const late = news.clock_s > news.limit_s;
+        document.body.classList.toggle("over", late);
+        const real = samples.length ? `, real ${minutes(samples[samples.length - 1].at_s)}` : "";
+        by("limit").textContent = `of ${limit}${late ? ": the time is over" : ""}${real}`;
         show(news.bought);
         draw();
         tail();
-        if (!room) paths();
         if (news.grade) tell(news.grade);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use drills::{Drill, Options, page};
+use drills::{Drill, Options, looks::Look, page};
 use ghosts::{checkout::Checkout, read::serve};
 use serde_json::{Value, json};
 
@@ -45,6 +45,8 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     let only =
         "[...document.querySelectorAll('#log p')].every(line => line.textContent.toLowerCase().includes('stock'))";
     assert!(browser.becomes(&format!("document.querySelectorAll('#log p').length > 0 && {only}")), "the filter");
+    browser.press(" of nobody");
+    assert!(browser.becomes("document.getElementById('log').textContent === 'no line has it'"), "nothing is found");
     assert_eq!(drill.bought().len(), 0);
 
     // What costs minutes, by the keyboard alone.
@@ -60,11 +62,21 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     let shown = browser.run("return document.querySelector('#shown pre').textContent");
     assert!(shown.as_str().is_some_and(|text| text.starts_with("GET /stock/stock/cups\n")), "{shown}");
     assert!(drill.clock() > 180.0);
+    let limit = "document.getElementById('limit').textContent";
+    assert!(browser.becomes(&format!("{limit}.startsWith('of 15:00, real 0')")), "the other clock");
+    for _ in 0..3 {
+        drill.runtime().block_on(drill.look(&Look::Bundle { service: "stock".to_owned() })).expect("a look");
+    }
+    assert!(browser.becomes(&format!("{limit}.startsWith('of 15:00: the time is over, real ')")), "the limit");
 
     let right = &drill.draw.haunted().drill;
-    for (name, value) in
-        [("ghost", "leaked-permit"), ("layer", &right.layer), ("first", &right.first[0]), ("fix", &right.fix)]
-    {
+    for (name, value) in [
+        ("service", "stock"),
+        ("ghost", "leaked-permit"),
+        ("layer", &right.layer),
+        ("first", "add instances"),
+        ("fix", &right.fix),
+    ] {
         let select = format!("document.querySelector('#answer [name={name}]')");
         browser.run(&format!("{select}.value = {}", json!(value)));
         assert_eq!(browser.run(&format!("return {select}.value")), json!(value));
@@ -74,7 +86,9 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     assert!(browser.becomes("document.activeElement.id === 'grade'"), "the grade does not get the focus");
     let grade = browser.run("return document.getElementById('grade').textContent");
     let grade = grade.as_str().expect("text");
-    assert!(grade.starts_with("It was leaked-permit, in stockThe leaked permit. 4 of 4 right"), "{grade}");
+    assert!(grade.starts_with("It was leaked-permit, in stockThe leaked permit. 4 of 5 right"), "{grade}");
+    let wrong = "wrong First: you said add instances; it was restart the instance";
+    assert!(grade.contains(wrong) && grade.contains(&right.helps), "{grade}");
     for told in
         right.told.iter().map(String::as_str).chain(["waited 700 ms for the network", "book/src/leaked-permit.md"])
     {

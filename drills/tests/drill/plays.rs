@@ -22,22 +22,75 @@ fn the_terminal_plays_a_drill_to_its_end() {
     let first = number(choices.firsts.iter().position(|first| *first == right.first[0]));
     let fix = number(choices.fixes.iter().position(|fix| *fix == right.fix));
     let typed = format!(
-        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nanswer\n99\n{ghost}\n{layer}\n{first}\n{fix}\n"
+        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nask stock\nbundle stock\nbundle stock\nbundle stock\nanswer\nback\nsto\n\nanswer\n99\nstock\nleaked-p\nback\n{ghost}\n{layer}\n{first}\n{fix}\n\n"
     );
     let mut shown = Vec::new();
     let grade = terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints").expect("a grade");
     let shown = String::from_utf8(shown).expect("text");
-    assert_eq!(grade.points(), 4, "{shown}");
+    assert_eq!(grade.points(), 5, "{shown}");
     for expected in [
         "there is no `nonsense`; `help` lists what there is",
         "there is no service `nowhere`; there are ",
-        "  /stock/{item}\n",
+        "  /stock/{item}\nfor example `ask stock GET /stock/cups`\nno route of it tells its health\n",
+        "\nThe time is over: 15 minutes. You can go on; an answer counts as late.\n",
+        "a request needs a path: `ask stock /PATH`; nothing was asked\n",
+        "What the edge last logged of it\nWARN stock GET /stock/{item} 503 ",
+        " real ",
         "What its dependency has seen in the last minute",
         "503 Service Unavailable",
         "none of 8 connections came back in 800 ms",
-        "a number from 1 to 17",
+        "this is the first question; an empty line cancels\n",
+        "nothing is answered\n",
+        "a number from 1 to 4\n",
+        "leaked-permit            The leaked permit\n",
+        "Enter grades, `back` changes > ",
+        "  Which service is it?       stock\n",
+        "  the layer    right: ",
         "It was leaked-permit in `stock`: The leaked permit.",
-        "4 of 4, after ",
+        "5 of 5, after ",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is missing:\n{shown}");
+    }
+}
+
+#[test]
+fn what_costs_nothing_is_there_from_the_beginning_and_a_drill_can_be_left() {
+    let drill = quick(6, Some("cancelled-cleanup"));
+    until(&drill, 60.0);
+    for left in ["quit", "exit"] {
+        let mut shown = Vec::new();
+        let typed = format!("help\nstat\nlog oldest EDITOR\nask editor\nlog no such words\n{left}\n");
+        assert_eq!(terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints"), None);
+        let shown = String::from_utf8(shown).expect("text");
+        for expected in [
+            "The page has come early: ",
+            "SAYS in the log is a person who talks",
+            "authorization: Bearer ada",
+            " 4xx  5xx broken",
+            "no line has `no such words`",
+        ] {
+            assert!(shown.contains(expected), "{expected:?} is missing:\n{shown}");
+        }
+    }
+    let refused: u64 = drill.samples_since(0).iter().map(|sample| sample.points[drill.draw.haunted].refused).sum();
+    assert!(refused > 10, "the locks are refused: {refused}");
+    assert_eq!(drill.bought(), [], "none of it costs a minute");
+}
+
+#[test]
+fn what_was_answered_wrong_stands_beside_what_was_right() {
+    let drill = quick(5, Some("leaked-permit"));
+    let other = 1 + usize::from(drill.draw.haunted == 0);
+    let typed = format!("answer\n{other}\nbroken-chain\nthe log\nadd\n1\n\n");
+    let mut shown = Vec::new();
+    terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints").expect("a grade");
+    let shown = String::from_utf8(shown).expect("text");
+    for expected in [
+        "  the ghost    wrong: you said broken-chain; it was leaked-permit\n",
+        "  the layer    wrong: you said the log; it was the pool in front of the dependency\n",
+        "  first        wrong: you said add instances; it was restart the instance\n",
+        "\nWhy that helps first: ",
+        "0 of 5, after ",
     ] {
         assert!(shown.contains(expected), "{expected:?} is missing:\n{shown}");
     }

@@ -170,14 +170,22 @@ pub struct Seen {
 pub struct Drill {
     /// What the service is called behind the edge. It does not tell the ghost.
     pub service: String,
-    /// The pager's text.
+    /// The pager's text: what somebody who calls has seen, or a machine has measured. It does not tell why.
     pub pager: String,
+    /// From which second on it is true, where that is not told by the load.
+    #[serde(default)]
+    pub begins_s: u64,
     /// How long on-call has, in minutes of the drill's clock.
     pub minutes: u32,
+    /// Where a balancer asks whether it is well, if it has such a place.
+    #[serde(default)]
+    pub health: Option<String>,
     /// Where in the service the fault is.
     pub layer: String,
     /// What helps first, before anybody knows why: one of [`MITIGATIONS`] at least.
     pub first: Vec<String>,
+    /// Why that helps now, a sentence.
+    pub helps: String,
     /// What lays it to rest.
     pub fix: String,
     /// The evidence that would have told it, a sentence each.
@@ -186,6 +194,32 @@ pub struct Drill {
     pub herrings: Vec<String>,
     /// What clients do.
     pub load: Vec<Load>,
+}
+
+impl Drill {
+    /// What an everyday request looks like: methods and paths.
+    pub fn examples(&self) -> Vec<(String, String)> {
+        let mut examples = Vec::new();
+        for load in self.load.iter().filter(|load| load.from_s == 0) {
+            let method = load.method.clone().unwrap_or_else(|| "GET".to_owned());
+            let example = (method, load.path.replace("{n}", "7"));
+            if !examples.contains(&example) {
+                examples.push(example);
+            }
+        }
+        examples
+    }
+
+    /// The seconds in which something begins or ends that brings the fault out.
+    pub fn turns(&self) -> Vec<u64> {
+        let loads = self.load.iter().flat_map(|load| [Some(load.from_s), load.until_s]);
+        loads.flatten().chain([self.begins_s]).filter(|second| *second > 0).collect()
+    }
+
+    /// The last second in which the fault may still be unseen.
+    pub fn begins(&self) -> u64 {
+        self.load.iter().map(|load| load.from_s).chain([self.begins_s]).max().unwrap_or_default()
+    }
 }
 
 /// Requests of one kind, as clients send them in a drill.
@@ -368,7 +402,7 @@ seen = []
 
     #[test]
     fn a_drill_that_cannot_be_played_is_named_with_its_line() {
-        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nfix = \"d\"\n\
+        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nhelps = \"g\"\nfix = \"d\"\n\
                      told = [\"e\"]\nherrings = [\"f\"]\n[[drill.load]]\npath = \"/\"\nevery_ms = 100\n";
         let good = format!("{GOOD}{drill}");
         assert_eq!(parse("case.toml", &good).unwrap().drill.unwrap().load[0].every_ms, 100);
@@ -377,7 +411,7 @@ seen = []
         let said = refusal(&good.replace("add instances", "panic"));
         assert!(said.starts_with("cases/example/case.toml:17: `first` is one of [\"restart the instance\""), "{said}");
         let said = refusal(&good.replace("told = [\"e\"]", "told = []"));
-        assert_eq!(said, "cases/example/case.toml:19: `told` has a sentence at least");
+        assert_eq!(said, "cases/example/case.toml:20: `told` has a sentence at least");
         let said = refusal(&good.replace("every_ms = 100", "every_ms = 0"));
         assert!(said.contains("`load` is one kind of request at least"), "{said}");
     }
