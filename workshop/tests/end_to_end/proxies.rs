@@ -205,17 +205,17 @@ backend instances
             format!(
                 "daemon off;
 master_process off;
-pid {folder}/pid;
+pid \"{folder}/pid\";
 error_log stderr;
 events {{}}
 http {{
     log_format order 'order $upstream_addr';
     access_log /dev/stdout order;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    client_body_temp_path \"{folder}/body\";
+    proxy_temp_path \"{folder}/proxy\";
+    fastcgi_temp_path \"{folder}/fastcgi\";
+    uwsgi_temp_path \"{folder}/uwsgi\";
+    scgi_temp_path \"{folder}/scgi\";
     upstream instances {{
         server {sick} max_fails={MAX_FAILS} fail_timeout=1h;
         server {well} max_fails={MAX_FAILS} fail_timeout=1h;

@@ -18,7 +18,7 @@ fn written(name: &str) -> String {
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&file, printed.stdout).expect("a file");
-    format!("file://{}", file.display())
+    format!("file://{}", file.display()).replace(' ', "%20")
 }
 
 #[test]
