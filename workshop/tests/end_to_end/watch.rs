@@ -41,7 +41,7 @@ impl Learner {
 
     fn watches(&self) {
         let ghosts = env!("CARGO_BIN_EXE_ghosts");
-        self.types(&[&format!("{ghosts} watch {}; echo it ended with $?; stty -a", self.slug), "Enter"]);
+        self.types(&[&format!("'{ghosts}' watch {}; echo it ended with $?; stty -a", self.slug), "Enter"]);
     }
 
     fn types(&self, keys: &[&str]) {
