@@ -266,7 +266,7 @@ function forms(setup) {
 async function begin() {
     const setup = await (await fetch("setup")).json();
     services = setup.services;
-    by("pager").textContent = setup.pager;
+    by("pager").replaceChildren(...coded(setup.pager));
     by("seed").textContent = setup.seed;
     by("edge").textContent = setup.edge;
     examples = setup.examples;

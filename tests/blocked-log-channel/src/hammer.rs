@@ -216,7 +216,8 @@ impl Desk {
         read.is_ok_and(|read| read.is_ok()).then_some(self)
     }
 
-    /// Whether each line is in the log, which has ended, or counted. A try in which a request had no answer, or another one, shows nothing.
+    /// Whether each line is in the log, which has ended, or counted. A try in which a request had no answer, or another one, shows
+    /// nothing.
     fn knows_each_line(&mut self, mut requests: Vec<Request>, when: &str) -> Proof {
         let answered = self.in_time(|_| {
             requests.iter_mut().for_each(Request::poll);
