@@ -1,7 +1,5 @@
 //! A slot is given back more than once, and so it is, or never, by every patch that does not make closing one step.
 
-use std::time::Duration;
-
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -9,8 +7,8 @@ use axum::{
     routing::post,
 };
 use body_double_close::near_misses;
-use body_double_close_spec::{Spec, check};
-use lab::{Ghost, Report, hammer::Force};
+use body_double_close_spec::check;
+use lab::Report;
 use model::{Exploration, body_double_close as model_of, sync};
 use tokio::sync::mpsc::unbounded_channel;
 use tower::ServiceExt;
@@ -177,17 +175,4 @@ fn keeps_every_promise(name: &str) {
 fn judged(name: &str) -> Report {
     let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("a near miss of that name");
     check(*app)
-}
-
-/// A near miss that keeps every promise, because they are judged on one thread, falls on two.
-fn falls(name: &str) {
-    let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("the name of a near miss");
-    // It takes a fraction of this.
-    let hammered = Spec::hammer(*app, Force { time: Duration::from_secs(60), tries: u64::MAX });
-    assert!(hammered.is_rejected(), "{hammered}");
-}
-
-#[test]
-fn load_then_store_falls_on_real_threads() {
-    falls("load-then-store");
 }

@@ -8,13 +8,10 @@ use axum::{
     http::{Request, StatusCode},
     routing::get,
 };
-use lab::{
-    Ghost, Report,
-    hammer::{Force, Hammered},
-};
+use lab::Report;
 use model::{Exploration, sync};
 use no_bulkhead::near_misses;
-use no_bulkhead_spec::{Spec, check, interleavings as model_of};
+use no_bulkhead_spec::{check, interleavings as model_of};
 use tokio::time::sleep;
 use tower::ServiceExt;
 
@@ -230,19 +227,4 @@ fn keeps_every_promise(name: &str) {
 fn judged(name: &str) -> Report {
     let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("a near miss of that name");
     check(*app)
-}
-
-#[test]
-fn look_then_raise_falls_on_real_threads() {
-    // It takes a fraction of this.
-    let force = Force { time: Duration::from_secs(300), tries: u64::MAX };
-    let hammered = Spec::hammer(near_misses::look_then_raise::app, force);
-    assert!(hammered.is_rejected(), "{hammered}");
-}
-
-/// It falls in one of some tens of thousands of tries: so it is tried, and nothing that is not a rejection says more than that.
-#[test]
-fn raise_then_lower_is_tried_on_real_threads() {
-    let hammered = Spec::hammer(near_misses::raise_then_lower::app, Force::default());
-    assert!(!matches!(hammered, Hammered::NotTried { .. }), "{hammered}");
 }

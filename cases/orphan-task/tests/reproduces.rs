@@ -7,10 +7,10 @@ use std::{
 };
 
 use axum::{BoxError, body::Body, http::Request};
-use lab::{Ghost, Report, hammer::Force};
+use lab::Report;
 use model::{Exploration, sync};
 use orphan_task::near_misses;
-use orphan_task_spec::{Spec, check, interleavings as model_of};
+use orphan_task_spec::{check, interleavings as model_of};
 use tokio::{runtime::Handle, sync::mpsc, time::sleep};
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -180,22 +180,4 @@ fn keeps_every_promise(name: &str) {
 fn judged(name: &str) -> Report {
     let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("a near miss of that name");
     check(*app)
-}
-
-/// Its race is seen on real threads as well.
-fn falls(name: &str) {
-    let (_, app) = near_misses::ALL.iter().find(|(known, _)| *known == name).expect("the name of a near miss");
-    // It takes a fraction of this.
-    let hammered = Spec::hammer(*app, Force { time: Duration::from_secs(300), tries: u64::MAX });
-    assert!(hammered.is_rejected(), "{hammered}");
-}
-
-#[test]
-fn load_then_add_falls_on_real_threads() {
-    falls("load-then-add");
-}
-
-#[test]
-fn load_then_store_falls_on_real_threads() {
-    falls("load-then-store");
 }

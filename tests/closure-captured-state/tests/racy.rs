@@ -15,12 +15,12 @@ use axum::{
     routing::get,
 };
 use closure_captured_state_spec::{check, hammer};
-use lab::hammer::Force;
+use lab::{hammer::Force, lingering::linger};
 use tokio::sync::mpsc::UnboundedSender;
 use tower::ServiceExt;
 
-/// Until it is found: it takes a fraction of this.
-const FORCE: Force = Force { time: std::time::Duration::from_secs(60), tries: u64::MAX };
+/// Until it is found: a thread lingers where the other must come, and that takes a fraction of this.
+const FORCE: Force = Force { time: std::time::Duration::from_secs(300), tries: u64::MAX };
 
 #[derive(Clone)]
 struct Who {
@@ -36,6 +36,7 @@ fn by_way_of_a_cell() -> Contexts {
     let (user, log_id) = (Arc::new(Mutex::new(String::new())), AtomicU64::new(0));
     Arc::new(move |name| {
         *user.lock().expect("never poisoned") = name.to_owned();
+        linger();
         let number = log_id.fetch_add(1, SeqCst);
         let user = user.lock().expect("never poisoned").clone();
         Who { user, log_id: format!("desk-{number}") }
@@ -47,6 +48,7 @@ fn counted_then_looked_at() -> Contexts {
     let log_id = AtomicU64::new(0);
     Arc::new(move |name| {
         log_id.fetch_add(1, SeqCst);
+        linger();
         Who { user: name.to_owned(), log_id: format!("desk-{}", log_id.load(SeqCst)) }
     })
 }

@@ -25,7 +25,7 @@ use futures_util::{StreamExt, stream};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use ignored_deadline_spec::{Seal, check, hammer};
-use lab::{abreast, hammer::Force};
+use lab::{abreast, hammer::Force, lingering::linger};
 use tokio::{
     sync::{
         mpsc::{UnboundedSender, unbounded_channel},
@@ -114,6 +114,7 @@ fn each_spoilt_checkout_is_rejected_for_its_own_reason() {
 fn two_cells_of_the_apps_own_are_no_agreement() {
     let report = check(checkout(Fault::LooksThenCharges));
     assert!(report.all_kept(), "{report}");
+    // A thread lingers where the other must come: it takes a fraction of this.
     let force = Force { time: Duration::from_secs(300), tries: u64::MAX };
     let hammered = hammer(Arc::new(checkout(Fault::LooksThenCharges)), force);
     // With --nocapture: in which try.
@@ -223,6 +224,7 @@ async fn check_out(shop: Shop, headers: HeaderMap, order: String, uri: Uri, ends
                 let sealed = spawn_blocking(move || {
                     let receipt = seal(&text);
                     if !expired.load(SeqCst) {
+                        linger();
                         charged.store(true, SeqCst);
                         charging.charge(&text);
                     }

@@ -148,6 +148,7 @@ mod guard;
 pub mod hammer;
 pub mod hostile;
 mod leaving;
+pub mod lingering;
 mod logs;
 mod panics;
 mod raw;

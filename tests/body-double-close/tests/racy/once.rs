@@ -22,6 +22,7 @@ use axum::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::Fuse;
+use lab::lingering::linger;
 use tokio::sync::mpsc::UnboundedSender;
 
 type Slots = Arc<Mutex<Vec<usize>>>;
@@ -100,6 +101,7 @@ impl http_body::Body for UploadBody {
                 if self.upload.closed.is_completed() {
                     return Poll::Ready(Some(Err(axum::Error::new("the client has gone"))));
                 }
+                linger();
                 self.upload.received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, SeqCst);
                 // A reader that knows the length does not ask for the end.
                 if self.inner.is_end_stream() {
