@@ -83,7 +83,7 @@
 //! # What it does not see
 //!
 //! Clocks that are not tokio's do not move: set the limits of a layer that has one high. State of the whole process is shared by the
-//! scenes. Real threads are not played: races are for a model checker. A response body that must be `Sync` needs an adapter.
+//! scenes. Its scenes are played on one thread; two are tried by [`hammer`]. A response body that must be `Sync` needs an adapter.
 //!
 //! # All clauses
 //!
@@ -100,6 +100,7 @@ mod clauses;
 mod contract;
 #[doc(hidden)]
 pub mod fits;
+mod hammer;
 mod judge;
 mod probe;
 mod report;
@@ -109,6 +110,7 @@ mod subject;
 
 pub use clauses::{Clause, Level, clauses};
 pub use contract::Contract;
+pub use hammer::hammer;
 pub use judge::{check, judge};
 pub use lab::{self, Ended, Limits, in_child};
 pub use probe::{Fault, Probe};

@@ -63,13 +63,15 @@ impl Fault for Infallible {
 
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, SourceError>> + Send>>;
 pub(crate) type Handler = Arc<dyn Fn(Scene, Request<Body>) -> Answering + Send + Sync>;
+/// A handler that knows its scene, if there is one.
+pub(crate) type Answerer = Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
 pub(crate) type Answers = Arc<dyn Fn(&mut Response<Body>) + Send + Sync>;
 
-/// What all instances of one scene's inner service share.
+/// What all instances of one scene's inner service share. On real threads there is no scene, and nothing is noted.
 pub(crate) struct Back {
-    pub(crate) scene: Scene,
+    scene: Option<Scene>,
     pub(crate) places: Arc<Semaphore>,
-    handler: Handler,
+    answerer: Answerer,
     answers: Answers,
     evidence: Arc<Evidence>,
     state: Mutex<State>,
@@ -107,18 +109,24 @@ pub(crate) const OUT_OF_ORDER: &str = "out of order";
 
 impl Back {
     pub(crate) fn new(
-        scene: Scene,
+        scene: Option<Scene>,
         places: usize,
-        handler: Handler,
+        answerer: Answerer,
         answers: Answers,
         evidence: Arc<Evidence>,
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(places));
-        Arc::new(Self { scene, places, handler, answers, evidence, state: Mutex::default() })
+        Arc::new(Self { scene, places, answerer, answers, evidence, state: Mutex::default() })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        if let Some(scene) = &self.scene {
+            scene.note("service", what);
+        }
     }
 
     fn serve(self: &Arc<Self>, request: Request<Body>, place: Option<OwnedSemaphorePermit>) -> Answering {
@@ -133,7 +141,7 @@ impl Back {
         }
         drop(state);
         let visit = Visit { back: self.clone(), over: false, _place: place };
-        let answer = (self.handler)(self.scene.clone(), request);
+        let answer = (self.answerer)(request);
         let answers = self.answers.clone();
         Box::pin(async move {
             let mut visit = visit;
@@ -156,13 +164,13 @@ struct Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let now = self.back.scene.now_ms();
+        let now = self.back.scene.as_ref().map_or(0, Scene::now_ms);
         let mut state = self.back.state();
         state.running -= 1;
         if !self.over {
             state.given_up.push(now);
             drop(state);
-            self.back.scene.note("service", "a call is given up");
+            self.back.note("a call is given up");
         }
     }
 }
@@ -230,7 +238,7 @@ where
         if self.place.is_none() {
             self.place = ready!(self.waiting.poll_acquire(cx));
             self.back.state().reserved += 1;
-            self.back.scene.note("service", format!("instance {number} reserves a place"));
+            self.back.note(format!("instance {number} reserves a place"));
         }
         Poll::Ready(Ok(()))
     }
@@ -240,9 +248,9 @@ where
         let asked = format!("{} {}", request.method(), request.uri());
         if place.is_some() {
             self.back.state().reserved -= 1;
-            self.back.scene.note("service", format!("instance {number} is called: {asked}"));
+            self.back.note(format!("instance {number} is called: {asked}"));
         } else {
-            self.back.scene.note("service", format!("instance {number} is called, and has no place: {asked}"));
+            self.back.note(format!("instance {number} is called, and has no place: {asked}"));
             self.back.evidence.called_unready.store(true, Ordering::SeqCst);
             let told = format!("{asked} was called on an instance that has not been ready since its last call");
             self.back.state().unready.get_or_insert(told);

@@ -139,7 +139,9 @@ impl Stand {
     pub(crate) fn back(&self, scene: &Scene, places: usize, handler: Handler) -> Arc<Back> {
         let evidence = Arc::<Evidence>::default();
         *locked(&self.notes.evidence) = evidence.clone();
-        Back::new(scene.clone(), places, handler, self.subject.answers.clone(), evidence)
+        let own = scene.clone();
+        let answerer = Box::new(move |request| handler(own.clone(), request));
+        Back::new(Some(scene.clone()), places, answerer, self.subject.answers.clone(), evidence)
     }
 
     /// Whether the contract changes this clause, so that another that shows the same is not to tell it again.

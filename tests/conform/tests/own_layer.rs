@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::{HeaderValue, Request, Response};
-use conform::{Contract, Subject};
+use conform::{Contract, Subject, lab::hammer::Force};
 use tower::{Layer, Service};
 
 // ANCHOR: layer
@@ -116,3 +116,11 @@ fn the_stamp_leaves_everything_else_alone() {
     assert!(report.conforms(), "{report}");
 }
 // ANCHOR_END: test
+
+// ANCHOR: hammer
+#[test]
+fn callers_on_two_threads_leave_each_other_alone() {
+    let hammered = conform::hammer(Subject::layer(|| MendedLayer), Force::default());
+    assert!(!hammered.is_rejected(), "{hammered}");
+}
+// ANCHOR_END: hammer

@@ -7,13 +7,17 @@
 //!
 //! ```
 //! use std::{sync::{Arc, atomic::{AtomicU64, Ordering::SeqCst}}, time::Duration};
-//! use lab::{hammer::{Force, Hammered, strike}, require};
+//! use lab::{hammer::{Force, Hammered, strike}, lingering::linger, require};
 //!
-//! let force = Force { time: Duration::from_secs(20), tries: 1_000_000 };
+//! let force = Force { time: Duration::from_secs(300), tries: u64::MAX };
 //! let racy = strike(force, |hammer| {
 //!     let count = Arc::new(AtomicU64::new(0));
 //!     let (here, there) = (count.clone(), count.clone());
-//!     let add = |count: &AtomicU64| count.store(count.load(SeqCst) + 1, SeqCst);
+//!     let add = |count: &AtomicU64| {
+//!         let before = count.load(SeqCst);
+//!         linger(); // so that the two meet here on any machine
+//!         count.store(before + 1, SeqCst);
+//!     };
 //!     hammer.at_once(move || add(&here), move || add(&there));
 //!     require(count.load(SeqCst) == 2, "two counted, and one of them got lost")
 //! });
