@@ -4,6 +4,7 @@ use std::{
     fmt::Write,
     mem,
     pin::Pin,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use axum::{
         HeaderValue, Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH,
+            ORIGIN,
         },
     },
     middleware::{Next, from_fn_with_state},
@@ -24,7 +26,7 @@ use axum::{
 use broken_chain_spec::{Entry, check};
 use futures_util::StreamExt;
 use http_body::Frame;
-use lab::abreast;
+use lab::{abreast, locked};
 use tokio::{
     sync::mpsc::UnboundedSender,
     time::{sleep, timeout},
@@ -40,7 +42,9 @@ enum Fault {
     PanicsAreNotCaught,
     AbandonedIsClosed,
     AbandonedInATask,
+    VisitHeldByItsRequest,
     OriginTwice,
+    OriginForPagesOnly,
     IdOfItsOwn,
     NoIdOnA404,
     LengthForgotten,
@@ -57,13 +61,15 @@ enum Fault {
     UploadCollected,
 }
 
-const ALL: [(Fault, &str); 20] = [
+const ALL: [(Fault, &str); 22] = [
     (Fault::OpenedTwice, "each-exit-ends-its-visit"),
     (Fault::ClosedWith200, "each-exit-ends-its-visit"),
     (Fault::PanicsAreNotCaught, "each-exit-ends-its-visit"),
     (Fault::AbandonedIsClosed, "client-that-leaves-ends-its-visit"),
     (Fault::AbandonedInATask, "client-that-leaves-ends-its-visit"),
+    (Fault::VisitHeldByItsRequest, "client-that-leaves-ends-its-visit"),
     (Fault::OriginTwice, "headers-on-every-answer"),
+    (Fault::OriginForPagesOnly, "headers-on-every-answer"),
     (Fault::IdOfItsOwn, "headers-on-every-answer"),
     (Fault::NoIdOnA404, "headers-on-every-answer"),
     (Fault::LengthForgotten, "routes-answer-as-ever"),
@@ -161,7 +167,7 @@ impl Drop for Visit {
     }
 }
 
-async fn attend(State(room): State<Room>, request: Request, next: Next) -> Response {
+async fn attend(State(room): State<Room>, mut request: Request, next: Next) -> Response {
     let fault = room.fault;
     let id = request.headers().get("x-request-id").cloned().unwrap_or(HeaderValue::from_static("unknown"));
     let is_preflight = (request.method() == Method::OPTIONS || fault == Fault::PreflightByItsHeader)
@@ -172,12 +178,19 @@ async fn attend(State(room): State<Room>, request: Request, next: Next) -> Respo
         }
         return (StatusCode::NO_CONTENT, [(ACCESS_CONTROL_ALLOW_ORIGIN, "*")]).into_response();
     }
-    let mut visit = Visit::open(&room, &id);
+    let is_a_page = request.headers().contains_key(ORIGIN);
+    let under_way = Arc::new(Mutex::new(Some(Visit::open(&room, &id))));
+    if fault == Fault::VisitHeldByItsRequest {
+        request.extensions_mut().insert(under_way.clone());
+    }
     let response = admit(&room, request, next).await.into_response();
+    let mut visit = locked(&under_way).take().expect("it ends here");
     visit.status = Some(response.status());
     let mut response = spoilt(&room, &visit, response).await;
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if is_a_page || fault != Fault::OriginForPagesOnly {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     if fault == Fault::OriginTwice {
         headers.append(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
