@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::Body,
     extract::Path,
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, request::Parts},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{any, get, put},
@@ -64,9 +64,9 @@ const DRAIN_WAITS: Asked = Asked::new(
 );
 const GIVEN_UP_IN_TIME: Asked = Asked::new(
     "given-up-in-time",
-    "A `DELETE` that hangs, or is refused each time, is given up within 1.1 times the patience of the handler's end: by then a \
-     WARN or ERROR event names the document, the client has its answer, and `drain` ends if the router is gone. No other \
-     document is given back later than it would be alone.",
+    "A `DELETE` that hangs, or is refused each time, is given up within 1.1 times the patience of the handler's end, or of its \
+     client's leaving if that's later: by then a WARN or ERROR event names the document, the client has its answer, and `drain` \
+     ends if the router is gone. No other document is given back later than it would be alone.",
 );
 const CANCEL_REACHES_HANDLER: Asked = Asked::new(
     "cancel-reaches-handler",
@@ -251,6 +251,9 @@ impl Ghost for Spec {
 
 // ===== The promises =====
 
+/// The document whose handler keeps the head of its request, as one does that hands it on to a task.
+const HANDED_ON: &str = "handed-on";
+
 /// The ways in which a client leaves.
 const LEAVES: [(Protocol, How); 3] =
     [(Protocol::Http1, How::Leaves), (Protocol::Http2, How::Leaves), (Protocol::Http2, How::TakesBack)];
@@ -333,6 +336,13 @@ async fn free_after_every_ending(lab: Lab, app: App) -> Proof {
         sleep(Duration::from_secs(2)).await;
         how.away(ada, writing);
         desk.is_free("the client left").await?;
+
+        let desk = Desk::open(&lab.scene(format!("{protocol}, the client {how}, and its request was handed on")), &app);
+        let ada = desk.healthy("ada", protocol).await?;
+        let writing = ada.begin(desk.write(HANDED_ON, "200"));
+        sleep(Duration::from_secs(2)).await;
+        how.away(ada, writing);
+        desk.is_free("the client left, and what the handler had handed on of its request was still there").await?;
     }
     for protocol in Protocol::BOTH {
         let desk = Desk::open(&lab.scene(format!("{protocol}, a timeout round the app")), &app);
@@ -806,6 +816,8 @@ struct Ledger {
     freed: BTreeMap<String, u64>,
     /// What the handler got last: headers and body.
     got: Option<(HeaderMap, String)>,
+    /// What the handler kept of its requests, as one does that hands them on.
+    kept: Vec<Parts>,
     /// The body of the next streamed answer.
     given: Option<Body>,
     /// What must not be, and was seen.
@@ -850,7 +862,13 @@ impl Desk {
         let ledger = Arc::<Mutex<Ledger>>::default();
         let stand = Stand { scene: scene.clone(), ledger: ledger.clone() };
         let (writing, asked) = (stand.clone(), stand);
-        let write = async move |Path(document): Path<String>, headers: HeaderMap, text: String| {
+        let write = async move |Path(document): Path<String>, parts: Parts, text: String| {
+            let headers = parts.headers.clone();
+            if document == HANDED_ON {
+                locked(&writing.ledger).kept.push(parts);
+            } else {
+                drop(parts);
+            }
             writing.write(document, headers, text).await
         };
         let other = || async { "as ever\n" };

@@ -53,9 +53,10 @@ enum Fault {
     RestIsADataStream,
     RestIsCutOff,
     A423FreesTheDocument,
+    HeldByItsRequest,
 }
 
-const ALL: [(Fault, &str); 21] = [
+const ALL: [(Fault, &str); 22] = [
     (Fault::GivesBackBeforeTheWork, "free-after-every-ending"),
     (Fault::LeaseUsedTwice, "free-after-every-ending"),
     (Fault::ForgetsOneInAHundred, "free-after-every-ending"),
@@ -77,6 +78,7 @@ const ALL: [(Fault, &str); 21] = [
     (Fault::RestIsADataStream, "leaves-the-rest-alone"),
     (Fault::RestIsCutOff, "leaves-the-rest-alone"),
     (Fault::A423FreesTheDocument, "next-write-succeeds"),
+    (Fault::HeldByItsRequest, "free-after-every-ending"),
 ];
 
 #[test]
@@ -182,7 +184,7 @@ impl Drop for Held {
     }
 }
 
-async fn hold_lease(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+async fn hold_lease(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     let fault = desk.fault;
     let Some(document) = written(fault, &request) else { return rest(fault, next.run(request).await).await };
     static LEASES: AtomicU64 = AtomicU64::new(0);
@@ -211,12 +213,17 @@ async fn hold_lease(State(desk): State<Desk>, request: Request, next: Next) -> R
     if fault == Fault::GivesBackBeforeTheWork {
         drop(held.lease.take().map(|lease| Held { lease: Some(lease), runtime: Handle::current() }));
     }
+    let under_way = Arc::new(Mutex::new(Some(held)));
+    if fault == Fault::HeldByItsRequest {
+        request.extensions_mut().insert(under_way.clone());
+    }
     let mut answer = if fault == Fault::RunsToTheEnd {
         let handled = tokio::spawn(next.run(request)).await;
         handled.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     } else {
         next.run(request).await
     };
+    let mut held = under_way.lock().unwrap().take().expect("it ends here");
     match fault {
         Fault::AnswerWaits => {
             held.lease = None;

@@ -80,9 +80,10 @@ pub(crate) const READ: Visit =
     Visit { what: "a look at the notes", method: "GET", brings: Brings::Nothing, path: "/notes?day=3", ..GOOD };
 
 /// One of each way in which the portal answers, but for the quota that is used up.
-pub(crate) const ENDINGS: [Visit; 9] = [
+pub(crate) const ENDINGS: [Visit; 10] = [
     GOOD,
     READ,
+    Visit { what: "a look at one note", path: "/notes/7?day=3", ..READ },
     WRONG,
     Visit { what: "an unknown path", path: "/nowhere?day=2", status: 404, ..READ },
     Visit { what: "a body over the limit", brings: Brings::Announced(LIMIT + 1), status: 413, ..GOOD },
@@ -126,9 +127,9 @@ impl Visit {
     }
 }
 
-/// A body of this length: the note, again and again.
+/// A body of this length: the note and an X-ray, which is no text, again and again.
 pub(crate) fn content(length: usize) -> Bytes {
-    NOTE.bytes().cycle().take(length).collect()
+    NOTE.bytes().chain([0xff, 0xd8, 0x00]).cycle().take(length).collect()
 }
 
 /// What a browser asks before it sends a note.
@@ -205,6 +206,10 @@ impl Portal {
     }
 
     pub(crate) fn with(scene: &Scene, app: &App, permits: usize, budget_ms: u64) -> Self {
+        Self::limited(scene, app, permits, budget_ms, LIMIT)
+    }
+
+    pub(crate) fn limited(scene: &Scene, app: &App, permits: usize, budget_ms: u64, limit: usize) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let quota = Arc::new(Semaphore::new(permits));
         let (access_log, mut logged) = unbounded_channel::<Logged>();
@@ -229,7 +234,7 @@ impl Portal {
         let identity = part(scene, &seen, "identity", &["/verify"], at_identity);
         let routes = part(scene, &seen, "route", &PATHS, at_route);
         let budget = Duration::from_millis(budget_ms);
-        let router = app(routes, identity, quota.clone(), access_log, audit, budget, LIMIT);
+        let router = app(routes, identity, quota.clone(), access_log, audit, budget, limit);
         Self { scene: scene.clone(), server: scene.serve(router), quota, seen, sinks }
     }
 
@@ -344,7 +349,8 @@ impl Drop for Open {
 type Answering = fn(Heard, Arc<Mutex<Seen>>) -> BoxFuture<'static, Response>;
 
 /// The paths of the routes.
-const PATHS: [&str; 7] = ["/notes", "/fails", "/hangs", "/panics", "/panics/number", "/slow/{ms}", "/given"];
+const PATHS: [&str; 8] =
+    ["/notes", "/notes/{id}", "/fails", "/hangs", "/panics", "/panics/number", "/slow/{ms}", "/given"];
 
 /// Identity, or the routes: notes what comes, and answers it.
 fn part(scene: &Scene, seen: &Arc<Mutex<Seen>>, lane: &'static str, paths: &[&str], answering: Answering) -> Router {

@@ -13,7 +13,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -34,6 +34,7 @@ enum Fault {
     StrangerReachesARoute,
     StrangerGetsA403,
     QueryInTheLog,
+    RouteInTheLog,
     LogSays200,
     PreflightLoggedTwice,
     PreflightIsLookedUp,
@@ -57,8 +58,11 @@ enum Fault {
     TrailInText,
     TrailCut,
     TrailTwice,
+    TrailOfLetters,
     LimitOneLess,
     LimitOneMore,
+    LimitOfTheFramework,
+    LimitForPostsOnly,
     PanicUnwinds,
     StreamCollected,
     StreamCut,
@@ -72,10 +76,11 @@ enum Fault {
     LogMustBeRead,
 }
 
-const ALL: [Fault; 39] = [
+const ALL: [Fault; 43] = [
     Fault::StrangerReachesARoute,
     Fault::StrangerGetsA403,
     Fault::QueryInTheLog,
+    Fault::RouteInTheLog,
     Fault::LogSays200,
     Fault::PreflightLoggedTwice,
     Fault::PreflightIsLookedUp,
@@ -99,8 +104,11 @@ const ALL: [Fault; 39] = [
     Fault::TrailInText,
     Fault::TrailCut,
     Fault::TrailTwice,
+    Fault::TrailOfLetters,
     Fault::LimitOneLess,
     Fault::LimitOneMore,
+    Fault::LimitOfTheFramework,
+    Fault::LimitForPostsOnly,
     Fault::PanicUnwinds,
     Fault::StreamCollected,
     Fault::StreamCut,
@@ -171,6 +179,7 @@ fn made(fault: Fault, (routes, identity, quota, access_log, audit, budget, limit
     let limit = match fault {
         Fault::LimitOneLess => limit - 1,
         Fault::LimitOneMore => limit + 1,
+        Fault::LimitOfTheFramework => limit.min(2 << 20),
         _ => limit,
     };
     let (last_id, owed) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -183,7 +192,11 @@ async fn receive(State(desk): State<Arc<Desk>>, mut request: Request, next: Next
     let number = desk.last_id.fetch_add(1, Ordering::Relaxed) + 1;
     let id = if desk.fault == Fault::OneIdForAll { "req-1".to_owned() } else { format!("req-{number}") };
     let path = request.uri().path().to_owned();
-    let path = if desk.fault == Fault::QueryInTheLog { request.uri().to_string() } else { path };
+    let path = match (desk.fault, request.extensions().get::<MatchedPath>()) {
+        (Fault::QueryInTheLog, _) => request.uri().to_string(),
+        (Fault::RouteInTheLog, Some(route)) => route.as_str().to_owned(),
+        _ => path,
+    };
     request.headers_mut().insert("x-request-id", HeaderValue::try_from(&id).expect("digits"));
     let is_options = request.method() == Method::OPTIONS;
     let mut answer = if is_options && desk.fault != Fault::OptionsPass {
@@ -284,8 +297,13 @@ async fn let_pass(desk: &Desk, id: &str, request: Request, next: Next) -> Result
         return Err(if fault == Fault::StrangerGetsA403 { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED });
     }
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, desk.limit).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+    let limit = match fault {
+        Fault::LimitForPostsOnly if parts.method != Method::POST => usize::MAX,
+        _ => desk.limit,
+    };
+    let body = to_bytes(body, limit).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
     let entry = match fault {
+        Fault::TrailOfLetters => String::from_utf8_lossy(&body).into_owned().into_bytes(),
         Fault::TrailInText => body.iter().filter(|byte| **byte != 0).copied().collect(),
         Fault::TrailCut => body.slice(..body.len().min(1_000)).to_vec(),
         _ => body.to_vec(),
