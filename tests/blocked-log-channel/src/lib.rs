@@ -463,6 +463,15 @@ async fn stop_is_no_end(lab: Lab, app: App) -> Proof {
             desk.at_rest().await;
             desk.all_are_known("requests ran at `stop`")?;
         }
+        let desk = Desk::open(&lab, &app, &format!("{protocol}, `stop` is false once more"), Room::default());
+        desk.is_well().await?;
+        desk.stop.send_replace(false);
+        let client = desk.server.connect("client", protocol).await;
+        desk.as_ever(&client, "later", 20).await?;
+        desk.at_rest().await;
+        let observed = "`stop` was set, and had not turned true, and the log was closed";
+        STOP_IS_NO_END.require(desk.log.ended_ms().is_none(), observed)?;
+        desk.none_is_lost("`stop` had not turned true")?;
         for capacity in [16, 1] {
             let title = format!("{protocol}, {capacity} may wait, `stop` before the first request");
             let desk = Desk::open(&lab, &app, &title, Room { capacity, ..Room::default() });

@@ -338,6 +338,9 @@ async fn headers_on_every_answer(lab: Lab, app: App) -> Proof {
     Ok(())
 }
 
+/// A limit that is a byte above what axum's `Bytes` takes by itself.
+const LARGE: usize = (2 << 20) + 1;
+
 async fn routes_answer_as_ever(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let room = Room::open(lab.scene(protocol.to_string()), &app);
@@ -400,7 +403,12 @@ async fn routes_answer_as_ever(lab: Lab, app: App) -> Proof {
             REGISTER_MAY_STOP.require(got.status == exit.status, observed)?;
         }
     }
-    Ok(())
+    // Once is enough: it takes time, and how much is too much is no matter of the protocol.
+    let room = Room::limited(lab.scene("a large limit"), &app, unbounded_channel().0, LARGE);
+    let client = room.server.connect("client", Protocol::Http1).await;
+    let got = room.visits(&client, &Exit { upload: Upload::Sized(LARGE), ..FILED }).await?;
+    let observed = format!("a PUT of {LARGE} bytes got {got}, where the limit is as much");
+    ROUTES_ANSWER_AS_EVER.require(got.status == StatusCode::OK && got.text == format!("{LARGE} bytes filed"), observed)
 }
 
 async fn visits_keep_apart(lab: Lab, app: App) -> Proof {
@@ -777,9 +785,13 @@ impl Room {
     }
 
     fn with(scene: Scene, app: &App, register: UnboundedSender<Entry>) -> Self {
+        Self::limited(scene, app, register, LIMIT)
+    }
+
+    fn limited(scene: Scene, app: &App, register: UnboundedSender<Entry>, limit: usize) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (records, partners) = routes(&scene, &seen);
-        let server = scene.serve(app(records, partners, register, LIMIT, BUDGET));
+        let server = scene.serve(app(records, partners, register, limit, BUDGET));
         Self { scene, server, seen, asked: AtomicU64::new(0) }
     }
 

@@ -413,7 +413,11 @@ fn wait(
         }
         drop(end);
     });
-    let told = receive_in_parts(&ended, limit, || telling.news());
+    let news = || {
+        telling.news();
+        false
+    };
+    let told = receive_in_parts(&ended, limit, news);
     telling.news();
     if told == Err(RecvTimeoutError::Timeout) && child.try_wait()?.is_none() {
         child.kill()?;

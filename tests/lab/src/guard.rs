@@ -30,8 +30,8 @@ pub type Proof = Result<(), Broken>;
 /// [scene's own](super::Scene::patience).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'a> {
-    /// How long one promise may take by the wall clock before the app is given up as spinning or blocked. For a sixth of it
-    /// a [held clock](super::Scene::hold_the_clock) waits for the app.
+    /// How long one scene of a promise may take by the wall clock before the app is given up as spinning or blocked; however
+    /// slow the machine is, a proof whose next scene begins goes on. For a sixth of it a [held clock](super::Scene::hold_the_clock) waits for the app.
     pub unresponsive: Duration,
     /// The key of the one promise to judge. The report has no line for the others, and is empty if it is the key of none.
     pub only: Option<&'a str>,
@@ -201,8 +201,13 @@ fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Pr
         let _ = done.send(prove(proof, &its_terms, &its_stage));
     };
     thread::Builder::new().name(key.to_owned()).spawn(work).expect("a thread for the promise");
-    let mut parts = 0;
-    let so_far = || {
+    let (mut parts, mut scene) = (0, 0);
+    let goes_on = || {
+        let before = mem::replace(&mut scene, stage.get().map_or(0, Stage::scenes_begun));
+        if scene != before {
+            parts = 0;
+            return true;
+        }
         parts += 1;
         // A sixth of the limit, 5 s as a rule.
         if parts == PARTS / 6 {
@@ -211,8 +216,9 @@ fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Pr
                 spelled(terms.limit)
             ));
         }
+        false
     };
-    match receive_in_parts(&ended, terms.limit, so_far) {
+    match receive_in_parts(&ended, terms.limit, goes_on) {
         Ok(proof) => (Some(proof), stage.get().map(Stage::take_scenes).unwrap_or_default()),
         Err(RecvTimeoutError::Timeout) => (None, stage.get().map(Stage::take_beginnings).unwrap_or_default()),
         Err(RecvTimeoutError::Disconnected) => {
@@ -225,18 +231,19 @@ fn prove_on_a_thread(key: &'static str, proof: Run, terms: &Terms) -> (Option<Pr
 /// How many parts a wait by the wall clock has.
 const PARTS: u32 = 100;
 
-/// Waits for a message as [`receive_within`], and does something between two parts.
+/// Waits for a message as [`receive_within`], and asks between two parts whether the time begins anew.
 pub(super) fn receive_in_parts<T>(
     from: &Receiver<T>,
     limit: Duration,
-    mut between: impl FnMut(),
+    mut anew: impl FnMut() -> bool,
 ) -> Result<T, RecvTimeoutError> {
-    for _ in 0..PARTS {
+    let mut parts = 0;
+    while parts < PARTS {
         let part = from.recv_timeout(limit / PARTS);
         if !matches!(part, Err(RecvTimeoutError::Timeout)) {
             return part;
         }
-        between();
+        parts = if anew() { 0 } else { parts + 1 };
     }
     Err(RecvTimeoutError::Timeout)
 }
@@ -247,7 +254,7 @@ pub(super) fn receive_in_parts<T>(
 /// # Errors
 /// If none came in time, or none can come any more.
 pub fn receive_within<T>(from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
-    receive_in_parts(from, limit, || ())
+    receive_in_parts(from, limit, || false)
 }
 
 fn prove(proof: Run, terms: &Terms, slot: &Arc<OnceLock<Stage>>) -> Proof {

@@ -126,7 +126,7 @@
 //! |---|---|
 //! | panics, wherever, caught or not | *the app panicked at src/lib.rs:7* |
 //! | waits for ever | *still waiting after 60 s of virtual time*, with who waits and for what ([`Scene::patience`]) |
-//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock; a sixth of it and a child tells |
+//! | spins, or blocks its thread | *the app did not yield*, after [`Limits::unresponsive`] by the wall clock in one scene; a sixth of it and a child tells |
 //! | exits, aborts, overflows its stack | the process ends: judge it with [`in_child`] |
 //!
 //! Each line begins with the scene in which it was seen: *in HTTP/2: the app panicked at src/lib.rs:7*. Time is virtual, and an

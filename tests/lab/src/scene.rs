@@ -593,6 +593,11 @@ impl Stage {
         scenes
     }
 
+    /// How many scenes have begun.
+    pub(super) fn scenes_begun(&self) -> usize {
+        self.state().number
+    }
+
     pub(super) fn take_scenes(&self) -> Vec<SceneRecord> {
         let mut state = self.state();
         state.end_scene();

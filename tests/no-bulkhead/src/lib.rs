@@ -381,6 +381,15 @@ async fn waiting_order_is_next(lab: Lab, app: App) -> Proof {
         }
     }
     for protocol in Protocol::BOTH {
+        let hasty = Size { wait_ms: WAIT_MS / 4, ..Size::FIVE };
+        let stage = Stage::open(&lab, &app, protocol, hasty, "an order waits in vain for a quarter of a second");
+        stage.works().await?;
+        let _orders = stage.park(Class::Order, hasty.places).await?;
+        for order in stage.ask_for(Class::Order, 1, Manner::HELD).await {
+            stage.told(order).await?.is_refused(WAITING_ORDER_IS_NEXT, "kept waiting until its time was over")?;
+        }
+    }
+    for protocol in Protocol::BOTH {
         for giver in Class::BOTH {
             for end in Ending::ALL {
                 let size = Size::FIVE;

@@ -516,7 +516,8 @@ pub(crate) async fn panic_costs_one_message(lab: Lab, app: App) -> Proof {
         let desk = Desk::open(&lab, &app, protocol);
         let mut ada = desk.comes("ada", protocol, BOARD).await;
         let mut ben = desk.comes("ben", protocol, OTHER).await;
-        desk.listen(&mut [&mut ada, &mut ben]).await?;
+        let mut cleo = desk.comes("cleo", protocol, BOARD).await;
+        desk.listen(&mut [&mut ada, &mut ben, &mut cleo]).await?;
         desk.works(BOARD, &ada).await?;
         for (message, text) in [("boo", "no colour for it"), ("crash", "5 has no colour")] {
             desk.station.sends(BOARD, message);
@@ -527,9 +528,10 @@ pub(crate) async fn panic_costs_one_message(lab: Lab, app: App) -> Proof {
             PANIC_COSTS_ONE_MESSAGE.require(telling.len() == 1, observed)?;
             let observed = format!("the event does not name {BOARD}: {}", telling[0]);
             PANIC_COSTS_ONE_MESSAGE.require(telling[0].mentions(BOARD), observed)?;
-            desk.all_hear(PANIC_COSTS_ONE_MESSAGE, BOARD, &["two"], &[&ada]).await?;
+            desk.all_hear(PANIC_COSTS_ONE_MESSAGE, BOARD, &["two"], &[&ada, &cleo]).await?;
             desk.all_hear(PANIC_COSTS_ONE_MESSAGE, OTHER, &["three"], &[&ben]).await?;
         }
+        cleo.leaves(&desk.scene);
         desk.station.sends(BOARD, "boo");
         desk.scene.settle().await;
         let left_ms = ada.leaves(&desk.scene);

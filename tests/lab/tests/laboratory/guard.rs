@@ -139,6 +139,25 @@ fn an_app_that_spins_is_given_up_and_the_next_one_is_judged() {
 }
 
 #[test]
+fn a_proof_that_is_slow_and_goes_on_is_not_given_up() {
+    let report = not_judged_after(async |lab, ()| {
+        let began = std::time::Instant::now();
+        let mut number = 0;
+        // Twice the limit, as on a machine that has other work: each scene takes a part of it.
+        while began.elapsed() < 2 * SHORT.unresponsive {
+            number += 1;
+            let _scene = lab.scene(format!("scene {number}"));
+            let scene_began = std::time::Instant::now();
+            while scene_began.elapsed() < SHORT.unresponsive / 20 {
+                hint::spin_loop();
+            }
+        }
+        Ok(())
+    });
+    assert!(report.all_kept(), "{report}");
+}
+
+#[test]
 fn an_app_that_yields_for_ever_is_given_up_and_reported_alike_each_time() {
     let report = || {
         let stop = Arc::new(AtomicBool::new(false));
