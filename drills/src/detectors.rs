@@ -1,13 +1,11 @@
 //! Which look at a service tells the broken twin from the fixed one, under the same load: measured, and never said by hand.
 
-use std::{fmt::Write, path::Path};
-
-use ghosts::{Refusal, checkout::Checkout};
+use std::fmt::Write;
 
 use crate::{
     classify::classify,
     evidence::{Evidence, Point},
-    matrix,
+    matrix::Run,
     services::{self, Which},
 };
 
@@ -24,38 +22,31 @@ const DETECTORS: [Detector; 7] = [
     ("the dependency", |evidence, place| mean(evidence, place, unusual), 1.0),
 ];
 
-/// Measures the twins of all ghosts that can be drilled with each of these seeds; the table as markdown.
-///
-/// # Errors
-/// If a case cannot be read, or a service cannot be served.
-pub fn table(checkout: &Checkout, seeds: u64, program: &Path) -> Result<String, Refusal> {
-    let slugs: Vec<&'static str> = services::ALL.iter().map(|(slug, _)| *slug).collect();
-    let mut seen = vec![[0; DETECTORS.len()]; slugs.len()];
-    let mut named = vec![0; slugs.len()];
-    for seed in 0..seeds {
-        let twins = |which: Which| slugs.iter().map(|slug| (*slug, which)).collect::<Vec<_>>();
-        let measured = |which: Which| matrix::seen(checkout, &twins(which), seed, matrix::SPEED, program);
-        let (broken, fixed) = (measured(Which::Broken)?, measured(Which::Fixed)?);
-        let report = classify(&broken);
-        for (place, slug) in slugs.iter().enumerate() {
-            for (count, (_, read, apart)) in seen[place].iter_mut().zip(DETECTORS) {
-                *count += u64::from(read(&broken, place) > 2.0 * read(&fixed, place) + apart);
-            }
-            let first = report.causes.iter().find(|cause| cause.service == broken.services[place]);
-            named[place] += u64::from(first.is_some_and(|cause| cause.ghost == *slug));
-        }
-    }
+/// The table of these runs, as markdown.
+pub fn table(runs: &[Run]) -> String {
     let names: Vec<&str> = DETECTORS.iter().map(|(name, ..)| *name).chain(["the rules"]).collect();
     let mut text = format!("| ghost | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
-    for (place, slug) in slugs.iter().enumerate() {
-        let counts = seen[place].iter().chain([&named[place]]).map(|count| match *count {
+    for (slug, _) in services::ALL {
+        let of = |which: Which, seed: u64| {
+            let run = runs.iter().find(|run| run.slug == slug && run.which == which && run.seed == seed);
+            run.map(|run| &run.evidence)
+        };
+        let pairs: Vec<(&Evidence, &Evidence)> =
+            (0..).map_while(|seed| Some((of(Which::Broken, seed)?, of(Which::Fixed, seed)?))).collect();
+        let apart = |(_, read, apart): &Detector| {
+            pairs.iter().filter(|(broken, fixed)| read(broken, 0) > 2.0 * read(fixed, 0) + apart).count()
+        };
+        let named = pairs.iter().filter(|(broken, _)| {
+            classify(broken).causes.first().is_some_and(|cause| cause.ghost == slug)
+        });
+        let counts = DETECTORS.iter().map(apart).chain([named.count()]).map(|count| match count {
             0 => "–".to_owned(),
-            count if count == seeds => "sees it".to_owned(),
-            count => format!("{count} of {seeds}"),
+            count if count == pairs.len() => "sees it".to_owned(),
+            count => format!("{count} of {}", pairs.len()),
         });
         writeln!(text, "| {slug} | {} |", counts.collect::<Vec<_>>().join(" | ")).expect("into a String");
     }
-    Ok(text)
+    text
 }
 
 fn after(evidence: &Evidence, place: usize) -> Vec<&Point> {
