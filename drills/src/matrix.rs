@@ -227,12 +227,12 @@ pub enum Kind {
     AlsoRight,
 }
 
-/// What the load shows of a twin. A number differs if with each of its seeds it is more than twice the fixed twin's highest, or
-/// less than half of the lowest, and more than a rounding away from it. No rule has a part in this.
+/// What the load shows of a twin. A number differs if with each of its seeds it is more than twice the highest of the fixed twin
+/// and of every right fix, or less than half of their lowest, and more than a rounding away. No rule has a part in this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shows {
-    /// No number differs from the fixed twin's.
+    /// No number differs.
     Nothing,
     /// A number differs as the broken twin's does: what is seen of the ghost is seen of this, too.
     Ghost,
@@ -337,12 +337,13 @@ impl Matrix {
 
 /// What the load shows of this twin.
 fn shows(runs: &[Run], slug: &str, which: Which) -> Shows {
-    let of = |which: Which| {
-        let runs = runs.iter().filter(|run| run.slug == slug && run.which == which);
+    let of = |wanted: &dyn Fn(Which) -> bool| {
+        let runs = runs.iter().filter(|run| run.slug == slug && wanted(run.which));
         runs.map(|run| numbers(&run.evidence)).collect::<Vec<_>>()
     };
-    let (fixed, broken, own) = (of(Which::Fixed), of(Which::Broken), of(which));
-    let differences = |own: &[Numbers]| (0..NUMBERS).map(|place| differs(&fixed, own, place)).collect::<Vec<_>>();
+    let right = of(&|other| matches!(other, Which::Fixed | Which::AlsoRight(_)) && other != which);
+    let (broken, own) = (of(&|other| other == Which::Broken), of(&|other| other == which));
+    let differences = |own: &[Numbers]| (0..NUMBERS).map(|place| differs(&right, own, place)).collect::<Vec<_>>();
     let (ghost, own) = (differences(&broken), differences(&own));
     if own.iter().all(|way| *way == 0) {
         Shows::Nothing
@@ -385,12 +386,12 @@ fn numbers(evidence: &Evidence) -> Numbers {
     numbers
 }
 
-/// Whether this number is above the fixed twin's with each seed, or below, or neither.
-fn differs(fixed: &[Numbers], own: &[Numbers], place: usize) -> i8 {
+/// Whether this number is above what is right with each seed, or below, or neither.
+fn differs(right: &[Numbers], own: &[Numbers], place: usize) -> i8 {
     let of = |numbers: &Numbers| numbers[place].0;
     let apart = own.first().map_or(0.0, |numbers| numbers[place].1);
-    let highest = fixed.iter().map(of).fold(0.0, f64::max);
-    let lowest = fixed.iter().map(of).fold(f64::INFINITY, f64::min);
+    let highest = right.iter().map(of).fold(0.0, f64::max);
+    let lowest = right.iter().map(of).fold(f64::INFINITY, f64::min);
     if own.iter().all(|own| of(own) > 2.0 * highest + apart) {
         1
     } else if own.iter().all(|own| 2.0 * of(own) + apart < lowest) {

@@ -138,7 +138,7 @@ pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
             None => measured(&checkout, asked)?,
         };
         if asked.detectors {
-            return print(&detectors::table(&runs));
+            return print(&detectors::page(&checkout, &runs)?);
         }
         let measured = Matrix::of(&runs, matrix::SPEED);
         return if json { print_json(&measured) } else { print(&measured.markdown()) };
