@@ -313,9 +313,8 @@ mod tests {
             let folder = Checkout::here().root().join(format!("fixed/{slug}/tests/also_right"));
             let files = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
             let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
-            let files: BTreeSet<String> = files
-                .map(|file| file.file_stem().expect("a name").to_string_lossy().replace('_', "-"))
-                .collect();
+            let files: BTreeSet<String> =
+                files.map(|file| file.file_stem().expect("a name").to_string_lossy().replace('_', "-")).collect();
             assert_eq!(names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), files, "{slug}");
         }
     }

@@ -1,7 +1,12 @@
 //! Which look tells the broken twin from the fixed one: measured under the same load, or read from what the suites have
 //! committed, and never said by hand.
 
-use std::{collections::{BTreeMap, BTreeSet}, fmt::Write, fs, io::Read};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    io::Read,
+};
 
 use axum::{Router, body::to_bytes, http::StatusCode};
 use flate2::read::MultiGzDecoder;
@@ -102,7 +107,8 @@ fn order(names: &[&str], mut seen: Vec<BTreeSet<&str>>) -> String {
     loop {
         // Of those that see as many, the first.
         let best = (0..seen.len()).rev().max_by_key(|place| seen[*place].len());
-        let Some((place, new)) = best.map(|place| (place, seen[place].clone())).filter(|(_, new)| !new.is_empty()) else {
+        let Some((place, new)) = best.map(|place| (place, seen[place].clone())).filter(|(_, new)| !new.is_empty())
+        else {
             break;
         };
         seen.iter_mut().for_each(|seen| seen.retain(|slug| !new.contains(slug)));
@@ -280,7 +286,8 @@ pub fn before(checkout: &Checkout) -> Result<String, Refusal> {
             Some(true) => "–",
             Some(false) => "sees it",
         };
-        writeln!(text, "| `{slug}` | {lint} | {happy} | {clauses} | {loom} | {specification} |").expect("into a String");
+        writeln!(text, "| `{slug}` | {lint} | {happy} | {clauses} | {loom} | {specification} |")
+            .expect("into a String");
     }
     Ok(text)
 }
@@ -290,8 +297,7 @@ pub fn before(checkout: &Checkout) -> Result<String, Refusal> {
 /// knows how to serve it.
 fn happy(checkout: &Checkout, slug: &'static str) -> Result<Option<bool>, Refusal> {
     let Some((serve, drill)) = services::of(slug).zip(case::read(checkout, slug)?.drill) else { return Ok(None) };
-    let everyday: Vec<case::Load> =
-        drill.load.into_iter().filter(|load| load.from_s == 0).collect();
+    let everyday: Vec<case::Load> = drill.load.into_iter().filter(|load| load.from_s == 0).collect();
     let answers = |which: Which| {
         // Its clock moves when nothing else does, so that nobody waits.
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
-    classify::classify,
+    classify::{classify, ghosts},
     evidence::{Evidence, Line, Point, Sample},
     field::{Field, Plot, Stand},
     looks,
@@ -205,6 +205,8 @@ pub struct Row {
     pub twin: String,
     /// What it is.
     pub kind: Kind,
+    /// Whether the rules were written without a look at its evidence: near misses in odd places of their list were kept apart.
+    pub held_out: bool,
     /// Whether the load shows that it is not the fixed twin.
     pub shows: Shows,
     /// How often each ghost was said first; `-` where nothing was said.
@@ -264,7 +266,8 @@ impl Matrix {
                     Which::AlsoRight(_) => Kind::AlsoRight,
                 };
                 let shows = shows(runs, run.slug, run.which);
-                rows.push(Row { slug: run.slug, twin, kind, shows, first: Vec::new(), among_three: 0 });
+                let held_out = held_out(run.slug, run.which);
+                rows.push(Row { slug: run.slug, twin, kind, held_out, shows, first: Vec::new(), among_three: 0 });
                 rows.len() - 1
             });
             let row = &mut rows[place];
@@ -288,9 +291,8 @@ impl Matrix {
                         |---|---|---|---|---|\n"
             .to_owned();
         // Of most others there is nothing to see, and nothing is said: they are counted below.
-        let quiet = |row: &&Row| {
-            row.kind >= Kind::NearMiss && row.shows == Shows::Nothing && row.said("-") == row.runs()
-        };
+        let quiet =
+            |row: &&Row| row.kind >= Kind::NearMiss && row.shows == Shows::Nothing && row.said("-") == row.runs();
         for row in self.rows.iter().filter(|row| !quiet(row)) {
             let said: Vec<String> = row.first.iter().map(|(slug, count)| format!("{slug} {count}")).collect();
             let (slug, said, three, runs) = (row.slug, said.join(", "), row.among_three, row.runs());
@@ -321,18 +323,30 @@ impl Matrix {
         let named: [(&str, &dyn Fn(&Row) -> usize); 3] =
             [("the right ghost first", &own), ("among three", &three), ("nothing claimed", &nothing)];
         let quiet: [(&str, &dyn Fn(&Row) -> usize); 1] = [("nothing claimed", &nothing)];
-        let near_miss = |shows: Shows| move |row: &Row| row.kind == Kind::NearMiss && row.shows == shows;
         let seen = |row: &Row| row.shows != Shows::Nothing;
+        let near_miss = |row: &Row| row.kind == Kind::NearMiss;
+        let ruled = |row: &Row| ghosts().contains(&row.slug);
+        let shown = |row: &Row| near_miss(row) && row.shows == Shows::Ghost;
         tell("Broken twins that the load shows", &|row| row.kind == Kind::Broken && seen(row), &named);
-        tell("Near misses that the load shows", &|row| row.kind == Kind::NearMiss && seen(row), &named);
-        tell("Of these, near misses that show the ghost", &near_miss(Shows::Ghost), &named);
-        tell("Of these, near misses that show something else", &near_miss(Shows::Other), &named);
-        tell("Near misses of which nothing is seen", &near_miss(Shows::Nothing), &quiet);
+        tell("Near misses that the load shows", &|row| near_miss(row) && seen(row), &named);
+        tell("Of these, those that show the ghost", &shown, &named);
+        tell("Of these, those of a ghost that has a rule", &|row| shown(row) && ruled(row), &named);
+        tell("Of these, those that were held out", &|row| shown(row) && ruled(row) && row.held_out, &named);
+        tell("Near misses that show something else", &|row| near_miss(row) && row.shows == Shows::Other, &named);
+        tell("Near misses of which nothing is seen", &|row| near_miss(row) && !seen(row), &quiet);
         tell("Fixed twins", &|row| row.kind == Kind::Fixed, &quiet);
         tell("Right fixes that are not ours", &|row| row.kind == Kind::AlsoRight, &quiet);
         text.push('\n');
         text
     }
+}
+
+/// Whether it is a near miss in an odd place.
+fn held_out(slug: &str, which: Which) -> bool {
+    others(slug)
+        .iter()
+        .position(|other| *other == which)
+        .is_some_and(|place| matches!(which, Which::NearMiss(_)) && place % 2 == 1)
 }
 
 /// What the load shows of this twin.
@@ -370,9 +384,8 @@ fn numbers(evidence: &Evidence) -> Numbers {
         let apart = if name.ends_with("in ms") { 20.0 } else { 1.0 };
         numbers[row] = (mean(&|point| looks::rows(point)[row].1), apart);
     }
-    let lines = |levels: &[&str]| {
-        evidence.log.iter().filter(|line| levels.contains(&line.level.as_str())).count() as f64 / all
-    };
+    let lines =
+        |levels: &[&str]| evidence.log.iter().filter(|line| levels.contains(&line.level.as_str())).count() as f64 / all;
     // What fails is rare: one in ten seconds is no rounding.
     numbers[report.len()..].copy_from_slice(&[
         (mean(&|point| (point.errors + point.broken) as f64), 0.1),
