@@ -319,8 +319,12 @@ fn happy(checkout: &Checkout, slug: &'static str) -> Result<Option<bool>, Refusa
         }))
     };
     let (broken, fixed) = (answers(Which::Broken)?, answers(Which::Fixed)?);
-    let mut well = broken.iter().zip(&fixed).filter(|(_, (status, _))| status.is_success());
-    Ok(Some(well.all(|(broken, fixed)| broken == fixed)))
+    let well = broken.iter().zip(&fixed).filter(|(_, (status, _))| status.is_success());
+    let same: Vec<bool> = well.map(|(broken, fixed)| broken == fixed).collect();
+    if same.is_empty() {
+        return Err(Refusal::new(format!("{slug}: its fixed twin answers nothing well")));
+    }
+    Ok(Some(same.into_iter().all(|same| same)))
 }
 
 /// How long a service has run when it is first asked.
