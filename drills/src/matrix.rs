@@ -242,6 +242,9 @@ pub enum Shows {
     Other,
 }
 
+/// What is counted of each row, and what it is called.
+type Count<'a> = (&'static str, &'a dyn Fn(&Row) -> usize);
+
 impl Row {
     fn said(&self, what: &str) -> usize {
         self.first.iter().filter(|(said, _)| *said == what).map(|(_, count)| count).sum()
@@ -307,7 +310,7 @@ impl Matrix {
             };
             writeln!(text, "| {slug} | {twin} | {shows} | {said} | {three} of {runs} |").expect("into a String");
         }
-        let mut tell = |what: &str, twins: &dyn Fn(&Row) -> bool, counts: &[(&str, &dyn Fn(&Row) -> usize)]| {
+        let mut tell = |what: &str, twins: &dyn Fn(&Row) -> bool, counts: &[Count<'_>]| {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| twins(row)).collect();
             let runs: usize = rows.iter().map(|row| row.runs()).sum();
             let counts = counts.iter().map(|(name, right)| {
@@ -320,9 +323,9 @@ impl Matrix {
         let own = |row: &Row| row.said(row.slug);
         let three = |row: &Row| row.among_three;
         let nothing = |row: &Row| row.said("-");
-        let named: [(&str, &dyn Fn(&Row) -> usize); 3] =
+        let named: [Count<'_>; 3] =
             [("the right ghost first", &own), ("among three", &three), ("nothing claimed", &nothing)];
-        let quiet: [(&str, &dyn Fn(&Row) -> usize); 1] = [("nothing claimed", &nothing)];
+        let quiet: [Count<'_>; 1] = [("nothing claimed", &nothing)];
         let seen = |row: &Row| row.shows != Shows::Nothing;
         let near_miss = |row: &Row| row.kind == Kind::NearMiss;
         let ruled = |row: &Row| ghosts().contains(&row.slug);
