@@ -382,7 +382,11 @@ fn connections_stay_open(view: &View<'_>) -> Found {
     let (from, to) = (mean(&view.before, open), mean(last(&view.after, 5), open));
     let in_flight = mean(last(&view.after, 5), |point| point.in_flight as f64);
     let refused = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
-    if failed < 5.0 || refused < 0.03 || to < from + 15.0 || to < 5.0 * in_flight.max(1.0) || falls(&view.after, open) {
+    // A busy second opens a few more: it has to be more for most of the time.
+    let third = view.after.len() / 3;
+    let halfway = mean(&view.after[third..2 * third], open);
+    let stays = to >= from + 15.0 && halfway >= from + 10.0 && !falls(&view.after, open);
+    if failed < 5.0 || refused < 0.03 || to < 5.0 * in_flight.max(1.0) || !stays {
         return nothing_moves_since_a_failure(view);
     }
     Some((
@@ -415,7 +419,8 @@ fn nothing_moves_since_a_failure(view: &View<'_>) -> Found {
 /// Does what has begun elsewhere not end there, while nothing else grows?
 fn ends_are_missing(view: &View<'_>) -> Found {
     let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
-    if !grows(&view.after, open) || grows(&view.after, beyond) || failed > 0.0 {
+    let in_flight = |point: &Point| point.in_flight as f64;
+    if !grows(&view.after, open) || grows(&view.after, beyond) || grows(&view.after, in_flight) || failed > 0.0 {
         return None;
     }
     let (from, to) = ends(&view.after, open);
