@@ -38,6 +38,8 @@ struct View<'a> {
     before: Vec<&'a Point>,
     /// What came after twenty seconds.
     after: Vec<&'a Point>,
+    /// All of it.
+    all: Vec<&'a Point>,
     /// What the service has logged.
     log: Vec<&'a Line>,
 }
@@ -85,6 +87,7 @@ pub fn classify(evidence: &Evidence) -> Report {
         let view = View {
             before: between(0.0, BEFORE_S),
             after: between(AFTER_S, f64::INFINITY),
+            all: between(0.0, f64::INFINITY),
             log: evidence.log.iter().filter(|line| line.from == *service).collect(),
         };
         if view.before.is_empty() || view.after.len() < 10 {
@@ -124,28 +127,37 @@ impl Report {
 
 // ===== The rules =====
 
-/// Does everything wait the same time in vain, while the dependency is not even asked?
+/// Does everything wait in vain, while the dependency is not even asked, or asked by a few, and is as quick as ever?
 fn nothing_comes_back(view: &View<'_>) -> Found {
     let end = last(&view.after, 15);
     let refused = share(sum(end, |point| point.errors), sum(end, |point| point.requests));
     let (asked, before) = (mean(end, calls), mean(&view.before, calls));
     let (waits, waited) = (mean(end, |point| point.p50_ms), mean(&view.before, |point| point.p50_ms));
+    let (in_flight, open) = (mean(end, |point| point.in_flight as f64), mean(end, open));
+    let (takes, took) =
+        (mean(end, |point| point.dependency.mean_ms), mean(&view.before, |point| point.dependency.mean_ms));
     if sum(end, |point| point.requests) < 5.0 || before <= 0.0 || waits < 5.0 * waited.max(10.0) {
         return None;
     }
     let idle = 1.0 - (asked / before).min(1.0);
-    Some((
-        refused.min(idle),
-        vec![
-            format!(
-                "{} of the last requests are refused, after {waits:.0} ms each; before, one took {waited:.0} ms",
-                percent(refused)
-            ),
-            format!(
-                "its dependency had {before:.1} calls a second, and has {asked:.1} now: they wait for something inside"
-            ),
-        ],
-    ))
+    let mut evidence = vec![
+        format!(
+            "{} of the last requests are refused, after {waits:.0} ms each; before, one took {waited:.0} ms",
+            percent(refused)
+        ),
+        format!(
+            "its dependency had {before:.1} calls a second, and has {asked:.1} now: they wait for something inside"
+        ),
+    ];
+    // A place or two may be left, for which all of them wait.
+    let outside = 1.0 - (open / in_flight.max(1.0)).min(1.0);
+    // Where nothing ends there and something is open, they may wait for that.
+    let likely = if asked == 0.0 && open > 0.5 { 0.65 } else { 0.9 };
+    let queue = if in_flight >= 4.0 && takes <= 2.0 * took { likely * outside } else { 0.0 };
+    if queue > LEAST {
+        evidence.push(format!("{in_flight:.0} requests are in flight, and {open:.1} calls are open there"));
+    }
+    Some((refused.min(idle).max(queue), evidence))
 }
 
 /// Does the dependency work for requests that were refused late, and come back to rest?
@@ -187,74 +199,116 @@ fn failures_are_not_told(view: &View<'_>) -> Found {
     ))
 }
 
-/// Does its dependency fail each call, while requests and probe are answered as if nothing was?
+/// Does its dependency fail each call, while requests or probe are answered as if nothing was? Or does the probe say no for
+/// long, while no call fails?
 fn all_is_green(view: &View<'_>) -> Found {
+    let red = |point: &&Point| point.probe.is_some_and(|status| status >= 400) && point.dependency.failed == 0;
+    let longest = view.after.split(|point| !red(point)).map(<[_]>::len).max().unwrap_or_default();
+    let red = (longest >= 8)
+        .then(|| format!("for {longest} seconds the probe said no, and no call of its dependency failed"));
     let down = |point: &&&Point| point.dependency.failed > 0 && point.dependency.served == 0 && point.requests > 0;
     let down: Vec<&Point> = view.after.iter().filter(down).copied().collect();
     if down.len() < 5 {
-        return None;
+        return red.map(|evidence| (0.8, vec![evidence]));
     }
-    let of = |count: usize| count as f64 / down.len() as f64;
-    let quiet = of(down.iter().filter(|point| point.errors == 0).count());
+    let (failed, told) = (sum(&down, |point| point.dependency.failed), sum(&down, |point| point.errors));
+    let quiet = 1.0 - share(told, failed).min(1.0);
     let probes: Vec<u16> = down.iter().filter_map(|point| point.probe).collect();
-    let green = of(probes.iter().filter(|status| **status < 400).count());
+    let green = share(probes.iter().filter(|status| **status < 400).count() as f64, probes.len() as f64);
     let mut evidence = vec![format!(
-        "in {} seconds each call of its dependency failed; in {} of them no request was answered as an error",
-        down.len(),
-        percent(quiet)
+        "in {} seconds each call of its dependency failed, {failed:.0} in all, and {told:.0} requests were answered as an error",
+        down.len()
     )];
     if !probes.is_empty() {
         evidence.push(format!("in {} of them the probe was answered that all is well", percent(green)));
     }
     let weight = if probes.is_empty() { quiet * 0.8 } else { quiet.max(green * 0.9) };
+    let asked = sum(&down, |point| point.requests);
+    let goes_on = failed >= 0.7 * asked;
+    if goes_on {
+        evidence
+            .push(format!("{asked:.0} requests came meanwhile: whatever the probe says, nobody sends them elsewhere"));
+    }
+    let weight = [(red.is_some(), 0.8), (goes_on, 0.6)]
+        .iter()
+        .filter(|(is, _)| *is)
+        .fold(weight, |so_far, (_, at_least)| so_far.max(*at_least));
+    evidence.extend(red);
     Some((weight, evidence))
 }
 
-/// Do all requests stop at once, and go on at once, while the dependency has something open?
+/// Do all requests stop at once, and go on at once, while the dependency has something open? It may be tasks that wait for them.
 fn all_wait_for_one(view: &View<'_>) -> Found {
-    let stands = |point: &&Point| point.requests == 0 && point.in_flight >= 4 && point.dependency.calls == 0;
+    let answered = |point: &Point| point.requests.saturating_sub(point.left);
+    let stands = |point: &&Point| answered(point) == 0 && point.in_flight >= 4 && point.dependency.calls == 0;
     let longest = view.after.split(|point| !stands(point)).map(<[_]>::len).max().unwrap_or_default();
-    let goes_on = last(&view.after, view.after.len()).windows(2).filter(|two| stands(&two[0]) && two[1].requests > 0);
-    let goes_on = goes_on.map(|two| two[1].requests).max().unwrap_or_default();
+    let goes_on = last(&view.after, view.after.len()).windows(2).filter(|two| stands(&two[0]) && answered(two[1]) > 0);
+    let goes_on = goes_on.map(|two| answered(two[1])).max().unwrap_or_default();
     let refused = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
     if longest < 5 || refused > 0.05 {
-        return None;
+        return tasks_wait_for_one(view);
     }
     let most = view.after.iter().map(|point| point.in_flight).max().unwrap_or_default();
-    let mut evidence =
-        vec![format!("for {longest} seconds no request ended, up to {most} were in flight, and none was refused")];
+    let mut evidence = vec![format!(
+        "for {longest} seconds no request was answered, up to {most} were in flight, and none was refused"
+    )];
     if goes_on > 0 {
         evidence.push(format!("then {goes_on} ended in a second: they had waited for one thing"));
     }
     Some((if goes_on > 0 { 0.95 } else { 0.7 }, evidence))
 }
 
-/// Is a quick kind of request refused, because a slow kind has the places?
+fn tasks_wait_for_one(view: &View<'_>) -> Found {
+    let waits = |point: &&Point| point.dependency.calls == 0 && point.dependency.open > 0;
+    let more = |run: &[&Point]| run.last().zip(run.first()).map_or(0.0, |(end, begin)| beyond(end) - beyond(begin));
+    let run = view.after.split(|point| !waits(point)).filter(|run| run.len() >= 5);
+    let run = run.max_by(|one, other| more(one).total_cmp(&more(other)))?;
+    let (grown, least) = (more(run), view.after.iter().map(|point| beyond(point)).fold(f64::INFINITY, f64::min));
+    if grown < 10.0 || grown < 4.0 * least.max(1.0) {
+        return None;
+    }
+    Some((
+        0.8,
+        vec![format!(
+            "for {} seconds its dependency had one call open and began none, and meanwhile {grown:.0} tasks came and none went",
+            run.len()
+        )],
+    ))
+}
+
+/// Is a quick kind of request refused, because a slow kind has the places? Or does nothing stand between them at all?
 fn the_slow_take_all_places(view: &View<'_>) -> Found {
     let failed = share(sum(&view.after, |point| point.dependency.failed), sum(&view.after, calls_of));
     let routes = routes(&view.after);
     let quick =
         routes.iter().filter(|route| route.served_ms > 0.0).min_by(|a, b| a.served_ms.total_cmp(&b.served_ms))?;
     let slow = routes.iter().max_by(|a, b| a.served_ms.total_cmp(&b.served_ms))?;
-    if slow.served_ms < 5.0 * quick.served_ms || quick.refused < 0.05 || failed > 0.02 {
+    if slow.served_ms < 5.0 * quick.served_ms || failed > 0.02 {
         return None;
     }
     let ratio = slow.served_ms / quick.served_ms;
-    Some((
-        0.9_f64.min(0.6 + quick.refused),
-        vec![
-            format!(
-                "{} of the requests of a quick route are refused, and no call of the dependency has failed",
-                percent(quick.refused)
-            ),
-            format!("another route of the same service takes {ratio:.0} times as long"),
-        ],
-    ))
+    let slower = format!("another route of the same service takes {ratio:.0} times as long");
+    if quick.refused >= 0.05 {
+        let refused = format!(
+            "{} of the requests of a quick route are refused, and no call of the dependency has failed",
+            percent(quick.refused)
+        );
+        return Some((0.9_f64.min(0.6 + quick.refused), vec![refused, slower]));
+    }
+    let (was, is) = (mean(&view.before, open), mean(last(&view.after, 20), open));
+    let busy = slow.busy_ms / routes.iter().map(|route| route.busy_ms).sum::<f64>();
+    if slow.refused > 0.0 || is < 5.0 * was.max(1.0) || busy < 0.8 {
+        return None;
+    }
+    let places = format!(
+        "{was:.0} calls were open at its dependency, and then {is:.0}: {} of the time is the slow route's, and none of it is refused",
+        percent(busy)
+    );
+    Some((0.7, vec![places, slower]))
 }
 
 /// Do tasks and what is open at the dependency only grow, while the requests in flight don't?
 fn what_runs_only_grows(view: &View<'_>) -> Found {
-    let beyond = |point: &Point| point.tasks as f64 - point.connections as f64;
     let in_flight = |point: &Point| point.in_flight as f64;
     let (tasks, open) = (grows(&view.after, beyond), grows(&view.after, open));
     let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
@@ -272,23 +326,40 @@ fn what_runs_only_grows(view: &View<'_>) -> Found {
     ))
 }
 
-/// Do handlers panic, and is that no error?
+/// Do handlers panic, and is that no error, or none with an answer? Or does every request fail since one of them did?
 fn panics_are_no_errors(view: &View<'_>) -> Found {
     let panics = view.log.iter().filter(|line| line.text.contains("panicked")).count() as f64;
     let failed = sum(&view.after, |point| point.errors + point.broken);
-    if panics < 3.0 || failed > panics / 4.0 {
+    if panics < 3.0 {
         return None;
     }
-    Some((0.95, vec![format!("its log tells of {panics:.0} panics, and {failed:.0} requests ended as an error")]))
+    if failed <= panics / 4.0 {
+        return Some((
+            0.95,
+            vec![format!("its log tells of {panics:.0} panics, and {failed:.0} requests ended as an error")],
+        ));
+    }
+    let cut = sum(&view.after, |point| point.broken);
+    if cut > failed / 2.0 {
+        let ends = format!("of {failed:.0} requests that failed, {cut:.0} broke off and were answered nothing");
+        return Some((0.8, vec![format!("its log tells of {panics:.0} panics"), ends]));
+    }
+    let end = last(&view.after, 15);
+    let lost = share(sum(end, |point| point.errors + point.broken), sum(end, |point| point.requests));
+    if lost < 0.9 || mean(end, calls) > 0.1 * mean(&view.before, calls) {
+        return None;
+    }
+    let now = format!("{} of the last requests fail, and its dependency is not asked any more", percent(lost));
+    Some((0.85, vec![format!("its log tells of {panics:.0} panics"), now]))
 }
 
 /// Does the dependency refuse more and more since clients leave, and is that no error?
 fn what_is_held_stays_held(view: &View<'_>) -> Found {
-    let left = sum(&view.after, |point| point.left);
+    let left = sum(&view.all, |point| point.left);
     let refused = |points: &[&Point]| share(sum(points, |point| point.dependency.failed), sum(points, calls_of));
     let (before, end) = (refused(&view.before), refused(last(&view.after, 20)));
     let failed = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
-    if left < 2.0 || end < before + 0.2 || failed > 0.02 {
+    if left < 1.0 || end < before + 0.1 || end < 3.0 * before || failed > 0.02 {
         return None;
     }
     Some((
@@ -304,14 +375,19 @@ fn what_is_held_stays_held(view: &View<'_>) -> Found {
     ))
 }
 
-/// Does what is open at the dependency only grow, by as much as fails there, and the tasks with it?
+/// Does what is open at the dependency only grow, by as much as fails there, and the tasks with it? Or has nothing moved since a
+/// call failed?
 fn connections_stay_open(view: &View<'_>) -> Found {
     let failed = sum(&view.after, |point| point.dependency.failed);
     let (from, to) = (mean(&view.before, open), mean(last(&view.after, 5), open));
     let in_flight = mean(last(&view.after, 5), |point| point.in_flight as f64);
     let refused = share(sum(&view.after, |point| point.errors), sum(&view.after, |point| point.requests));
-    if failed < 5.0 || refused < 0.03 || to < from + 15.0 || to < 5.0 * in_flight.max(1.0) || falls(&view.after, open) {
-        return None;
+    // A busy second opens a few more: it has to be more for most of the time.
+    let third = view.after.len() / 3;
+    let halfway = mean(&view.after[third..2 * third], open);
+    let stays = to >= from + 15.0 && halfway >= from + 10.0 && !falls(&view.after, open);
+    if failed < 5.0 || refused < 0.03 || to < 5.0 * in_flight.max(1.0) || !stays {
+        return nothing_moves_since_a_failure(view);
     }
     Some((
         0.9,
@@ -324,11 +400,27 @@ fn connections_stay_open(view: &View<'_>) -> Found {
     ))
 }
 
+fn nothing_moves_since_a_failure(view: &View<'_>) -> Found {
+    let stands = |point: &&&Point| point.dependency.calls == 0 && point.dependency.open > 0 && point.in_flight > 0;
+    let still = view.all.iter().rev().take_while(stands).count();
+    let failure = view.all.len().checked_sub(still + 5).map(|from| &view.all[from..view.all.len() - still])?;
+    let failed = sum(failure, |point| point.dependency.failed);
+    if still < 20 || failed == 0.0 {
+        return None;
+    }
+    Some((
+        0.8,
+        vec![format!(
+            "for {still} seconds its dependency has been asked nothing, and has something open; just before, a call failed there"
+        )],
+    ))
+}
+
 /// Does what has begun elsewhere not end there, while nothing else grows?
 fn ends_are_missing(view: &View<'_>) -> Found {
-    let beyond = |point: &Point| point.tasks as f64 - point.connections as f64;
     let failed = sum(&view.after, |point| point.errors + point.dependency.failed);
-    if !grows(&view.after, open) || grows(&view.after, beyond) || failed > 0.0 {
+    let in_flight = |point: &Point| point.in_flight as f64;
+    if !grows(&view.after, open) || grows(&view.after, beyond) || grows(&view.after, in_flight) || failed > 0.0 {
         return None;
     }
     let (from, to) = ends(&view.after, open);
@@ -341,20 +433,24 @@ fn ends_are_missing(view: &View<'_>) -> Found {
     ))
 }
 
-/// Does the first byte come with the last, long after the head?
+/// Does the first byte come with the last, long after the head? Or do heads come, and bodies not end any more?
 fn the_first_byte_comes_last(view: &View<'_>) -> Found {
     let busy: Vec<&Point> = view.after.iter().filter(|point| point.requests > 0).copied().collect();
     let (head, first) = (mean(&busy, |point| point.head_ms), mean(&busy, |point| point.first_byte_ms));
     let whole = mean(&busy, |point| point.p95_ms);
-    if whole < 5.0 * head + 50.0 || first < 0.8 * whole {
+    if whole < 5.0 * head + 50.0 {
         return None;
     }
-    Some((
-        (first / whole).min(0.95),
-        vec![format!(
-            "the head comes after {head:.0} ms, the first byte after {first:.0} ms, and the last after {whole:.0} ms"
-        )],
-    ))
+    let times = format!(
+        "the head comes after {head:.0} ms, the first byte after {first:.0} ms, and the last after {whole:.0} ms"
+    );
+    if first >= 0.8 * whole {
+        return Some(((first / whole).min(0.95), vec![times]));
+    }
+    let leave = |points: &[&Point]| share(sum(points, |point| point.left), sum(points, |point| point.requests));
+    let (before, end) = (leave(&view.before), leave(last(&view.after, 20)));
+    (before < 0.1 && end > 0.5)
+        .then(|| (0.7, vec![times, format!("{} of the clients leave before the last", percent(end))]))
 }
 
 // ===== What the rules count with =====
@@ -365,6 +461,11 @@ fn calls(point: &Point) -> f64 {
 
 fn calls_of(point: &Point) -> u64 {
     point.dependency.calls
+}
+
+/// Tasks beside those of its connections.
+fn beyond(point: &Point) -> f64 {
+    point.tasks as f64 - point.connections as f64
 }
 
 fn open(point: &Point) -> f64 {
@@ -414,6 +515,8 @@ fn falls(points: &[&Point], of: impl Fn(&Point) -> f64) -> bool {
 struct Routed {
     refused: f64,
     served_ms: f64,
+    /// How long those that were served took together.
+    busy_ms: f64,
 }
 
 fn routes(points: &[&Point]) -> Vec<Routed> {
@@ -428,6 +531,7 @@ fn routes(points: &[&Point]) -> Vec<Routed> {
         (requests >= 5).then(|| Routed {
             refused: errors as f64 / requests as f64,
             served_ms: whole / (requests - errors).max(1) as f64,
+            busy_ms: whole,
         })
     });
     told.collect()
@@ -488,6 +592,109 @@ mod tests {
             _ => calm(),
         }));
         assert_eq!(report.causes, []);
+    }
+
+    /// What is said of a service that is calm until second 30.
+    fn said(point: impl Fn(u32) -> Point) -> Vec<&'static str> {
+        let report = classify(&evidence(|second| if second < 30 { calm() } else { point(second) }));
+        report.causes.iter().map(|cause| cause.ghost).collect()
+    }
+
+    #[test]
+    fn a_pool_with_one_place_left_is_told_by_who_waits_outside() {
+        let queue = |requests| Point {
+            in_flight: 25,
+            p50_ms: 800.0,
+            dependency: Dependency { calls: requests, served: requests, open: 1, ..Dependency::default() },
+            ..calm()
+        };
+        assert_eq!(said(|_| queue(6)), ["leaked-permit"]);
+        // It waits for a dependency that is slow.
+        let slow = |second| {
+            let mut point = queue(6);
+            point.dependency = Dependency { open: 25, mean_ms: 800.0, ..point.dependency };
+            if second < 30 { calm() } else { point }
+        };
+        assert_eq!(classify(&evidence(slow)).causes, []);
+    }
+
+    #[test]
+    fn a_probe_that_lies_is_told_in_both_directions() {
+        let fails = Dependency { calls: 8, failed: 8, ..Dependency::default() };
+        let down = |errors, probe| Point { errors, probe: Some(probe), dependency: fails.clone(), ..calm() };
+        assert_eq!(said(|_| down(8, 200)), ["lying-health-check"]);
+        assert_eq!(said(|_| down(1, 503)), ["lying-health-check"]);
+        // It is told, and nobody goes elsewhere.
+        assert_eq!(said(|_| down(8, 503)), ["lying-health-check"]);
+        let turns_away =
+            |_| Point { dependency: Dependency { calls: 1, failed: 1, ..Dependency::default() }, ..down(8, 503) };
+        assert_eq!(said(turns_away), [""; 0]);
+        assert_eq!(said(|_| Point { probe: Some(503), ..calm() }), ["lying-health-check"]);
+    }
+
+    #[test]
+    fn tasks_that_pile_up_before_one_call_are_told() {
+        let open = Dependency { open: 1, ..Dependency::default() };
+        let piles = |second: u32| Point { tasks: u64::from(4 * second), dependency: open.clone(), ..calm() };
+        assert_eq!(said(|second| if second < 50 { piles(second - 29) } else { calm() }), ["blocked-log-channel"]);
+        assert_eq!(said(|second| if second < 50 { piles(1) } else { calm() }), [""; 0]);
+    }
+
+    #[test]
+    fn a_slow_kind_that_nothing_stops_is_told_and_one_that_is_turned_away_is_not() {
+        let routes = |refused| {
+            let route = |route: &str, requests, errors, served_ms| {
+                let (route, refused) = (route.to_owned(), 0);
+                crate::evidence::Route { route, requests, errors, served_ms, refused }
+            };
+            vec![route("quick", 7, 0, 60.0), route("slow", 3, refused, 4000.0)]
+        };
+        let open = |open| Dependency { open, ..calm().dependency };
+        assert_eq!(said(|_| Point { routes: routes(0), dependency: open(40), ..calm() }), ["no-bulkhead"]);
+        assert_eq!(said(|_| Point { routes: routes(2), dependency: open(40), ..calm() }), [""; 0]);
+        assert_eq!(said(|_| Point { routes: routes(0), dependency: open(2), ..calm() }), [""; 0]);
+    }
+
+    #[test]
+    fn a_panic_is_told_where_it_is_no_answer_and_where_it_is_the_last_one() {
+        let log = |evidence: &mut Evidence| {
+            evidence.log = (0..9)
+                .map(|number| Line {
+                    number,
+                    at_ms: 40_000,
+                    from: "some".to_owned(),
+                    level: "ERROR".to_owned(),
+                    text: "panicked".to_owned(),
+                })
+                .collect();
+        };
+        let said = |point: Point| {
+            let mut evidence = evidence(|second| if second < 30 { calm() } else { point.clone() });
+            log(&mut evidence);
+            classify(&evidence).causes.iter().map(|cause| cause.ghost).collect::<Vec<_>>()
+        };
+        assert_eq!(said(Point { broken: 1, ..calm() }), ["swallowed-panic"]);
+        assert_eq!(said(Point { errors: 8, dependency: Dependency::default(), ..calm() }), ["swallowed-panic"]);
+        assert_eq!(said(Point { errors: 1, ..calm() }), [""; 0]);
+    }
+
+    #[test]
+    fn a_connection_that_nothing_passes_since_a_failure_is_told_before_what_it_looks_like() {
+        let still = Dependency { open: 1, ..Dependency::default() };
+        let said = said(|second| match second {
+            30 => Point { dependency: Dependency { failed: 1, ..calm().dependency }, ..calm() },
+            _ => Point { requests: 6, left: 6, in_flight: 90, p50_ms: 8000.0, dependency: still.clone(), ..calm() },
+        });
+        assert_eq!(said, ["unread-body", "blocked-log-channel", "leaked-permit"]);
+    }
+
+    #[test]
+    fn bodies_that_do_not_end_any_more_are_told() {
+        let body = |left| Point { left, head_ms: 1.0, first_byte_ms: 200.0, p95_ms: 8000.0, ..calm() };
+        assert_eq!(said(|_| body(6)), ["hidden-flush"]);
+        assert_eq!(said(|_| body(0)), [""; 0]);
+        // They have always left: it is a stream without an end.
+        assert_eq!(classify(&evidence(|_| body(6))).causes, []);
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub struct Route {
     pub errors: u64,
     /// How long the others took, on average.
     pub served_ms: f64,
+    /// Those that were answered 4xx.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// What a dependency has seen in a second.
@@ -92,6 +95,9 @@ pub struct Dependency {
     pub open: u64,
     /// How long those that ended took.
     pub mean_ms: f64,
+    /// How long the oldest of those that go on has gone on.
+    #[serde(default)]
+    pub oldest_ms: f64,
 }
 
 /// A line of a log.

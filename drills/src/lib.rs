@@ -7,6 +7,7 @@
 //! Only what an operator could have is shown: what crosses the edge of a service, the runtime's own counters, the calls of its
 //! dependency, and its log. What would need the service's help is said to be not visible.
 
+mod also_right;
 pub mod answer;
 pub mod classify;
 pub mod detectors;

@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 /// How long a client waits at most.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 /// How many clients of a kind there are at a time.
 const CLIENTS: usize = 150;
 
@@ -95,10 +95,18 @@ async fn send(edge: SocketAddr, kind: usize, service: String, load: Load, start:
 }
 
 fn request(edge: SocketAddr, kind: usize, service: &str, load: &Load, number: u64) -> Request<Body> {
+    let mut request = asks(kind, &format!("/{service}"), load, number);
+    // An address is a header's value.
+    request.headers_mut().extend(edge.to_string().parse().map(|host| (HOST, host)));
+    request
+}
+
+/// A request of a kind, below a prefix.
+pub(crate) fn asks(kind: usize, prefix: &str, load: &Load, number: u64) -> Request<Body> {
     let method = load.method.as_deref().and_then(|method| method.parse().ok()).unwrap_or(Method::GET);
-    let path = format!("/{service}{}", load.path.replace("{n}", &number.to_string()));
-    let mut request = Request::builder().method(method).uri(path).header(HOST, edge.to_string());
-    request = request.header("x-request-id", format!("{service}-{kind}-{number}"));
+    let path = format!("{prefix}{}", load.path.replace("{n}", &number.to_string()));
+    let id = format!("{}-{kind}-{number}", prefix.trim_start_matches('/'));
+    let mut request = Request::builder().method(method).uri(path).header("x-request-id", id);
     for (name, value) in &load.headers {
         request = request.header(name, value);
     }

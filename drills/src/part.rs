@@ -100,6 +100,8 @@ impl Part {
         let took = std::mem::take(&mut state.took);
         let mut second = std::mem::take(&mut state.second);
         second.open = state.open.len() as u64;
+        let oldest = state.open.first_key_value().map(|(_, (_, began))| began.elapsed());
+        second.oldest_ms = oldest.map_or(0.0, |age| age.as_secs_f64() * 1e3);
         let ended = second.served + second.failed + second.given_up;
         second.mean_ms = if ended == 0 { 0.0 } else { took.as_secs_f64() * 1e3 / ended as f64 };
         second

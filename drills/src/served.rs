@@ -70,6 +70,10 @@ fn is_error(seen: &Seen) -> bool {
     seen.status.is_some_and(|status| status.is_server_error())
 }
 
+fn is_refusal(seen: &Seen) -> bool {
+    seen.status.is_some_and(|status| status.is_client_error())
+}
+
 fn routes(seen: &[Seen]) -> Vec<Route> {
     let mut routes = BTreeMap::<&str, Vec<&Seen>>::new();
     for seen in seen {
@@ -83,6 +87,7 @@ fn routes(seen: &[Seen]) -> Vec<Route> {
             requests: seen.len() as u64,
             errors: errors.len() as u64,
             served_ms: whole / served.len().max(1) as f64,
+            refused: seen.iter().filter(|seen| is_refusal(seen)).count() as u64,
         }
     });
     told.collect()
@@ -160,8 +165,7 @@ impl Served {
         let probe = self.eyes.probe.load(SeqCst);
         Point {
             requests: seen.len() as u64,
-            refused: seen.iter().filter(|seen| seen.status.is_some_and(|status| status.is_client_error())).count()
-                as u64,
+            refused: seen.iter().filter(|seen| is_refusal(seen)).count() as u64,
             errors: seen.iter().filter(|seen| is_error(seen)).count() as u64,
             broken: of(&[Outcome::Failed, Outcome::Panicked]),
             left: of(&[Outcome::Abandoned]),

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -34,7 +34,7 @@ use tower::{
 };
 
 use crate::{
-    locked,
+    also_right, locked,
     part::{How, Part},
 };
 
@@ -47,17 +47,29 @@ pub enum Which {
     Fixed,
     /// The near miss of this name.
     NearMiss(&'static str),
+    /// The right fix of this name that is not ours. Only who measures asks for it.
+    AlsoRight(&'static str),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Broken => "broken",
+            Self::Fixed => "fixed",
+            Self::NearMiss(name) | Self::AlsoRight(name) => name,
+        })
+    }
 }
 
 impl Which {
-    fn of<A: Copy>(self, near_misses: &[(&str, A)], broken: A, fixed: A) -> A {
-        match self {
-            Self::Broken => broken,
-            Self::Fixed => fixed,
-            Self::NearMiss(name) => {
-                near_misses.iter().find(|(known, _)| *known == name).map_or(broken, |(_, near_miss)| *near_miss)
-            }
-        }
+    fn of<A: Copy>(self, near_misses: &[(&str, A)], also_right: &[(&str, A)], broken: A, fixed: A) -> A {
+        let (name, known, otherwise) = match self {
+            Self::Broken => return broken,
+            Self::Fixed => return fixed,
+            Self::NearMiss(name) => (name, near_misses, broken),
+            Self::AlsoRight(name) => (name, also_right, fixed),
+        };
+        known.iter().find(|(known, _)| *known == name).map_or(otherwise, |(_, app)| *app)
     }
 }
 
@@ -87,9 +99,19 @@ pub(crate) fn of(slug: &str) -> Option<Serve> {
     ALL.iter().find(|(known, _)| *known == slug).map(|(_, serve)| *serve)
 }
 
+/// The names of the right fixes of this ghost that are not ours.
+pub(crate) fn also_right(slug: &str) -> Vec<&'static str> {
+    also_right::ALL.iter().filter(|(known, _)| *known == slug).flat_map(|(_, names)| names.iter().copied()).collect()
+}
+
 /// Eight connections; mugs are refused.
 fn stock(which: Which, part: &Part) -> Router {
-    let app = which.of(leaked_permit::near_misses::ALL, leaked_permit::app, leaked_permit_fixed::app);
+    let app = which.of(
+        leaked_permit::near_misses::ALL,
+        also_right::LEAKED_PERMIT,
+        leaked_permit::app,
+        leaked_permit_fixed::app,
+    );
     let part = part.clone();
     let connect = service_fn(move |()| {
         let part = part.clone();
@@ -114,7 +136,12 @@ fn stock(which: Which, part: &Part) -> Router {
 
 /// A bank that takes three seconds for an order from abroad.
 fn checkout(which: Which, part: &Part) -> Router {
-    let app = which.of(ignored_deadline::near_misses::ALL, ignored_deadline::app, ignored_deadline_fixed::app);
+    let app = which.of(
+        ignored_deadline::near_misses::ALL,
+        also_right::IGNORED_DEADLINE,
+        ignored_deadline::app,
+        ignored_deadline_fixed::app,
+    );
     let bank = {
         let part = part.clone();
         Router::new().fallback(move |request: Request| {
@@ -142,7 +169,12 @@ fn checkout(which: Which, part: &Part) -> Router {
 
 /// An archive that cannot read invoice 13, and breaks off in the middle of invoice 21.
 fn invoices(which: Which, part: &Part) -> Router {
-    let app = which.of(silenced_error::near_misses::ALL, silenced_error::app, silenced_error_fixed::app);
+    let app = which.of(
+        silenced_error::near_misses::ALL,
+        also_right::SILENCED_ERROR,
+        silenced_error::app,
+        silenced_error_fixed::app,
+    );
     let failure = || io::Error::other("segment 4 of the archive has a wrong checksum");
     let part = part.clone();
     app(BoxCloneSyncService::new(service_fn(move |number: String| {
@@ -184,7 +216,12 @@ fn invoices(which: Which, part: &Part) -> Router {
 
 /// A database that is out of reach for half a minute of each.
 fn orders(which: Which, part: &Part) -> Router {
-    let app = which.of(lying_health_check::near_misses::ALL, lying_health_check::app, lying_health_check_fixed::app);
+    let app = which.of(
+        lying_health_check::near_misses::ALL,
+        also_right::LYING_HEALTH_CHECK,
+        lying_health_check::app,
+        lying_health_check_fixed::app,
+    );
     let part = part.clone();
     let database = Router::new().fallback(move |request: Request| {
         let part = part.clone();
@@ -204,7 +241,12 @@ fn orders(which: Which, part: &Part) -> Router {
 
 /// A shipper of lines that stops reading for most of each minute.
 fn dispatch(which: Which, part: &Part) -> Router {
-    let app = which.of(blocked_log_channel::near_misses::ALL, blocked_log_channel::app, blocked_log_channel_fixed::app);
+    let app = which.of(
+        blocked_log_channel::near_misses::ALL,
+        also_right::BLOCKED_LOG_CHANNEL,
+        blocked_log_channel::app,
+        blocked_log_channel_fixed::app,
+    );
     let routes = Router::new().route(
         "/orders/{number}",
         get(async |Path(number): Path<String>| {
@@ -239,7 +281,8 @@ fn dispatch(which: Which, part: &Part) -> Router {
 
 /// Orders, and reports that take four seconds.
 fn shop(which: Which, part: &Part) -> Router {
-    let app = which.of(no_bulkhead::near_misses::ALL, no_bulkhead::app, no_bulkhead_fixed::app);
+    let app =
+        which.of(no_bulkhead::near_misses::ALL, also_right::NO_BULKHEAD, no_bulkhead::app, no_bulkhead_fixed::app);
     let router = |class: &'static str, takes: Duration| {
         let part = part.clone();
         Router::new().route(
@@ -261,7 +304,8 @@ fn shop(which: Which, part: &Part) -> Router {
 
 /// Boards that say something once a second, for as long as somebody is subscribed.
 fn boards(which: Which, part: &Part) -> Router {
-    let app = which.of(orphan_task::near_misses::ALL, orphan_task::app, orphan_task_fixed::app);
+    let app =
+        which.of(orphan_task::near_misses::ALL, also_right::ORPHAN_TASK, orphan_task::app, orphan_task_fixed::app);
     let part = part.clone();
     let upstream = service_fn(move |board: String| {
         let call = part.call(format!("subscribe {board}"));
@@ -290,7 +334,8 @@ fn boards(which: Which, part: &Part) -> Router {
 
 /// Build logs of four lines, a third of a second apart.
 fn builds(which: Which, part: &Part) -> Router {
-    let app = which.of(hidden_flush::near_misses::ALL, hidden_flush::app, hidden_flush_fixed::app);
+    let app =
+        which.of(hidden_flush::near_misses::ALL, also_right::HIDDEN_FLUSH, hidden_flush::app, hidden_flush_fixed::app);
     let part = part.clone();
     let log = move |Path(build): Path<String>| {
         let call = part.call(format!("log {build}"));
@@ -319,7 +364,12 @@ fn builds(which: Which, part: &Part) -> Router {
 
 /// Invoices of which number 13 panics, and a key without a dot, which panics in the look-up.
 fn ledger(which: Which, part: &Part) -> Router {
-    let app = which.of(swallowed_panic::near_misses::ALL, swallowed_panic::app, swallowed_panic_fixed::app);
+    let app = which.of(
+        swallowed_panic::near_misses::ALL,
+        also_right::SWALLOWED_PANIC,
+        swallowed_panic::app,
+        swallowed_panic_fixed::app,
+    );
     let (log, mut access_log) = mpsc::unbounded_channel::<(String, StatusCode)>();
     let told = part.clone();
     tokio::spawn(async move {
@@ -348,7 +398,12 @@ fn ledger(which: Which, part: &Part) -> Router {
 
 /// An editor that takes 120 ms to save, and a service of locks.
 fn editor(which: Which, part: &Part) -> Router {
-    let app = which.of(cancelled_cleanup::near_misses::ALL, cancelled_cleanup::app, cancelled_cleanup_fixed::app);
+    let app = which.of(
+        cancelled_cleanup::near_misses::ALL,
+        also_right::CANCELLED_CLEANUP,
+        cancelled_cleanup::app,
+        cancelled_cleanup_fixed::app,
+    );
     let save = async |Path(document): Path<String>, text: String| {
         sleep(Duration::from_millis(120)).await;
         format!("{document} is saved, {} bytes\n", text.len())
@@ -385,7 +440,8 @@ fn editor(which: Which, part: &Part) -> Router {
 
 /// A store that takes sixty connections, and answers `failing` with an error of 2 KiB.
 fn gate(which: Which, part: &Part) -> Router {
-    let app = which.of(unread_body::near_misses::ALL, unread_body::app, unread_body_fixed::app);
+    let app =
+        which.of(unread_body::near_misses::ALL, also_right::UNREAD_BODY, unread_body::app, unread_body_fixed::app);
     let (part, open) = (part.clone(), Arc::new(Semaphore::new(60)));
     app(BoxCloneSyncService::new(service_fn(move |()| {
         let (part, place) = (part.clone(), open.clone().try_acquire_owned());
@@ -422,7 +478,8 @@ fn gate(which: Which, part: &Part) -> Router {
 
 /// A reading room whose register has each visit open until it is closed.
 fn room(which: Which, part: &Part) -> Router {
-    let app = which.of(broken_chain::near_misses::ALL, broken_chain::app, broken_chain_fixed::app);
+    let app =
+        which.of(broken_chain::near_misses::ALL, also_right::BROKEN_CHAIN, broken_chain::app, broken_chain_fixed::app);
     let (register, mut entries) = mpsc::unbounded_channel::<(String, String, Option<StatusCode>)>();
     let part = part.clone();
     tokio::spawn(async move {
@@ -451,6 +508,7 @@ fn room(which: Which, part: &Part) -> Router {
 fn desk(which: Which, part: &Part) -> Router {
     let app = which.of(
         closure_captured_state::near_misses::ALL,
+        also_right::CLOSURE_CAPTURED_STATE,
         closure_captured_state::app,
         closure_captured_state_fixed::app,
     );
@@ -476,7 +534,12 @@ fn desk(which: Which, part: &Part) -> Router {
 
 /// A store of letters. Ada may read Bob's, and nobody else may read another's.
 fn mail(which: Which, part: &Part) -> Router {
-    let app = which.of(extension_collision::near_misses::ALL, extension_collision::app, extension_collision_fixed::app);
+    let app = which.of(
+        extension_collision::near_misses::ALL,
+        also_right::EXTENSION_COLLISION,
+        extension_collision::app,
+        extension_collision_fixed::app,
+    );
     let may_read = |caller: &str, mailbox: &str| caller == mailbox || (caller, mailbox) == ("ada", "bob");
     let (audit, mut trail) = mpsc::unbounded_channel::<(String, String, StatusCode)>();
     let told = part.clone();

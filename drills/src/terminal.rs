@@ -28,7 +28,8 @@ use crate::{
     classify as classifier, detectors,
     evidence::{Evidence, Line, Sample},
     looks::Look,
-    matrix, page,
+    matrix::{self, Matrix, Measure, Run},
+    page, services,
 };
 
 /// An incident to practise on: four services under load, one of them haunted.
@@ -132,12 +133,14 @@ pub fn run(asked: &Asked) -> Result<(), Refusal> {
 pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
     let checkout = Checkout::here();
     if asked.all || asked.detectors {
-        let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
+        let runs = match &asked.from {
+            Some(folder) => matrix::kept(folder)?,
+            None => measured(&checkout, asked)?,
+        };
         if asked.detectors {
-            return print(&detectors::table(&checkout, asked.seeds, &program)?);
+            return print(&detectors::page(&checkout, &runs)?);
         }
-        let measured =
-            matrix::measure(&checkout, &classifier::ghosts(), asked.seeds, !asked.twins, matrix::SPEED, &program)?;
+        let measured = Matrix::of(&runs, matrix::SPEED);
         return if json { print_json(&measured) } else { print(&measured.markdown()) };
     }
     let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
@@ -149,6 +152,21 @@ pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
         cause.first = case::read(&checkout, cause.ghost)?.drill.and_then(|drill| drill.first.into_iter().next());
     }
     if json { print_json(&report) } else { print(&report.markdown()) }
+}
+
+/// Measures what is asked for, and keeps what was seen where that is asked for, too.
+fn measured(checkout: &Checkout, asked: &classify::Asked) -> Result<Vec<Run>, Refusal> {
+    let program = env::current_exe().map_err(|error| Refusal::new(format!("cannot find this program: {error}")))?;
+    let slugs: Vec<&'static str> = services::ALL.iter().map(|(slug, _)| *slug).collect();
+    let others = asked.all && !asked.twins;
+    let wanted = Measure { slugs: &slugs, seeds: asked.seeds, others, speed: matrix::SPEED, program: &program };
+    let mut runs = Vec::new();
+    matrix::measure(checkout, wanted, |run| {
+        asked.keep.as_ref().map_or(Ok(()), |folder| run.keep(folder))?;
+        runs.push(run);
+        Ok(())
+    })?;
+    Ok(runs)
 }
 
 /// Opens a page in the browser of the desktop, where there is one.

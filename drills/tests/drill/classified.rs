@@ -3,8 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use drills::{
+    detectors,
     evidence::{Dependency, Evidence, Point, Sample},
-    matrix,
+    matrix::{self, Matrix},
 };
 use ghosts::checkout::Checkout;
 
@@ -14,15 +15,37 @@ use crate::{
 };
 
 #[test]
-fn what_is_measured_has_the_documented_form() {
+fn what_is_measured_has_the_documented_form_and_can_be_read_again() {
     let slugs = ["hidden-flush", "leaked-permit"];
-    let measured = matrix::measure(&Checkout::here(), &slugs, 1, false, 10.0, Path::new(PROGRAM)).expect("a matrix");
+    let wanted = matrix::Measure { slugs: &slugs, seeds: 1, others: false, speed: 10.0, program: Path::new(PROGRAM) };
+    let folder = std::env::temp_dir().join(format!("kept-{}-{}", std::process::id(), unique()));
+    let mut runs = Vec::new();
+    let measured = matrix::measure(&Checkout::here(), wanted, |run| {
+        run.keep(&folder)?;
+        runs.push(run);
+        Ok(())
+    });
+    measured.expect("it can be measured");
+    let measured = Matrix::of(&runs, 10.0);
     let document = serde_json::to_value(&measured).expect("JSON");
     Forms::documented().hold("cargo ghosts classify --json", &document);
     let text = measured.markdown();
     // What is told of them hangs on how busy the machine is.
     assert!(text.contains("\n| leaked-permit | broken | "), "{text}");
-    assert!(text.contains("\n- Fixed twins: nothing claimed "), "{text}");
+    assert!(text.contains("\n- Fixed twins (2): nothing claimed "), "{text}");
+    let again = Command::new(PROGRAM).args(["classify", "--all", "--from"]).arg(&folder).output().expect("it starts");
+    assert_eq!(String::from_utf8_lossy(&again.stdout), text);
+    fs::remove_dir_all(&folder).expect("it was there");
+    let none = Command::new(PROGRAM).args(["classify", "--all", "--from"]).arg(&folder).output().expect("it starts");
+    let said = format!("drill: there is no kept evidence in {}\n", folder.display());
+    assert_eq!(String::from_utf8_lossy(&none.stderr), said);
+}
+
+#[test]
+fn what_is_seen_before_a_service_runs_is_what_the_book_says() {
+    let now = detectors::before(&Checkout::here()).expect("a table");
+    let again = "cargo ghosts classify --detectors";
+    assert!(include_str!("../../detectors.md").starts_with(&now), "{again} makes\n{now}");
 }
 
 /// After thirty seconds every request is refused, and none of them comes to the dependency.

@@ -25,6 +25,12 @@ pub struct Asked {
     /// How many seeds to measure the twins with
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub seeds: u64,
+    /// Keep the evidence of each run below this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "from"])]
+    pub keep: Option<PathBuf>,
+    /// Measure nothing, and read the evidence that was kept there
+    #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
+    pub from: Option<PathBuf>,
 }
 
 /// Becomes the classifier, which is built first where it is not yet.
@@ -37,12 +43,17 @@ pub fn run(checkout: &Checkout, asked: &Asked, json: bool) -> Result<bool, Refus
     }
     let mut words = vec!["classify".to_owned()];
     // It is read from another folder than this one.
-    let file = asked.file.as_ref().and_then(|file| path::absolute(file).ok());
-    words.extend(file.map(|file| file.to_string_lossy().into_owned()));
+    let absolute = |path: &PathBuf| path::absolute(path).ok().map(|path| path.to_string_lossy().into_owned());
+    words.extend(asked.file.as_ref().and_then(absolute));
+    for (name, folder) in [("--keep", &asked.keep), ("--from", &asked.from)] {
+        words.extend(folder.as_ref().and_then(absolute).into_iter().flat_map(|folder| [name.to_owned(), folder]));
+    }
     words.extend(asked.all.then(|| "--all".to_owned()));
     words.extend(asked.detectors.then(|| "--detectors".to_owned()));
     words.extend(asked.twins.then(|| "--twins".to_owned()));
     words.extend(["--seeds".to_owned(), asked.seeds.to_string()]);
     words.extend(json.then(|| "--json".to_owned()));
-    become_drills(checkout, &words)
+    // The right fixes that are not ours are built for who measures them, and for nobody else.
+    let features: &[&str] = if asked.all && !asked.twins { &["also-right"] } else { &[] };
+    become_drills(checkout, features, &words)
 }

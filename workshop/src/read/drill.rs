@@ -55,13 +55,14 @@ pub fn run(checkout: &Checkout, asked: &Asked) -> Result<bool, Refusal> {
     if let Some(slug) = &asked.slug {
         ghosts::find(slug)?;
     }
-    become_drills(checkout, &asked.words())
+    become_drills(checkout, &[], &asked.words())
 }
 
 /// Becomes the package of the drills.
-pub(super) fn become_drills(checkout: &Checkout, words: &[String]) -> Result<bool, Refusal> {
+pub(super) fn become_drills(checkout: &Checkout, features: &[&str], words: &[String]) -> Result<bool, Refusal> {
     let mut cargo = cargo(checkout.root());
     cargo.args(["run", "--quiet", "--config", "term.progress.when='always'", "--config", "term.progress.width=40"]);
-    cargo.args(["--package", "drills", "--"]).args(words);
+    cargo.args(["--package", "drills"]);
+    cargo.args(features.iter().flat_map(|feature| ["--features", feature])).arg("--").args(words);
     Err(Refusal::new(format!("cannot start cargo: {}", become_it(&mut cargo))))
 }
