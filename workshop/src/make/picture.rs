@@ -5,7 +5,7 @@
 //! marked twice: where it happens, in the hidden lane, and where somebody notices. Colours are those of `book/css/pictures.css`,
 //! where each theme of mdBook has its own. It is drawn for half a page, and for a telephone.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 use lab::SceneRecord;
 
@@ -30,6 +30,14 @@ const ARROW: f32 = 20.0;
 const HELD: f32 = 13.0;
 const HEAD: f32 = 22.0;
 const CONTROL: f32 = 20.0;
+/// What a long wait adds to the height of its row.
+const BREAK: f32 = 22.0;
+/// A wait is long that is so many times as long as the shortest.
+const LONG: u64 = 10;
+/// A scene that is shorter is told in milliseconds.
+const SHORT: u64 = 1000;
+/// From the border of a frame to its words.
+const PAD: f32 = 4.0;
 
 /// A picture, before it is drawn.
 pub(crate) struct Scenes<'a> {
@@ -53,7 +61,9 @@ pub(crate) fn timelines(scenes: &Scenes<'_>) -> Result<String, String> {
     let broken = story.told(slug, words, Side::Broken, scenes.broken)?;
     let fixed = story.told(slug, words, Side::Fixed, scenes.fixed)?;
     let rows = aligned(&broken.lines, &fixed.lines);
-    let page = Page { rows: &rows, control: broken.control || fixed.control, band: story.band };
+    let named = rows.iter().flatten().flatten().any(|line| line.at.is_some());
+    let page =
+        Page { rows: &rows, waits: waits(&rows), control: broken.control || fixed.control, band: story.band, named };
     let mut html = format!(
         "<div class=\"timelines\" data-words=\"{}\">\n<p class=\"timeline-title\">{}</p>\n",
         ["previous", "next", "all", "step"]
@@ -73,33 +83,61 @@ pub(crate) fn timelines(scenes: &Scenes<'_>) -> Result<String, String> {
             page.code(scenes, side)?
         );
     }
-    html.push_str(&drawn);
     html.push_str(&legend(slug, words, &drawn)?);
-    html.push_str("</div>\n");
+    html.push_str(&drawn);
+    let source = escaped(words.get(slug, "source")?);
+    let _ = write!(html, "<p class=\"timeline-key\">{source}</p>\n</div>\n");
     Ok(html)
 }
 
-/// What the colours and lines say that are in the picture, and where the hidden state is from.
+/// What the colours and lines say that are in the picture.
 fn legend(slug: &str, words: &Words, drawn: &str) -> Result<String, String> {
     let mut legend = format!("<p class=\"timeline-key\">{}", escaped(words.get(slug, "key")?));
-    for kind in ["same", "flow", "plain", "bad", "good", "empty"] {
-        if ["same", "flow"].contains(&kind) || drawn.contains(&format!("\"state {kind}")) {
+    for (kind, sign) in [
+        ("same", ""),
+        ("flow", ""),
+        ("plain", "\"state plain"),
+        ("bad", "\"state bad"),
+        ("good", "\"state good"),
+        ("empty", "\"state empty"),
+        ("through", "\"through\""),
+        ("note", "\"note\""),
+        ("absent", " absent\""),
+        ("break", "\"break\""),
+    ] {
+        if drawn.contains(sign) {
             let said = escaped(words.get(slug, &format!("key-{kind}"))?);
             let _ = write!(legend, "\n<span class=\"sample\"><i class=\"{kind}\"></i>{said}</span>");
         }
     }
-    for name in ["key-arrow", "key-rows", "source"] {
+    for name in ["key-arrow", "key-rows"] {
         let _ = write!(legend, "\n{}", escaped(words.get(slug, name)?));
     }
     legend.push_str("</p>\n");
     Ok(legend)
 }
 
+/// How long the wait before each row is, where it is so long that it has to be cut short.
+fn waits(rows: &[[Option<Line>; 2]]) -> Vec<Option<u64>> {
+    let moments = |row: &[Option<Line>; 2]| row.iter().flatten().next().map_or(0, |line| line.at_ms);
+    let exact = if rows.iter().map(moments).max() < Some(SHORT) { 1 } else { 10 };
+    // As exact as it is printed: what happens at one moment for a reader waits for nothing.
+    let at = |row: &[Option<Line>; 2]| (moments(row) + exact / 2) / exact * exact;
+    let waits: Vec<u64> = rows.windows(2).map(|pair| at(&pair[1]).saturating_sub(at(&pair[0]))).collect();
+    let shortest = waits.iter().copied().filter(|wait| *wait > 0).min().unwrap_or(0);
+    let long = |wait: u64| (wait > 0 && wait >= LONG * shortest).then_some(wait);
+    rows.first().map(|_| None).into_iter().chain(waits.into_iter().map(long)).collect()
+}
+
 /// What both sides have in common.
 struct Page<'a> {
     rows: &'a [[Option<Line>; 2]],
+    /// The waits before the rows that are cut short.
+    waits: Vec<Option<u64>>,
     control: bool,
     band: f32,
+    /// Whether the lane of the supplied parts is that of several, which are named where they have to do with something.
+    named: bool,
 }
 
 impl Page<'_> {
@@ -154,9 +192,13 @@ impl Page<'_> {
                     moment = Some(label);
                 }
             }
+            if let Some(wait) = index.checked_sub(1).and_then(|index| self.waits[index]) {
+                body.push_str(&self.torn(slug, words, wait, self.edge(index))?);
+            }
             if let Some(line) = line {
                 let equal = twin.is_some_and(|twin| {
-                    (&line.label, line.from, line.to, line.beside) == (&twin.label, twin.from, twin.to, twin.beside)
+                    (&line.label, &line.at, line.from, line.to, line.beside)
+                        == (&twin.label, &twin.at, twin.from, twin.to, twin.beside)
                 });
                 let class = if equal { " same" } else { "" };
                 let y = self.edge(index);
@@ -173,7 +215,7 @@ impl Page<'_> {
         }
         for (index, [broken, _]) in self.rows.iter().enumerate() {
             if let Some(line) = broken.as_ref().filter(|line| side == Side::Broken && (line.fault || line.noticed)) {
-                let marks = self.marks(line, &states[index], self.edge(index + 1));
+                let marks = self.marks(line, &states, index);
                 let _ = write!(body, "<g class=\"step\" data-row=\"{index}\">\n{marks}</g>\n");
             }
         }
@@ -212,6 +254,9 @@ impl Page<'_> {
             }
             shown.push(&line.step);
             let label = match line.outer() {
+                Some(Place::Right) if line.at.is_some() => {
+                    format!("{}: {}", line.at.as_deref().unwrap_or_default(), line.label)
+                }
                 Some(Place::Left) => format!("{}: {}", scenes.words.get(scenes.slug, "lane-left")?, line.label),
                 Some(Place::Right) => format!("{}: {}", scenes.words.get(scenes.slug, "lane-right")?, line.label),
                 _ => line.label.clone(),
@@ -266,7 +311,8 @@ impl Page<'_> {
 
     /// Where the state begins that holds after so many rows.
     fn edge(&self, rows: usize) -> f32 {
-        if rows == 0 { self.top() } else { self.top() + (rows - 1) as f32 * ROW + ARROW }
+        let long = self.waits.iter().take(rows).flatten().count();
+        if rows == 0 { self.top() } else { self.top() + (rows - 1) as f32 * ROW + ARROW + long as f32 * BREAK }
     }
 
     /// The part of the cells that is between a row and the next.
@@ -308,13 +354,12 @@ impl Page<'_> {
             let (x, width) = self.cell(states[index].len(), number);
             let (top, bottom) = (self.edge(index), self.edge(stay.end));
             let letters = (width / LETTER) as usize;
-            let lines = textwrap::wrap(&shown.text, letters);
+            let (lines, first) = self.words(states, number, index);
             if lines.len() as f32 * HELD + 2.0 > bottom - top || lines.iter().any(|line| line.chars().count() > letters)
             {
                 let rows = stay.end - index;
                 return Err(format!("{slug}: \"{}\" does not fit into {letters} letters and {rows} rows", shown.text));
             }
-            let first = top + if lines.len() == 1 && bottom - top > 26.0 { 19.0 } else { 13.0 };
             let alike = begins_alike(states, others, number, stay.first);
             let _ = writeln!(held, "<g class=\"held {}\">", class(shown, alike));
             for (number, line) in lines.iter().enumerate() {
@@ -324,6 +369,15 @@ impl Page<'_> {
             held.push_str("</g>\n");
         }
         Ok(held)
+    }
+
+    /// The words of a state that begins after so many rows, in lines, and where the first of them stands.
+    fn words<'a>(&self, states: &'a [Vec<Shown>], number: usize, index: usize) -> (Vec<Cow<'a, str>>, f32) {
+        let (_, width) = self.cell(states[index].len(), number);
+        let (top, bottom) = (self.edge(index), self.edge(Stay::of(states, number, index).end));
+        let lines = textwrap::wrap(&states[index][number].text, (width / LETTER) as usize);
+        let first = top + if lines.len() == 1 && bottom - top > 26.0 { 19.0 } else { 13.0 };
+        (lines, first)
     }
 
     /// Where the middle of a cell is, of so many, and how wide it is.
@@ -362,7 +416,9 @@ impl Page<'_> {
             );
         }
         let middle = self.gap(Place::Hidden).0;
-        let _ = writeln!(frame, "<path class=\"lane\" d=\"M{LEFT} {top}V{bottom}M{RIGHT} {top}V{bottom}\"/>");
+        for lane in self.lanes() {
+            let _ = writeln!(frame, "<path class=\"lane\" d=\"M{lane} {top}V{bottom}\"/>");
+        }
         let _ = writeln!(
             frame,
             "<rect class=\"band\" x=\"{middle}\" y=\"{top}\" width=\"{band}\" height=\"{}\" rx=\"3\"/>",
@@ -371,19 +427,41 @@ impl Page<'_> {
         Ok(frame)
     }
 
-    /// What happens in a row: an arrow, or a dot, with what is said of it.
-    fn event(&self, slug: &str, line: &Line, y: f32) -> Result<String, String> {
-        // Over the other cells, if there are any in the way.
-        let edge = |place: Place, other: Place| match (place, line.cell) {
-            (Place::Hidden, cell) => {
-                let (left, right) = match cell.map(|cell| self.cell(line.state.len(), cell)) {
-                    Some((x, width)) => (x - width / 2.0 - 3.0, x + width / 2.0 + 3.0),
-                    None => self.gap(Place::Hidden),
-                };
-                if other == Place::Left { left } else { right }
+    /// The lanes that are a line: one that several share would make one of them.
+    fn lanes(&self) -> Vec<f32> {
+        if self.named { vec![LEFT] } else { vec![LEFT, RIGHT] }
+    }
+
+    /// A long wait, cut short: the lanes are torn above this row, and how long it takes is said.
+    fn torn(&self, slug: &str, words: &Words, wait: u64, row: f32) -> Result<String, String> {
+        let middle = row - 26.0;
+        let (from, to) = self.gap(Place::Hidden);
+        let mut torn = String::from("<g class=\"break\">\n");
+        let ends = self.lanes().into_iter().map(|lane| (lane - 6.0, lane + 6.0)).chain([(from - 3.0, to + 3.0)]);
+        for (from, to) in ends {
+            let teeth = ((to - from) / 12.0).round().max(1.0);
+            let step = (to - from) / teeth / 4.0;
+            let mut path = format!("M{from} {middle}");
+            for _ in 0..teeth as usize {
+                let _ = write!(path, "l{step} -4l{} 8l{step} -4", 2.0 * step);
             }
-            (place, _) => Self::x(place),
-        };
+            let _ = write!(torn, "<path class=\"tear\" d=\"{path}\"/>\n<path class=\"torn\" d=\"{path}\"/>\n");
+        }
+        let later = words.get(slug, "later")?.replace("{time}", &time(wait, self.last()));
+        let (left, right) = self.gap(Place::Left);
+        fits(slug, &later, right - left - 18.0)?;
+        let _ = write!(
+            torn,
+            "<text class=\"time\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n</g>\n",
+            f32::midpoint(left, right),
+            middle + 4.0,
+            escaped(&later)
+        );
+        Ok(torn)
+    }
+
+    /// What happens in a row: an arrow, or a note at a lane, with what is said of it.
+    fn event(&self, slug: &str, line: &Line, y: f32) -> Result<String, String> {
         let side = match (line.from, line.to) {
             (Some(from), Some(to)) if from != to => match (from, to) {
                 (Place::Hidden, side) | (side, Place::Hidden) => side,
@@ -393,55 +471,88 @@ impl Page<'_> {
                 .beside
                 .ok_or_else(|| format!("{slug}: `{}` says neither from where to where nor beside what", line.step))?,
         };
-        let (left, right) = self.gap(side);
-        if side != Place::Hidden {
-            fits(slug, &line.label, right - left - 6.0)?;
-        }
-        let x = f32::midpoint(left, right);
-        let mut event = String::new();
-        match (line.from, line.to) {
-            (Some(from), Some(to)) => {
-                let (from, to) = (edge(from, to), edge(to, from));
-                let back = if to > from { -6.0 } else { 6.0 };
-                let _ = writeln!(event, "<path class=\"arrow\" d=\"M{from} {y}H{to}m{back} -4L{to} {y}l{back} 4\"/>");
-                event.push_str(&dot(from, y));
-            }
-            _ if side != Place::Hidden => event.push_str(&dot(Self::x(side), y)),
-            _ => {}
-        }
         // What is told in the hidden lane stands in its cells.
-        if side != Place::Hidden {
-            let y = y - 6.0;
-            let _ = writeln!(
-                event,
-                "<text class=\"label\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>",
-                escaped(&line.label)
-            );
+        if side == Place::Hidden {
+            return Ok(String::new());
         }
+        let (left, right) = self.gap(side);
+        let mut event = String::new();
+        if line.from.is_none() && line.at.is_none() {
+            // A frame at the lane: it is no arrow that begins or ends there.
+            fits(slug, &line.label, right - left - 3.0 * PAD)?;
+            let width = wide(&line.label) + 2.0 * PAD;
+            let x = if side == Place::Left { LEFT } else { RIGHT - width };
+            event.push_str(&frame("note", line.absent, (x, y - 19.0), (width, 17.0)));
+            event.push_str(&words("label", &line.label, x + width / 2.0, y - 6.0));
+            return Ok(event);
+        }
+        fits(slug, &line.label, right - left - 6.0)?;
+        let mut end = Self::x(side);
+        if let Some(at) = &line.at {
+            fits(slug, at, right - left - 30.0)?;
+            let width = wide(at) + 2.0 * PAD;
+            let x = if side == Place::Left { LEFT } else { RIGHT + 2.0 - width };
+            event.push_str(&frame("chip", line.absent, (x, y - 7.5), (width, 15.0)));
+            event.push_str(&words("at", at, x + width / 2.0, y + 4.0));
+            // The dot where an arrow begins stands before the frame.
+            let dot = if line.from == Some(side) { 3.0 } else { 0.0 };
+            end = if side == Place::Left { x + width + dot } else { x - dot };
+            if line.from.is_none() {
+                let away = wide(&line.label) / 2.0 + PAD;
+                let beside = if side == Place::Left { end + away } else { end - away };
+                event.push_str(&words("label", &line.label, beside, y + 4.0));
+                return Ok(event);
+            }
+        }
+        if let Some(from) = line.from {
+            event.push_str(&self.arrow(line, side, end, from == Place::Hidden, y));
+        }
+        // Over the arrow, and over the frame at its end.
+        let above = if line.at.is_some() { 11.0 } else { 6.0 };
+        event.push_str(&words("label", &line.label, f32::midpoint(left, right), y - above));
         Ok(event)
     }
 
+    /// An arrow between the hidden lane and this end of it: dotted where it passes the cells that it has nothing to do with.
+    fn arrow(&self, line: &Line, side: Place, end: f32, outward: bool, y: f32) -> String {
+        let (left, right) = self.gap(Place::Hidden);
+        let border = if side == Place::Left { left } else { right };
+        let inner = match line.cell.map(|cell| self.cell(line.state.len(), cell)) {
+            Some((x, width)) if side == Place::Left => x - width / 2.0 - 3.0,
+            Some((x, width)) => x + width / 2.0 + 3.0,
+            None => border,
+        };
+        let (from, to) = if outward { (inner, end) } else { (end, inner) };
+        let back = if to > from { -6.0 } else { 6.0 };
+        let mut arrow =
+            format!("<path class=\"arrow\" d=\"M{border} {y}H{end}M{} {}L{to} {y}l{back} 4\"/>\n", to + back, y - 4.0);
+        if (inner - border).abs() > 1.0 {
+            let _ = writeln!(arrow, "<path class=\"through\" d=\"M{border} {y}H{inner}\"/>");
+        }
+        arrow.push_str(&dot(from, y));
+        arrow
+    }
+
     /// The marks of the failure: 1 in the hidden lane, where it happens; 2 where it is noticed.
-    fn marks(&self, line: &Line, before: &[Shown], y: f32) -> String {
+    fn marks(&self, line: &Line, states: &[Vec<Shown>], index: usize) -> String {
+        let (before, y) = (&states[index], self.edge(index + 1));
         let mut marks = String::new();
         if line.fault {
-            let mut changed = line
-                .state
-                .iter()
-                .zip(before)
-                .enumerate()
-                .filter(|(_, (now, before))| now != before)
-                .collect::<Vec<_>>();
-            changed.sort_by_key(|(_, (now, _))| now.tone != Tone::Bad);
-            let changed = changed.first().map_or(0, |(cell, _)| *cell);
-            let (x, width) = self.cell(line.state.len(), changed);
-            // Below the arrow that may begin there.
-            marks.push_str(&mark("1", x + width / 2.0 + 3.0, y + 12.0));
+            let changed = line.state.iter().zip(before).enumerate().filter(|(_, (now, before))| now != before);
+            let changed = changed.min_by_key(|(_, (now, _))| now.tone != Tone::Bad).map(|(cell, _)| cell);
+            let cell = line.cell.or(changed).unwrap_or(0);
+            let (x, width) = self.cell(line.state.len(), cell);
+            let stay = Stay::of(states, cell, index + 1);
+            let (lines, first) = self.words(states, cell, index + 1);
+            let below = first + (lines.len().saturating_sub(1)) as f32 * HELD + 14.0;
+            // Below the words of the cell, or beside them where it is over too soon.
+            let room = stay.first == index + 1 && !lines.is_empty() && below + 9.0 < self.edge(stay.end);
+            marks.push_str(&if room { mark("1", x, below) } else { mark("1", x + width / 2.0 + 9.0, y + 13.0) });
         }
         if line.noticed {
             let side = line.outer().unwrap_or(Place::Left);
             let x = if side == Place::Right { RIGHT - 4.0 } else { Self::x(side) };
-            marks.push_str(&mark("2", x, y + 12.0));
+            marks.push_str(&mark("2", x, y + if line.at.is_some() { 17.0 } else { 12.0 }));
         }
         marks
     }
@@ -459,6 +570,10 @@ impl Page<'_> {
                 },
             )
         };
+        let part = |line: &Line, place: Place| match &line.at {
+            Some(at) if place != Place::Hidden => Ok(at.clone()),
+            _ => lane(place).map(str::to_owned),
+        };
         let mut text = String::new();
         if told.control {
             let _ = write!(text, "{}. ", words.get(slug, "control")?);
@@ -468,10 +583,10 @@ impl Page<'_> {
             let _ = write!(text, "{}: ", time(line.at_ms, self.last()).replace('\u{a0}', " "));
             match (line.from, line.to) {
                 (Some(from), Some(to)) => {
-                    let _ = write!(text, "{} → {}: ", lane(from)?, lane(to)?);
+                    let _ = write!(text, "{} → {}: ", part(line, from)?, part(line, to)?);
                 }
                 _ => {
-                    let _ = write!(text, "{}: ", lane(line.beside.unwrap_or(Place::Hidden))?);
+                    let _ = write!(text, "{}: ", part(line, line.beside.unwrap_or(Place::Hidden))?);
                 }
             }
             text.push_str(&line.label);
@@ -538,7 +653,7 @@ fn class(shown: &Shown, same: bool) -> String {
 
 /// A moment: in milliseconds where the scene is short, and in seconds, to a hundredth, where it is long.
 fn time(at_ms: u64, last: u64) -> String {
-    if last < 1000 {
+    if last < SHORT {
         return format!("{at_ms}\u{a0}ms");
     }
     let hundredths = (at_ms + 5) / 10;
@@ -546,9 +661,25 @@ fn time(at_ms: u64, last: u64) -> String {
     format!("{}\u{a0}s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// How wide words are.
+fn wide(words: &str) -> f32 {
+    words.chars().count() as f32 * LETTER
+}
+
+/// Words with their middle here.
+fn words(class: &str, words: &str, x: f32, y: f32) -> String {
+    format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{}</text>\n", escaped(words))
+}
+
+/// The frame round some words: dashed, where they tell of what does not come.
+fn frame(class: &str, absent: bool, (x, y): (f32, f32), (width, height): (f32, f32)) -> String {
+    let absent = if absent { " absent" } else { "" };
+    format!("<rect class=\"{class}{absent}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"3\"/>\n")
+}
+
 /// Words that would cross a lane are refused.
 fn fits(slug: &str, words: &str, room: f32) -> Result<(), String> {
-    let wide = words.chars().count() as f32 * LETTER;
+    let wide = wide(words);
     if wide <= room {
         return Ok(());
     }
@@ -641,6 +772,11 @@ mod tests {
         key-bad = "wrong"
         key-good = "right"
         key-empty = "empty"
+        key-through = "past a box"
+        key-note = "alone"
+        key-absent = "never"
+        key-break = "cut short"
+        later = "{time} later"
         key-arrow = "Dot."
         key-rows = "Not to scale."
         code = "in the code"
@@ -725,6 +861,7 @@ mod tests {
             let band = of_class(side, "band").next().expect("a hidden lane");
             let (from, to) = (number(band, "x"), number(band, "x") + number(band, "width"));
             for text in of_class(side, "label")
+                .chain(of_class(side, "at"))
                 .chain(of_class(side, "held").flat_map(|held| held.children().filter(|node| node.has_tag_name("text"))))
             {
                 let (x, words) = (number(text, "x"), text.text().unwrap_or_default());
@@ -739,7 +876,7 @@ mod tests {
             let height =
                 side.attribute("viewBox").and_then(|view| view.rsplit(' ').next()?.parse::<f32>().ok()).unwrap();
             // It is drawn at most 460 pixels wide.
-            if height * 460.0 / WIDTH > 640.0 {
+            if height * 460.0 / WIDTH > 670.0 {
                 faults.push(format!("it is {height} high"));
             }
             let marks: HashMap<_, _> = of_class(side, "mark")
@@ -751,9 +888,38 @@ mod tests {
                 })
                 .collect();
             match (side == broken, marks.get("1"), marks.get("2")) {
-                (true, Some(one), Some(two)) if (from..=to).contains(one) && !(from..=to).contains(two) => {}
+                (true, Some(one), Some(two)) if (from..=to + 9.0).contains(one) && !(from..=to).contains(two) => {}
                 (false, None, None) => {}
                 _ => faults.push(format!("the marks are at {marks:?}")),
+            }
+            // What is drawn over the words hides them.
+            let words: Vec<(&str, [f32; 4])> = of_class(side, "step")
+                .filter(|step| !step.attribute("class").is_some_and(|class| class.contains("verdict")))
+                .flat_map(|step| step.descendants().filter(|node| node.has_tag_name("text")))
+                .filter(|text| !text.ancestors().any(|node| node.attribute("data-mark").is_some()))
+                .map(|text| {
+                    let (x, y, words) = (number(text, "x"), number(text, "y"), text.text().unwrap_or_default());
+                    let half = wide(words) * 0.9 / 2.0;
+                    let middle = if text.attribute("text-anchor") == Some("end") { x - half } else { x };
+                    (words, [middle - half, y - 8.0, middle + half, y])
+                })
+                .collect();
+            let over = of_class(side, "mark").filter_map(|mark| mark.first_element_child()).map(|rect| {
+                let (x, y) = (number(rect, "x"), number(rect, "y"));
+                ("a mark", [x, y, x + number(rect, "width"), y + number(rect, "height")])
+            });
+            let torn = of_class(side, "torn").filter_map(|path| path.attribute("d")).map(|path| {
+                let (x, rest) = path[1..].split_once(' ').expect("where it begins");
+                let x: f32 = x.parse().expect("a number");
+                let y: f32 = rest.split('l').next().and_then(|y| y.parse().ok()).expect("a number");
+                ("a zigzag", [x, y - 4.0, if x < from - 10.0 || x > to { x + 12.0 } else { to }, y + 4.0])
+            });
+            for (what, [left, top, right, bottom]) in over.chain(torn) {
+                for (words, is) in &words {
+                    if left < is[2] && is[0] < right && top < is[3] && is[1] < bottom {
+                        faults.push(format!("{what} is over \"{words}\""));
+                    }
+                }
             }
             if of_class(side, "verdict").count() != 1 {
                 faults.push("there is not one verdict".to_owned());
@@ -829,6 +995,58 @@ mod tests {
         let parsed = Document::parse(&html).unwrap();
         let side = parsed.descendants().find(|node| node.has_tag_name("svg")).unwrap();
         assert_eq!(texts(side, "time"), ["0\u{a0}ms", "3\u{a0}ms", "5\u{a0}ms", "9\u{a0}ms"]);
+    }
+
+    #[test]
+    fn a_wait_that_is_long_beside_the_shortest_is_cut_short() {
+        let broken =
+            scene(&[(0, "ada", "asks"), (20, "bob", "asks"), (219, "ada", "gets bob"), (419, "bob", "gets bob")]);
+        let html = drawn(STORY, WORDS, &broken, &broken).unwrap();
+        assert_eq!(faults(&html), [""; 0]);
+        let parsed = Document::parse(&html).unwrap();
+        // 20 ms, 199 ms and 200 ms: the last is ten times the first.
+        let torn: Vec<&str> =
+            of_class(parsed.root_element(), "break").filter_map(|torn| torn.last_element_child()?.text()).collect();
+        assert_eq!(torn, ["200\u{a0}ms later"; 2]);
+        // What is printed as one moment is one.
+        let broken = scene(&[(0, "ada", "asks"), (1, "bob", "asks"), (2000, "ada", "gets bob")]);
+        assert_eq!(drawn(STORY, WORDS, &broken, &broken).unwrap().matches("\"break\"").count(), 0);
+    }
+
+    #[test]
+    fn several_who_share_a_lane_are_named_and_what_never_comes_is_dashed() {
+        let story = STORY.replace(
+            "from = \"hidden\"\n        to = \"left\"",
+            "from = \"hidden\"\n        to = \"right\"\n        at = \"desk\"",
+        ) + "[[step]]\nname = 'never'\nevent = 'the scene ends'\nbeside = 'right'\nat = 'desk'\nabsent = true\n\
+               [[step]]\nname = 'rings'\nevent = 'bell rings'\nbeside = 'left'\n";
+        let words = format!("{WORDS}\ndesk = 'desk'\nnever = 'none'\nrings = 'a bell'\n");
+        let broken = scene(&[(0, "ada", "asks"), (1, "bob", "asks"), (2, "ada", "gets bob"), (3, "bell", "rings")]);
+        let html = drawn(&story, &words, &broken, &broken).unwrap();
+        assert_eq!(faults(&html), [""; 0]);
+        let parsed = Document::parse(&html).unwrap();
+        let side = parsed.descendants().find(|node| node.has_tag_name("svg")).unwrap();
+        assert_eq!(texts(side, "at"), ["desk", "desk"]);
+        // One line for all of them would be one of them.
+        assert_eq!(of_class(side, "lane").count(), 1);
+        let dashed = |class: &'static str| {
+            of_class(side, class).map(|frame| frame.attribute("class").unwrap().contains("absent")).collect::<Vec<_>>()
+        };
+        assert_eq!((dashed("chip"), dashed("note")), (vec![false, true], vec![false]));
+        // A dot is where an arrow begins, and nothing else.
+        assert_eq!(of_class(side, "dot").count(), of_class(side, "arrow").count());
+        let told = side.descendants().find(|node| node.has_tag_name("desc")).and_then(|node| node.text()).unwrap();
+        assert!(told.contains("name → desk: ada: bob") && told.contains("3 ms: desk: none"), "{told}");
+    }
+
+    #[test]
+    fn an_arrow_is_dotted_where_it_passes_a_cell() {
+        let html = shop();
+        let parsed = Document::parse(&html).unwrap();
+        let sides: Vec<Node> = parsed.descendants().filter(|node| node.has_tag_name("svg")).collect();
+        // On the fixed side bob's cell is behind ada's.
+        assert_eq!([0, 1].map(|side| of_class(sides[side], "through").count()), [0, 1]);
+        assert!(html.contains("past a box") && !html.contains("cut short"), "{html}");
     }
 
     #[test]

@@ -114,7 +114,12 @@ pub(crate) struct Step {
     /// At which side of the hidden lane it is told, if it crosses to nobody. Without it nothing is drawn but the state, in the
     /// row of the event before it.
     pub(crate) beside: Option<Place>,
-    /// The cell at which it begins or ends, where it changes none.
+    /// Who sends or receives it, where several share a lane; the words of a name.
+    pub(crate) at: Option<String>,
+    /// Whether it tells of what does not come.
+    #[serde(default)]
+    pub(crate) absent: bool,
+    /// The cell at which it begins or ends, where it changes none, and at which the failure is marked, where it changes several.
     pub(crate) cell: Option<String>,
     /// What is then in the cells: the name of a state, `+name` or `-name` for an amount, or nothing.
     #[serde(default)]
@@ -215,6 +220,10 @@ pub(super) struct Line {
     pub(super) from: Option<Place>,
     pub(super) to: Option<Place>,
     pub(super) beside: Option<Place>,
+    /// Who sends or receives it, where several share a lane.
+    pub(super) at: Option<String>,
+    /// Whether it tells of what does not come.
+    pub(super) absent: bool,
     /// The cell at which it begins or ends, if it is one of several.
     pub(super) cell: Option<usize>,
     /// What the cells show from here on.
@@ -299,7 +308,7 @@ impl Storyboard {
                 continue;
             }
             let cell = match &step.cell {
-                Some(cell) => Some(place(names, cell, side)?),
+                Some(cell) => self.cell(&filled(cell, &vars), side)?,
                 None => changed(&before, &state),
             };
             told.lines.push(Line {
@@ -310,6 +319,8 @@ impl Storyboard {
                 from: step.from,
                 to: step.to,
                 beside: step.beside,
+                at: step.at.as_ref().map(|at| words.get(slug, at).map(str::to_owned)).transpose()?,
+                absent: step.absent,
                 cell,
                 state,
                 fault: side == Side::Broken && self.fault == nth(&step.name, *count),
@@ -324,6 +335,18 @@ impl Storyboard {
             return Err(format!("the broken twin has no `{}` or no `{}`", self.fault, self.noticed));
         }
         Ok(told)
+    }
+
+    /// Where this cell is on a side: nowhere, if only the other side has it.
+    fn cell(&self, cell: &str, side: Side) -> Result<Option<usize>, String> {
+        let (own, other) = match side {
+            Side::Broken => (&self.cells.broken, &self.cells.fixed),
+            Side::Fixed => (&self.cells.fixed, &self.cells.broken),
+        };
+        if other.iter().any(|name| name == cell) && !own.iter().any(|name| name == cell) {
+            return Ok(None);
+        }
+        place(own, cell, side).map(Some)
     }
 
     fn leaves_out(&self, event: &str) -> bool {

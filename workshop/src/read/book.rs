@@ -402,14 +402,33 @@ mod with_mdbook {
         if !faults.is_empty() {
             return Err(Refusal::new(format!("the book cannot be built:\n{}", faults.join("\n"))));
         }
-        let book = MDBook::load(checkout.path("book"))
+        let mut book = MDBook::load(checkout.path("book"))
             .map_err(|error| Refusal::new(format!("mdBook cannot read the book: {error:#}")))?;
+        if let Some(repository) = repository(checkout)? {
+            for (name, link) in [
+                ("output.html.git-repository-url", repository.clone()),
+                ("output.html.edit-url-template", format!("{repository}/edit/main/book/{{path}}")),
+            ] {
+                book.config
+                    .set(name, link)
+                    .map_err(|error| Refusal::new(format!("mdBook takes no {name}: {error:#}")))?;
+            }
+        }
         let built = book.build_dir_for("html");
         writable(&built)
             .map_err(|error| Refusal::new(format!("cannot write the book into {}: {error}", built.display())))?;
         book.build().map_err(|error| Refusal::new(format!("mdBook cannot build the book: {error:#}")))?;
         search::write(checkout, &built)?;
         Ok(built)
+    }
+
+    /// Where the manifest of the workspace says that the sources are. Without it the pages have no link to them.
+    fn repository(checkout: &Checkout) -> Result<Option<String>, Refusal> {
+        let manifest: toml::Table = toml::from_str(&checkout.text("Cargo.toml")?)
+            .map_err(|error| Refusal::new(format!("cannot read Cargo.toml: {error}")))?;
+        let package = manifest.get("workspace").and_then(|workspace| workspace.get("package"));
+        let repository = package.and_then(|package| package.get("repository")).and_then(toml::Value::as_str);
+        Ok(repository.map(|repository| repository.trim_end_matches('/').trim_end_matches(".git").to_owned()))
     }
 
     /// Whether a file can be made in a folder, which is made if it is not there.

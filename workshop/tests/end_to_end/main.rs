@@ -21,6 +21,7 @@ mod paper;
 mod pastes;
 mod proxies;
 mod regenerate;
+mod repository;
 mod search;
 mod see;
 mod skeleton;
