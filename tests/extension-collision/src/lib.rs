@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, Weak},
     task::Context,
     time::Duration,
@@ -354,7 +355,14 @@ async fn mounted_anywhere(lab: Lab, app: App) -> Proof {
         Desk::surrounded(&scene, &app, Store::Quick, "/eu", nested).tour(protocol).await?;
 
         let scene = lab.scene(format!("{protocol}, merged with another router"));
-        let merged = |app| Router::new().route("/hours", get(async || "nine to five")).merge(app);
+        let hours = || Router::new().route("/hours", get(async || "nine to five"));
+        let merged = |app: Router| {
+            let both = catch_unwind(AssertUnwindSafe(|| hours().fallback(StatusCode::NOT_FOUND).merge(app)));
+            both.unwrap_or_else(|_| {
+                scene.breach("the other router has a fallback, and so has the app: the two cannot be merged");
+                hours()
+            })
+        };
         Desk::surrounded(&scene, &app, Store::Quick, "", merged).tour(protocol).await?;
     }
     Ok(())
@@ -518,6 +526,11 @@ async fn box_as_ever(lab: Lab, app: App) -> Proof {
             let told = format!("Ada's {method} {path} made the app ask the store");
             PATHS.require(seen.questions.is_empty(), told)?;
         }
+        let mut request = desk.asking(&OWN_LETTERS);
+        *request.method_mut() = Method::HEAD;
+        let seen = desk.receives_asked(&client, request).await?;
+        let told = format!("Ada's HEAD {} got {}, expected 200", OWN_LETTERS.path, seen.status.as_u16());
+        PATHS.require(seen.status == StatusCode::OK, told)?;
 
         let scene = lab.scene(format!("{protocol}, nobody reads the audit trail"));
         let desk = Desk::open(&scene, &app);
@@ -559,7 +572,7 @@ const BY_LEAVE: Visit = Visit::to(Some("ada"), "/users/bob/letters", "bob", 200)
 const OWN_CARD: Visit = Visit::to(Some("ada"), "/users/ada/card", "ada", 200);
 
 /// Where the caller is one and the mailbox another's.
-const CALLERS: [Visit; 10] = [
+const CALLERS: [Visit; 11] = [
     Visit::to(Some("carol"), "/users/bob/letters", "bob", 403),
     Visit::to(Some("carol"), "/users/me/letters", "me", 403),
     BY_LEAVE,
@@ -569,6 +582,8 @@ const CALLERS: [Visit; 10] = [
     Visit::to(Some("ada"), "/users/dora/letters", "dora", 500),
     Visit::to(Some("carol"), "/users/dora/letters", "dora", 403),
     Visit::to(Some("carol"), "/users/dora/card", "dora", 500),
+    // Another user, whose name differs by a capital.
+    Visit::to(Some("Ada"), "/users/ada/letters", "ada", 403),
     OWN_LETTERS,
 ];
 

@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{MatchedPath, Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -26,6 +26,7 @@ enum Fault {
     CallerAndMailboxSwapped,
     NobodyAsked,
     AskedOnce,
+    OwnWhateverTheCase,
     RefusedAfterTheStoreWasAsked,
     RefusedAsNotFound,
     StoreAskedAgainAfterA500,
@@ -51,13 +52,16 @@ enum Fault {
     StatusFlattened,
     PathNotDecoded,
     AnyMethod,
+    HeadPassedOn,
+    FallbackOfItsOwn,
     EndsWithItsTrail,
 }
 
-const ALL: [Fault; 29] = [
+const ALL: [Fault; 32] = [
     Fault::CallerAndMailboxSwapped,
     Fault::NobodyAsked,
     Fault::AskedOnce,
+    Fault::OwnWhateverTheCase,
     Fault::RefusedAfterTheStoreWasAsked,
     Fault::RefusedAsNotFound,
     Fault::StoreAskedAgainAfterA500,
@@ -83,6 +87,8 @@ const ALL: [Fault; 29] = [
     Fault::StatusFlattened,
     Fault::PathNotDecoded,
     Fault::AnyMethod,
+    Fault::HeadPassedOn,
+    Fault::FallbackOfItsOwn,
     Fault::EndsWithItsTrail,
 ];
 
@@ -132,11 +138,12 @@ fn letter_box(fault: Fault) -> impl Fn(MayRead, Router, UnboundedSender<Entry>) 
             turn: Arc::default(),
         };
         let routed = || if fault == Fault::AnyMethod { any(serve) } else { get(serve) };
-        Router::new()
+        let routes = Router::new()
             .route("/me/letters", routed())
             .route("/users/{user}/letters", routed())
-            .route("/users/{user}/card", routed())
-            .with_state(desk)
+            .route("/users/{user}/card", routed());
+        let routes = if fault == Fault::FallbackOfItsOwn { routes.fallback(StatusCode::NOT_FOUND) } else { routes };
+        routes.with_state(desk)
     }
 }
 
@@ -148,6 +155,7 @@ async fn serve(
 ) -> Response {
     let is = |fault| desk.fault == fault;
     let (caller, headers) = (desk.caller(&request), request.headers().clone());
+    let method = if is(Fault::HeadPassedOn) { request.method().clone() } else { Method::GET };
     let is_card = if is(Fault::TemplateCompared) {
         template.as_str() == "/users/{user}/card"
     } else {
@@ -160,7 +168,7 @@ async fn serve(
     };
     drop(request);
     let _turn = if is(Fault::OneAtATime) { Some(desk.turn.lock().await) } else { None };
-    let mut answer = desk.answer(is_card, caller.as_deref(), mailbox.as_deref(), headers).await;
+    let mut answer = desk.answer(&method, is_card, caller.as_deref(), mailbox.as_deref(), headers).await;
     let caller = if is(Fault::CallerInACell) { desk.last_caller.lock().unwrap().clone() } else { caller };
     let caller = caller.or_else(|| is(Fault::StrangersEntered).then(|| "stranger".to_owned()));
     let refusals_left_out = is(Fault::RefusalsNotEntered) && answer.status() == StatusCode::FORBIDDEN;
@@ -196,6 +204,7 @@ impl Desk {
         let pair = (caller.to_owned(), mailbox.to_owned());
         match self.fault {
             Fault::NobodyAsked => caller == mailbox || caller == "ada",
+            Fault::OwnWhateverTheCase if caller.eq_ignore_ascii_case(mailbox) => true,
             Fault::AskedOnce if self.given.lock().unwrap().contains(&pair) => true,
             Fault::CallerAndMailboxSwapped => (self.may_read)(mailbox, caller),
             _ => {
@@ -208,7 +217,14 @@ impl Desk {
         }
     }
 
-    async fn answer(&self, is_card: bool, caller: Option<&str>, mailbox: Option<&str>, headers: HeaderMap) -> Response {
+    async fn answer(
+        &self,
+        method: &Method,
+        is_card: bool,
+        caller: Option<&str>,
+        mailbox: Option<&str>,
+        headers: HeaderMap,
+    ) -> Response {
         let is = |fault| self.fault == fault;
         let refused = match caller {
             None if is_card && is(Fault::StrangersCardsRefused) => Some(StatusCode::UNAUTHORIZED),
@@ -226,16 +242,24 @@ impl Desk {
             return status.into_response();
         }
         let caller = caller.filter(|_| !(is_card && is(Fault::CallerLeftOutOnCards)));
-        let mut answer = self.ask(is_card, caller, mailbox.unwrap_or_default(), &headers).await;
+        let mut answer = self.ask(method, is_card, caller, mailbox.unwrap_or_default(), &headers).await;
         if is(Fault::StoreAskedAgainAfterA500) && answer.status().is_server_error() {
-            answer = self.ask(is_card, caller, mailbox.unwrap_or_default(), &headers).await;
+            answer = self.ask(method, is_card, caller, mailbox.unwrap_or_default(), &headers).await;
         }
         refused.map_or(answer, IntoResponse::into_response)
     }
 
-    async fn ask(&self, is_card: bool, caller: Option<&str>, mailbox: &str, headers: &HeaderMap) -> Response {
+    async fn ask(
+        &self,
+        method: &Method,
+        is_card: bool,
+        caller: Option<&str>,
+        mailbox: &str,
+        headers: &HeaderMap,
+    ) -> Response {
         let is = |fault| self.fault == fault;
-        let mut question = Request::get(if is_card { "/card" } else { "/letters" }).body(Body::empty()).unwrap();
+        let path = if is_card { "/card" } else { "/letters" };
+        let mut question = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let told = question.headers_mut();
         let claimed = headers.get("x-caller").filter(|_| is(Fault::CallerOnlyIfAbsent)).cloned();
         if let Some(caller) = claimed.or_else(|| HeaderValue::from_str(caller?).ok()) {
