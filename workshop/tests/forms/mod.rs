@@ -55,8 +55,8 @@ impl Forms {
                 let fits = match (kind, value) {
                     ("text" | "text or null", Value::String(_)) => true,
                     ("number" | "number or null", Value::Number(_)) => true,
-                    ("true or false", Value::Bool(_)) => true,
-                    ("text or null" | "number or null", Value::Null) => true,
+                    ("true or false" | "true or false or null", Value::Bool(_)) => true,
+                    ("text or null" | "number or null" | "true or false or null", Value::Null) => true,
                     _ => match kind.strip_prefix("form ") {
                         Some(name) => {
                             let fits = self.0[name].iter().map(|form| self.fits(form, value, at));
