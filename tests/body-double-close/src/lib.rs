@@ -14,11 +14,11 @@ use axum::{
     body::Body,
     extract::Request,
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{CONTENT_LENGTH, RETRY_AFTER, TRAILER},
     },
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{any, post},
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -420,6 +420,18 @@ async fn audit_is_true(lab: Lab, app: App) -> Proof {
             stage.scene.settle().await;
             stage.audit_agrees(ending)?;
         }
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+            let stage = Stage::open(&lab, &app, protocol, 2, &format!("an upload by {method}"));
+            let connection = stage.server.connect("ada", protocol).await;
+            let mut request = upload("ada", Manner::Read, Body::from("letters"));
+            *request.method_mut() = method.clone();
+            request.headers_mut().insert("x-slot", HeaderValue::from_static("99"));
+            drop(connection.send(request).await?);
+            stage.scene.settle().await;
+            stage.desk.has_all_of("ada")?;
+            stage.desk.well_numbered()?;
+            stage.audit_agrees(Ending::Length)?;
+        }
     }
     Ok(())
 }
@@ -473,14 +485,19 @@ async fn arrives_as_sent(lab: Lab, app: App) -> Proof {
     let bare: App = Arc::new(|_, uploads, _| uploads);
     for protocol in Protocol::BOTH {
         for arrival in Arrival::ALL {
-            for manner in [Manner::Read, Manner::PassOn] {
-                let title = match manner {
-                    Manner::PassOn => format!("{arrival}, to a task that outlives the answer"),
+            for (manner, length_is_told) in [(Manner::Read, false), (Manner::PassOn, false), (Manner::Read, true)] {
+                let title = match (manner, length_is_told, protocol) {
+                    // There a length and trailers exclude each other.
+                    (_, true, Protocol::Http1) => continue,
+                    (_, true, _) if arrival == Arrival::TrailersOnly => continue,
+                    (_, true, Protocol::Http2) => format!("{arrival}, of a length that is told"),
+                    (Manner::PassOn, ..) => format!("{arrival}, to a task that outlives the answer"),
                     _ => arrival.to_string(),
                 };
                 let untouched = format!("{title}, without the layer");
-                let without = seen_to_arrive(&lab, &bare, protocol, arrival, manner, &untouched).await?;
-                let with = seen_to_arrive(&lab, &app, protocol, arrival, manner, &title).await?;
+                let without =
+                    seen_to_arrive(&lab, &bare, protocol, arrival, manner, length_is_told, &untouched).await?;
+                let with = seen_to_arrive(&lab, &app, protocol, arrival, manner, length_is_told, &title).await?;
                 ARRIVES_AS_SENT
                     .require(with == without, format!("the reader saw {with}; without the layer it sees {without}"))?;
             }
@@ -555,6 +572,7 @@ async fn seen_to_arrive(
     protocol: Protocol,
     arrival: Arrival,
     manner: Manner,
+    length_is_told: bool,
     title: &str,
 ) -> Result<String, Broken> {
     let stage = Stage::open(lab, app, protocol, 2, title);
@@ -564,6 +582,9 @@ async fn seen_to_arrive(
     let mut course = Course::new(&stage.scene, feed, arrival, &["let", "ters"], Some(trailers));
     let mut request = upload("ada", manner, body);
     request.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));
+    if length_is_told {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+    }
     let pending = connection.begin(request);
     course.run().await;
     drop(pending.answer().await?);
@@ -800,7 +821,7 @@ impl Stage {
         let scene = lab.scene(format!("{protocol}, {title}"));
         let desk = Desk { scene: scene.clone(), slots, state: Arc::default() };
         let handlers = desk.clone();
-        let uploads = Router::new().fallback(post(move |request| handlers.handle(request)));
+        let uploads = Router::new().fallback(any(move |request| handlers.handle(request)));
         let (sender, mut lines) = unbounded_channel::<Line>();
         let audit: Arc<Mutex<Vec<Line>>> = Arc::default();
         let (written, noting) = (audit.clone(), scene.clone());
@@ -1129,7 +1150,10 @@ impl Desk {
         let manner = MANNERS.into_iter().find(|known| known.path() == manner).unwrap_or(Manner::Read);
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.scene.note("handler", format!("of {name} begins in slot {slot}"));
-        let mut reading = self.begins(name, slot, length, request.into_body());
+        let (parts, body) = request.into_parts();
+        // What somebody put into the extensions lives as long as a handler that keeps them.
+        let _parts = matches!(manner, Manner::Keep | Manner::KeepLength).then_some(parts);
+        let mut reading = self.begins(name, slot, length, body);
         match manner {
             Manner::Read => while reading.frame().await {},
             Manner::Keep => {

@@ -15,7 +15,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{HeaderValue, Method, StatusCode, header::RETRY_AFTER},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
@@ -32,10 +32,16 @@ enum Fault {
     None,
     /// A frame that is no data ends the upload.
     TrailersAreTheEnd,
+    /// Where no byte is left, the upload ends, whatever else there is.
+    NoBytesLeftIsTheEnd,
     NoSizeHint,
     SlotsFromSeven,
     /// What the client calls its slot stays beside the true one.
     ClientsSlotKept,
+    /// The slot goes with what its handler has of the request.
+    HeldByTheExtensions,
+    /// What is not posted is no upload.
+    PostsOnly,
     /// A body that outlives the answer fails.
     CutOffByTheAnswer,
     /// An upload that breaks off has ended.
@@ -61,6 +67,21 @@ fn without_a_fault_all_is_kept() {
 #[test]
 fn request_trailers_are_not_the_end() {
     rejected(Fault::TrailersAreTheEnd, "arrives-as-sent", "no trailers");
+}
+
+#[test]
+fn a_body_without_bytes_left_may_have_trailers() {
+    rejected(Fault::NoBytesLeftIsTheEnd, "arrives-as-sent", "no trailers");
+}
+
+#[test]
+fn a_handler_may_keep_the_rest_of_its_request() {
+    rejected(Fault::HeldByTheExtensions, "free-at-last-byte", "the slot is not free");
+}
+
+#[test]
+fn an_upload_may_have_any_method() {
+    rejected(Fault::PostsOnly, "audit-is-true", "an upload by GET");
 }
 
 #[test]
@@ -146,6 +167,9 @@ async fn hold_slot(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if fault == Fault::PostsOnly && request.method() != Method::POST {
+        return next.run(request).await;
+    }
     let Some(slot) = slots.lock().unwrap().pop() else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")]).into_response();
     };
@@ -155,9 +179,9 @@ async fn hold_slot(
         request.headers_mut().insert("x-slot", HeaderValue::from(slot));
     }
     let outcome = if request.body().is_end_stream() { "complete" } else { "abandoned" };
-    let held = Held { slots, slot, received: Arc::default(), outcome, audit };
+    let held = Arc::new(Held { slots, slot, received: Arc::default(), outcome: Mutex::new(outcome), audit });
     let answered = Arc::new(AtomicBool::new(false));
-    let (parts, inner) = request.into_parts();
+    let (mut parts, inner) = request.into_parts();
     let inner = match fault {
         Fault::CountsAhead => pumped(inner, 1, Some(held.received.clone())),
         Fault::ReadsAhead => pumped(inner, 10_000, None),
@@ -169,7 +193,11 @@ async fn hold_slot(
     };
     let rest = Arc::<Mutex<Option<_>>>::default();
     let inner = Fuse::new(inner);
-    let body = UploadBody { fault, inner, held: Some(held), answered: answered.clone(), rest: rest.clone() };
+    if fault == Fault::HeldByTheExtensions {
+        parts.extensions.insert(held.clone());
+    }
+    let body =
+        UploadBody { fault, inner, ended: false, held: Some(held), answered: answered.clone(), rest: rest.clone() };
     let answer = next.run(Request::from_parts(parts, Body::new(body))).await;
     answered.store(true, SeqCst);
     rest.lock().unwrap().take().into_iter().for_each(drain);
@@ -186,7 +214,7 @@ struct Held {
     slots: Slots,
     slot: usize,
     received: Arc<AtomicU64>,
-    outcome: &'static str,
+    outcome: Mutex<&'static str>,
     audit: UnboundedSender<Line>,
 }
 
@@ -194,14 +222,15 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.slots.lock().unwrap().push(self.slot);
         // Nobody need read it.
-        let _ = self.audit.send((self.slot, self.received.load(SeqCst), self.outcome.to_owned()));
+        let _ = self.audit.send((self.slot, self.received.load(SeqCst), (*self.outcome.lock().unwrap()).to_owned()));
     }
 }
 
 struct UploadBody {
     fault: Fault,
     inner: Fuse<Body>,
-    held: Option<Held>,
+    ended: bool,
+    held: Option<Arc<Held>>,
     answered: Arc<AtomicBool>,
     /// What was left when the body was dropped.
     rest: Arc<Mutex<Option<Fuse<Body>>>>,
@@ -209,8 +238,8 @@ struct UploadBody {
 
 impl UploadBody {
     fn close(&mut self, outcome: &'static str) {
-        if let Some(mut held) = self.held.take() {
-            held.outcome = outcome;
+        if let Some(held) = self.held.take() {
+            *held.outcome.lock().unwrap() = outcome;
         }
     }
 }
@@ -239,6 +268,9 @@ impl http_body::Body for UploadBody {
             self.close("failed");
             return Poll::Ready(Some(Err(axum::Error::new("the answer has been given"))));
         }
+        if self.ended {
+            return Poll::Ready(None);
+        }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let frame = match frame {
             Some(Ok(frame)) if self.fault == Fault::TrailersAreTheEnd && !frame.is_data() => None,
@@ -251,7 +283,10 @@ impl http_body::Body for UploadBody {
                 if let Some(held) = self.held.as_ref().filter(|_| self.fault != Fault::CountsAhead) {
                     held.received.fetch_add(bytes, SeqCst);
                 }
-                if self.inner.is_end_stream() {
+                let no_bytes_left =
+                    self.fault == Fault::NoBytesLeftIsTheEnd && self.inner.size_hint().exact() == Some(0);
+                self.ended |= no_bytes_left;
+                if self.inner.is_end_stream() || no_bytes_left {
                     self.close("complete");
                 }
             }
@@ -262,7 +297,7 @@ impl http_body::Body for UploadBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.ended || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

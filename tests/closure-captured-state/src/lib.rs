@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -16,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use futures_util::{StreamExt, stream};
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::sleep,
@@ -331,7 +333,7 @@ async fn streams_keep_apart(lab: Lab, app: App) -> Proof {
     let proxy = desk.connect("proxy", Protocol::Http2).await;
     let (first, second) = desk.overlapping(&proxy, &proxy).await?;
     desk.names(&[&first, &second])?;
-    desk.log_lines(&[&first, &second])?;
+    desk.log_lines(&[&first, &second], 2)?;
     desk.logged(&[first, second], &[]).await
 }
 
@@ -459,13 +461,33 @@ async fn failure_leaves_nothing(lab: Lab, app: App) -> Proof {
 async fn log_lines_name_the_caller(lab: Lab, app: App) -> Proof {
     for protocol in Protocol::BOTH {
         let (desk, [first, second]) = in_turn(&lab, &app, protocol).await?;
-        desk.log_lines(&[&first, &second]).map_err(before_the_fault)?;
+        desk.log_lines(&[&first, &second], 2).map_err(before_the_fault)?;
 
         let scene = lab.scene(format!("{protocol}, two connections"));
         let desk = Desk::open(&scene, &app);
         let (ada, bob) = (desk.connect("ada", protocol).await, desk.connect("bob", protocol).await);
         let (first, second) = desk.overlapping(&ada, &bob).await?;
-        desk.log_lines(&[&first, &second])?;
+        desk.log_lines(&[&first, &second], 2)?;
+
+        let scene = lab.scene(format!("{protocol}, the warehouse fails for Dora"));
+        let desk = Desk::open(&scene, &app);
+        let dora = desk.connect("dora", protocol).await;
+        let failed = desk.send(&dora, "dora", asking(Some("dora"))).await?;
+        desk.log_lines(&[&failed], 1)?;
+
+        let scene = lab.scene(format!("{protocol}, Ada leaves before the warehouse has answered"));
+        let desk = Desk::open(&scene, &app);
+        let ada = desk.connect("ada", protocol).await;
+        let given_up = desk.begin(&ada, "ada", asking(Some("ada")));
+        sleep(Duration::from_millis(1_000)).await;
+        drop(given_up);
+        ada.leave();
+        scene.settle().await;
+        let lines = desk.users_and_ids();
+        LOG_FIELDS.require(
+            lines.iter().any(|(user, id)| user == "ada" && !id.is_empty()),
+            "Ada left before the warehouse had answered, and no line of the log has her name and an id",
+        )?;
     }
     Ok(())
 }
@@ -525,7 +547,7 @@ async fn desk_as_ever(lab: Lab, app: App) -> Proof {
         desk.scene.settle().await;
         locked(&desk.seen).entries.clear();
 
-        for (user, status) in [("frank", 404), ("mallory", 409), ("grace", 502), ("ivan", 502)] {
+        for (user, status) in [("frank", 404), ("mallory", 409), ("grace", 502), ("olga", 502), ("ivan", 502)] {
             let got = desk.send(&client, user, asking(Some(user))).await?;
             let told =
                 format!("the warehouse has {} for {}, who gets {}", refusal(user), person(user), got.status.as_u16());
@@ -686,16 +708,20 @@ impl Desk {
         ANY_PATH.require(named && has_id, told)
     }
 
-    /// The log has a line for each of the two questions of each answer, and none that mixes two requests.
-    fn log_lines(&self, answers: &[&Got]) -> Proof {
+    /// Of each line of the log that has both.
+    fn users_and_ids(&self) -> Vec<(String, String)> {
         let lines = self.scene.logs();
         let field = |line: &lab::LogLine, name: &str| {
             let around = line.spans.iter().rev().flat_map(|span| &span.fields);
             let value = line.fields.iter().chain(around).find(|(key, _)| key == name);
             value.map(|(_, value)| value.trim_matches('"').to_owned())
         };
-        let lines: Vec<(String, String)> =
-            lines.iter().filter_map(|line| Some((field(line, "user")?, field(line, "log_id")?))).collect();
+        lines.iter().filter_map(|line| Some((field(line, "user")?, field(line, "log_id")?))).collect()
+    }
+
+    /// The log has a line for each of the questions that belong to each answer, and none that mixes two requests.
+    fn log_lines(&self, answers: &[&Got], questions: usize) -> Proof {
+        let lines = self.users_and_ids();
         let owner = |id: &str| answers.iter().find(|got| got.log_id.as_deref() == Some(id));
         for (user, id) in &lines {
             let told = format!("a line of the log has the user {user:?} and {}", self.scene.id(id));
@@ -707,11 +733,12 @@ impl Desk {
         }
         for got in answers {
             let count = lines.iter().filter(|(_, id)| got.log_id.as_ref() == Some(id)).count();
+            let asked = if questions == 1 { "once" } else { "twice" };
             let told = format!(
-                "the log has {count} lines with user and log id of {}'s request, which asked twice",
+                "the log has {count} lines with user and log id of {}'s request, which asked {asked}",
                 person(got.user)
             );
-            LOG_FIELDS.require(count >= 2, told)?;
+            LOG_FIELDS.require(count >= questions, told)?;
         }
         Ok(())
     }
@@ -800,6 +827,7 @@ fn refusal(user: &str) -> &'static str {
         "frank" => "a 404",
         "mallory" => "a 409",
         "grace" => "a list of one byte more than 64 KiB",
+        "olga" => "a list of a MiB, and does not say how long it is,",
         _ => "a list that is not UTF-8",
     }
 }
@@ -852,6 +880,10 @@ fn warehouse(scene: &Scene, seen: &Arc<Mutex<Seen>>) -> Router {
                 "mallory" => StatusCode::CONFLICT.into_response(),
                 "heidi" => long_list().into_response(),
                 "grace" => (long_list() + "xx").into_response(),
+                "olga" => {
+                    let pieces = stream::repeat_with(|| Ok::<_, Infallible>(long_list()));
+                    Body::from_stream(pieces.take(16)).into_response()
+                }
                 "ivan" => vec![0xff, 0xfe].into_response(),
                 _ => format!("{} of {user}\n", path.trim_start_matches('/')).into_response(),
             }

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode},
     middleware::{Next, from_fn_with_state},
@@ -45,16 +45,19 @@ enum Fault {
     SlotsInTurn,
     LoggedUnderTheLast,
     LoggedUnderNobody,
+    LoggedWhenAnswered,
+    LoggedWhenItWentWell,
     GivesTheWarehouseTenSeconds,
     FailureIsAnEmptyList,
     FailureIsABadGateway,
     ListsWithoutLimit,
+    ListsThatSayNoLength,
     ListsMadeText,
     AnyCredentials,
     EndsWithItsAccessLog,
 }
 
-const ALL: [Fault; 23] = [
+const ALL: [Fault; 26] = [
     Fault::LastUserStaysSignedIn,
     Fault::HeaderOnlyIfAbsent,
     Fault::SecondNameBesideTheClients,
@@ -71,10 +74,13 @@ const ALL: [Fault; 23] = [
     Fault::SlotsInTurn,
     Fault::LoggedUnderTheLast,
     Fault::LoggedUnderNobody,
+    Fault::LoggedWhenAnswered,
+    Fault::LoggedWhenItWentWell,
     Fault::GivesTheWarehouseTenSeconds,
     Fault::FailureIsAnEmptyList,
     Fault::FailureIsABadGateway,
     Fault::ListsWithoutLimit,
+    Fault::ListsThatSayNoLength,
     Fault::ListsMadeText,
     Fault::AnyCredentials,
     Fault::EndsWithItsAccessLog,
@@ -232,8 +238,10 @@ async fn orders(
     for path in ["/orders", "/parcels"] {
         let named =
             if is(Fault::LoggedUnderTheLast) { desk.last_user.lock().unwrap().clone() } else { Some(user.clone()) };
-        if !is(Fault::LoggedUnderNobody) {
-            info!(user = named, log_id, "asking for {path}");
+        let log = || info!(user = named, log_id, "asking for {path}");
+        let later = is(Fault::LoggedWhenAnswered) || is(Fault::LoggedWhenItWentWell);
+        if !is(Fault::LoggedUnderNobody) && !later {
+            log();
         }
         let mut question = Request::get(path).body(Body::empty()).expect("a request that never changes");
         for user in headers.get_all("x-user") {
@@ -242,6 +250,9 @@ async fn orders(
         let limit = if is(Fault::GivesTheWarehouseTenSeconds) { 10 } else { 3_600 };
         let answer = timeout(Duration::from_secs(limit), warehouse.clone().oneshot(question)).await;
         let Ok(Ok(answer)) = answer else { return Err(StatusCode::GATEWAY_TIMEOUT) };
+        if later && (is(Fault::LoggedWhenAnswered) || answer.status().is_success()) {
+            log();
+        }
         if !answer.status().is_success() {
             if is(Fault::FailureIsAnEmptyList) && answer.status() == StatusCode::NOT_FOUND {
                 continue;
@@ -249,7 +260,8 @@ async fn orders(
             let passed_on = !is(Fault::FailureIsABadGateway) || answer.status() == StatusCode::SERVICE_UNAVAILABLE;
             return Err(if passed_on { answer.status() } else { StatusCode::BAD_GATEWAY });
         }
-        let limit = if is(Fault::ListsWithoutLimit) { usize::MAX } else { 64 * 1024 };
+        let unlimited = is(Fault::ListsThatSayNoLength) && answer.body().size_hint().upper().is_none();
+        let limit = if is(Fault::ListsWithoutLimit) || unlimited { usize::MAX } else { 64 * 1024 };
         let list = to_bytes(answer.into_body(), limit).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
         let list = match String::from_utf8(list.into()) {
             Err(bytes) if is(Fault::ListsMadeText) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),

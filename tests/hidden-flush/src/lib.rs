@@ -99,7 +99,8 @@ const WHO_ACCEPTS_GZIP: Asked = Asked::new(
 );
 const ALL_OF_IT: Asked = Asked::new(
     "all-of-it",
-    "An answer's bytes, once decoded, are those that the source produced, and end as the source ended.",
+    "An answer's bytes, once decoded, are those that the source produced, and end as the source ended. What the source \
+     produced at the very instant at which it fails may be lost, as it may be without the layer.",
 );
 const LENGTH_TRUE_OR_ABSENT: Asked = Asked::new(
     "length-true-or-absent",
@@ -611,15 +612,19 @@ async fn source_ends_once(lab: Lab, app: App) -> Proof {
             course.run().await;
             sleep(Duration::from_secs(5)).await;
         }
-        let scene = lab.scene(format!("{protocol}, the source fails"));
-        let (feed, body) = scene.feed_that_ends_once("logs");
-        let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
-        let _follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
-        scene.settle().await;
-        feed.data(event("event 1"));
-        scene.settle().await;
-        feed.fail("the build was killed");
-        sleep(Duration::from_secs(5)).await;
+        for (at_once, title) in [(false, "the source fails"), (true, "the source fails at once after an event")] {
+            let scene = lab.scene(format!("{protocol}, {title}"));
+            let (feed, body) = scene.feed_that_ends_once("logs");
+            let client = connected(&scene, &app, protocol, live("text/plain", body)).await?;
+            let _follower = Follower::of(&scene, client.begin(asking(LIVE_LOG)));
+            scene.settle().await;
+            feed.data(event("event 1"));
+            if !at_once {
+                scene.settle().await;
+            }
+            feed.fail("the build was killed");
+            sleep(Duration::from_secs(5)).await;
+        }
     }
     Ok(())
 }

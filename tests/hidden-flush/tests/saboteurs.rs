@@ -55,6 +55,8 @@ enum Fault {
     AnsweredInATask,
     /// Of several lines of a header the first is read.
     FirstLineOnly,
+    /// The log is asked once more when the bytes before its error are out.
+    AskedAfterItsError,
     /// The library's layer, over a body that is not fused.
     AskedAfterItsEnd,
 }
@@ -81,6 +83,7 @@ fn each_spoilt_app_is_rejected_for_its_own_reason() {
         (Fault::RequestReadFirst, "leaves-the-rest-alone"),
         (Fault::AnsweredInATask, "leaves-the-rest-alone"),
         (Fault::FirstLineOnly, "bytes-once-in-order"),
+        (Fault::AskedAfterItsError, "source-ends-once"),
         (Fault::AskedAfterItsEnd, "source-ends-once"),
     ];
     let reports = abreast(spoilt, |(fault, _)| check(move |logs| app(logs, fault)));
@@ -286,10 +289,15 @@ impl HttpBody for GzipBody {
                     }
                 }
                 Some(Ok(Err(trailers))) => return this.finish(Some(Ok(trailers))),
+                Some(Err(error)) if this.fault == Fault::AskedAfterItsError && this.unflushed > 0 => {
+                    this.last = Some(Err(error));
+                    return this.flush();
+                }
                 Some(Err(error)) => {
                     (this.ended, this.last) = (true, Some(Err(error)));
                     return this.flush();
                 }
+                None if this.last.is_some() => break,
                 None => return this.finish(None),
             }
         }

@@ -102,7 +102,8 @@ const A_DIAL_MAY_END: Asked = Asked::new(
 );
 const REFUSED_IS_CLEAN: Asked = Asked::new(
     "refused-is-clean",
-    "A connection whose first query was refused with another error than `broken` is clean.",
+    "A connection whose first query was refused with another error than `broken` is clean; one whose later query was \
+     refused may be used again, or closed.",
 );
 
 /// Holds `app` against every promise.
@@ -1410,7 +1411,7 @@ impl OpenQuery {
             Fate::Refused if ends_here => {
                 known.open = None;
                 self.database.scene.note("database", format!("connection {} refuses", self.connection));
-                Err("refused".into())
+                Err("refused: an item with a broken name".into())
             }
             Fate::Broken if ends_here => {
                 known.open = None;
