@@ -322,9 +322,9 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
         LARGE_REST_CLOSES_CONNECTION
             .require(client.raw.is_closed(), format!("5 s after the head of {what} the connection is still open"))?;
     }
-    let stage = Stage::open(&lab, &app, "HTTP/1.1, twenty uploads that stall at once");
+    let stage = Stage::open(&lab, &app, "HTTP/1.1, two hundred uploads that stall at once");
     let mut clients = Vec::new();
-    for number in 1..=20 {
+    for number in 1..=200 {
         let mut client = stage.raw(&format!("client-{number}"));
         client.raw.write(&upload(NOBODY, &known(ADMITTED), &[b'x'; 100])).await;
         clients.push(client);
@@ -333,7 +333,7 @@ async fn large_rest_closes_connection(lab: Lab, app: App) -> Proof {
     clients.iter().try_for_each(|client| client.is_answered(&[403]))?;
     let open = clients.iter().filter(|client| !client.raw.is_closed()).count();
     LARGE_REST_CLOSES_CONNECTION
-        .require(open == 0, format!("5 s after the heads of twenty uploads that stall, connections open: {open}"))
+        .require(open == 0, format!("5 s after the heads of two hundred uploads that stall, connections open: {open}"))
 }
 
 async fn answer_before_body(lab: Lab, app: App) -> Proof {

@@ -25,7 +25,10 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use lab::{Limits, abreast};
 use tokio::{
-    sync::mpsc::{self, UnboundedSender},
+    sync::{
+        Semaphore,
+        mpsc::{self, UnboundedSender},
+    },
     task::AbortHandle,
     time::{sleep, timeout},
 };
@@ -51,6 +54,7 @@ enum Fault {
     DropsErrors,
     ReadsErrorsInATask,
     ReadsRefusedUploadsInTurn,
+    ReadsEightRefusedUploadsAtOnce,
     GivesTheStoreASecond,
     CutsSlowAnswers,
     CutsLargeAnswers,
@@ -98,6 +102,7 @@ fn each_spoilt_gate_is_rejected_for_its_own_reason() {
         (Fault::DropsErrors, "store-connection-reused"),
         (Fault::ReadsErrorsInATask, "store-connection-reused"),
         (Fault::ReadsRefusedUploadsInTurn, "large-rest-closes-connection"),
+        (Fault::ReadsEightRefusedUploadsAtOnce, "large-rest-closes-connection"),
         (Fault::GivesTheStoreASecond, "good-answers-whole"),
         (Fault::CutsSlowAnswers, "good-answers-whole"),
         (Fault::CutsLargeAnswers, "good-answers-whole"),
@@ -229,6 +234,13 @@ async fn upload(
             });
         }
         Fault::ReadsRefusedUploadsInTurn => drop(gate.drain.send(body)),
+        Fault::ReadsEightRefusedUploadsAtOnce => {
+            static TURNS: Semaphore = Semaphore::const_new(8);
+            tokio::spawn(async move {
+                let _turn = TURNS.acquire().await;
+                timeout(Duration::from_secs(1), to_bytes(body, 1024 * 1024)).await
+            });
+        }
         _ => {}
     }
     status.into_response()
