@@ -459,6 +459,23 @@ async fn nothing_runs_on(lab: Lab, app: App) -> Proof {
         let left = shop.scene.app_tasks().saturating_sub(before);
         NOTHING_RUNS_ON
             .require(left == 0, format!("a second after the statement's deadline {} still running", are(left)))?;
+
+        let shop = Shop::open(&lab, &app, format!("{protocol}, a receipt that is not sealed"), protocol, 1000).await?;
+        shop.scene.settle().await;
+        let before = shop.scene.app_tasks();
+        let answer = shop.stand_at_the_seal().await?;
+        shop.advance_to(1000).await;
+        shop.advance_to(1500).await;
+        let left = shop.scene.app_tasks().saturating_sub(before);
+        shop.finish_the_receipt().await;
+        finished(answer).await?;
+        NOTHING_RUNS_ON.require(
+            left == 0,
+            format!(
+                "half a second after the deadline of an order whose receipt is being sealed, {} still running",
+                are(left)
+            ),
+        )?;
     }
     Ok(())
 }
