@@ -376,7 +376,8 @@ impl Page<'_> {
         let (_, width) = self.cell(states[index].len(), number);
         let (top, bottom) = (self.edge(index), self.edge(Stay::of(states, number, index).end));
         let lines = textwrap::wrap(&states[index][number].text, (width / LETTER) as usize);
-        let first = top + if lines.len() == 1 && bottom - top > 26.0 { 19.0 } else { 13.0 };
+        let free = bottom - top - lines.len() as f32 * HELD;
+        let first = top + if lines.len() == 1 && free > HELD { 19.0 } else { 13.0 + (free / 2.0).clamp(0.0, 3.0) };
         (lines, first)
     }
 
@@ -508,7 +509,7 @@ impl Page<'_> {
             event.push_str(&self.arrow(line, side, end, from == Place::Hidden, y));
         }
         // Over the arrow, and over the frame at its end.
-        let above = if line.at.is_some() { 11.0 } else { 6.0 };
+        let above = if line.at.is_some() { 13.0 } else { 6.0 };
         event.push_str(&words("label", &line.label, f32::midpoint(left, right), y - above));
         Ok(event)
     }
