@@ -44,9 +44,9 @@ const textsOf = element => {
     return texts;
 };
 
-// A piece of code that fits into every line is not broken; a style sheet cannot see how long it is. A word of a longer one, and
-// any in a table, is broken where its parts end, as in `path/of/a_file.rs` or `ServiceBuilder`, and an option such as `--json`
-// is not.
+// A piece of code that fits into every line is not broken; a style sheet cannot see how long it is. A word of a longer one, and any
+// in a table or beside a picture, is broken where its parts end, as in `path/of/a_file.rs` or `ServiceBuilder`, and an option
+// such as `--json` is not.
 const LONG = 34;
 const ENDS = /([^/:]\/(?=[^/])|::|_|\w\(|[a-z](?=[A-Z])|\w(?=\.[a-z]))(?=\S)/g;
 const broken = (word, narrow) => {
@@ -61,7 +61,7 @@ const broken = (word, narrow) => {
 };
 for (const code of document.querySelectorAll("main :not(pre) > code, main pre.typed")) {
     code.classList.toggle("short", code.textContent.length < 30);
-    const narrow = code.closest("td, h1, h2, h3") != null;
+    const narrow = code.closest("td, h1, h2, h3, .timelines") != null;
     for (const text of textsOf(code)) {
         const words = text.data.split(/(\s+)/);
         text.replaceWith(...words.flatMap(word => (word.trim() ? broken(word, narrow) : [word])));
