@@ -30,19 +30,61 @@ addEventListener("load", () => {
     beginning.remove();
 });
 
-// Verdicts are sentences, and may be broken anywhere; transcripts and interleavings are tables.
+// Verdicts are sentences, and may be broken anywhere; transcripts, interleavings and what has columns are tables.
 for (const report of document.querySelectorAll("main pre > code.language-text")) {
-    report.classList.toggle("sentences", !/^interleaving | ms  /m.test(report.textContent));
+    report.classList.toggle("sentences", !/^interleaving | ms  |\S {3,}\S+ {3,}\S/m.test(report.textContent));
 }
 
-// A piece of code that fits into every line is not broken; a style sheet cannot see how long it is.
-for (const code of document.querySelectorAll("main :not(pre) > code")) {
+const textsOf = element => {
+    const texts = [];
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        texts.push(walker.currentNode);
+    }
+    return texts;
+};
+
+// A piece of code that fits into every line is not broken; a style sheet cannot see how long it is. A word of a longer one, and any
+// in a table or beside a picture, is broken where its parts end, as in `path/of/a_file.rs` or `ServiceBuilder`, and an option
+// such as `--json` is not.
+const LONG = 34;
+const ENDS = /([^/:]\/(?=[^/])|::|_|\w\(|[a-z](?=[A-Z])|\w(?=\.[a-z]))(?=\S)/g;
+const broken = (word, narrow) => {
+    if (/^--?\w[\w-]*$/.test(word)) {
+        const whole = document.createElement("bdi");
+        whole.className = "whole";
+        whole.textContent = word;
+        return [whole];
+    }
+    const pieces = narrow || word.length > LONG ? word.replace(ENDS, "$1\n").split("\n") : [word];
+    return pieces.flatMap((piece, place) => (place ? [document.createElement("wbr"), piece] : [piece]));
+};
+for (const code of document.querySelectorAll("main :not(pre) > code, main pre.typed")) {
     code.classList.toggle("short", code.textContent.length < 30);
+    const narrow = code.closest("td, h1, h2, h3, .timelines") != null;
+    for (const text of textsOf(code)) {
+        const words = text.data.split(/(\s+)/);
+        text.replaceWith(...words.flatMap(word => (word.trim() ? broken(word, narrow) : [word])));
+    }
+}
+
+// A listing from the midst of a function begins at the margin.
+for (const listing of document.querySelectorAll("main pre > code.language-rust")) {
+    const indents = listing.textContent.split("\n").filter(line => line.trim()).map(line => line.search(/\S/));
+    const indent = Math.min(...indents);
+    let left = indent;
+    for (const text of indent > 0 && isFinite(indent) ? textsOf(listing) : []) {
+        text.data = [...text.data].filter(letter => {
+            const drop = letter == " " && left > 0;
+            left = letter == "\n" ? indent : drop ? left - 1 : 0;
+            return !drop;
+        }).join("");
+    }
 }
 
 // A block of code that scrolls can be scrolled by a keyboard too, and mdBook does not turn the page then.
 const scrolling = () => {
-    for (const block of document.querySelectorAll("main pre, main pre > code, main .table-wrapper")) {
+    for (const block of document.querySelectorAll("main pre, main pre > code, main .table-wrapper, main .wide-picture")) {
         const scrolls = block.scrollWidth > block.clientWidth + 1 && getComputedStyle(block).overflowX == "auto";
         block.toggleAttribute("tabindex", scrolls);
         if (scrolls) {
@@ -52,7 +94,7 @@ const scrolling = () => {
 };
 document.addEventListener("keydown", event => {
     const sideways = event.key == "ArrowLeft" || event.key == "ArrowRight";
-    if (sideways && event.target.matches("main pre, main pre > code, main .table-wrapper")) {
+    if (sideways && event.target.matches("main pre, main pre > code, main .table-wrapper, main .wide-picture")) {
         event.stopPropagation();
     }
 }, true);

@@ -40,8 +40,7 @@ pub(super) fn of_ghost(slug: &str) -> Option<String> {
     let keys: Vec<&str> =
         conform::clauses().iter().filter(|clause| clause.ghost == Some(slug)).map(|clause| clause.key).collect();
     let page = "[your own layer](test-your-own-layer.md)";
-    (!keys.is_empty())
-        .then(|| format!("The conformance suite calls this {}: it holds {page} against it.\n", listed(&keys)))
+    (!keys.is_empty()).then(|| format!("The conformance suite checks {page} for this: {}.\n", listed(&keys)))
 }
 
 fn is_spotless(row: &Judged) -> bool {

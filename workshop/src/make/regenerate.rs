@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, fs};
 
-use lab::{Outcome, Report};
+use lab::{Judged, Outcome, Report, SceneRecord};
 use serde::Serialize;
 
 use super::{
@@ -158,9 +158,11 @@ fn of_ghost(checkout: &Checkout, ghost: &'static Ghost, case: &Case) -> Result<V
         ("promises.md".to_owned(), promises),
         ("near-misses.md".to_owned(), near),
         ("threads.md".to_owned(), threads),
-        ("seen.md".to_owned(), seen),
         ("minutes.md".to_owned(), minutes(case)),
     ];
+    if !case.seen.is_empty() {
+        files.push(("seen.md".to_owned(), seen));
+    }
     let mut verdicts = Verdicts { schema: 1, broken: keys(broken), near_misses: Vec::new() };
     for (near_miss, report) in ghost.near_misses.iter().zip(&judged.near_misses) {
         files.push((format!("near-miss-{}.txt", near_miss.name), rejection(report)));
@@ -221,13 +223,12 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
     // Writing to a String cannot fail.
     let _ = match report.promises.iter().find(|judged| judged.key == told.breaks) {
         Some(judged) => {
-            let observed = judged.observed.as_deref().unwrap_or_default();
             writeln!(
                 text,
                 "<p><strong>Breaks</strong> <code>{}</code>: {}</p>\n<p><strong>Seen</strong> {}</p>",
                 judged.key,
                 inline(&judged.promise),
-                inline(observed)
+                inline(&seen(judged))
             )
         }
         None => writeln!(text, "<p><strong>Keeps every promise</strong>: only the model rejects it.</p>"),
@@ -237,6 +238,16 @@ fn rejected(told: &NearMiss, report: &Report) -> String {
         let _ = writeln!(text, "<p>It also breaks <code>{}</code>.</p>", others.join("</code>, <code>"));
     }
     text + "</div>\n"
+}
+
+/// What was seen, with its scene in brackets: scenes have titles of any form, and few of them go on from "in".
+fn seen(judged: &Judged) -> String {
+    let observed = judged.observed.as_deref().unwrap_or_default();
+    let of_scene = |scene: &SceneRecord| {
+        let told = observed.strip_prefix(&format!("in {}: ", scene.title))?;
+        Some(format!("({}): {told}", scene.title))
+    };
+    judged.scenes.iter().rev().find_map(of_scene).unwrap_or_else(|| observed.to_owned())
 }
 
 /// The libraries that the reports were made with, from the lock file.

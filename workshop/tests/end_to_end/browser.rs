@@ -165,7 +165,7 @@ fn on_a_telephone_nothing_scrolls_sideways_but_code_and_wide_tables() {
              const told = e => e.tagName + ' ' + e.className + ': ' + e.textContent.trim().slice(0, 60);
              // Four columns have no room for their words.
              const table = '.table-wrapper:has(tr > :nth-child(4))';
-             const wide = [...document.querySelectorAll('main, main *')].filter(e => !e.closest('pre, svg, ' + table)).filter(e =>
+             const wide = [...document.querySelectorAll('main, main *')].filter(e => !e.closest('pre, svg, .wide-picture, ' + table)).filter(e =>
                  e.getBoundingClientRect().right > 360.5 ||
                  (e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)));
              const torn = [...document.querySelectorAll('main th')].filter(th => {

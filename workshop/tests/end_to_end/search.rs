@@ -102,7 +102,12 @@ fn reports_and_generated_tables_are_not_searched() {
     let mut faults = Vec::new();
     for slug in ALL.iter().map(|ghost| ghost.slug) {
         for file in ["broken.txt", "difference.diff", "near-misses.md", "promises.md", "seen.md"] {
-            let text = Checkout::here().text(&format!("book/src/generated/{slug}/{file}")).expect("a generated file");
+            let text = match Checkout::here().text(&format!("book/src/generated/{slug}/{file}")) {
+                Ok(text) => text,
+                // Some ghosts were seen in no version of a crate.
+                Err(_) if file == "seen.md" => continue,
+                Err(refusal) => panic!("{refusal}"),
+            };
             // The head of a difference, for its code is in the page too; the end of a report, and the last line of a table.
             let lines: Vec<&str> = text.lines().collect();
             let part = match file {
