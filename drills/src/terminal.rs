@@ -2,11 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    env,
-    fmt::Display,
-    fs,
+    env, fs,
     future::poll_fn,
     io::{self, BufRead, Write},
+    path::Path,
     sync::Arc,
     task::Poll,
     time::{SystemTime, UNIX_EPOCH},
@@ -20,12 +19,13 @@ use ghosts::{
     read::{classify, drill::Asked, serve},
     terminal::{print, print_json},
 };
+use serde_json::Value;
 use tokio::signal;
 
 use crate::{
     Drill, Options,
     answer::{Answer, Grade},
-    classify as classifier, detectors,
+    bundle, classify as classifier, detectors,
     evidence::{Evidence, Line, Sample},
     looks::Look,
     matrix::{self, Matrix, Measure, Run},
@@ -47,7 +47,7 @@ enum Command {
     /// The load of a drill: reads on standard input what to send, and ends with it
     #[command(hide = true)]
     Load,
-    /// What the evidence of a drill says it was
+    /// What an incident bundle, or the evidence of a drill, says it was
     Classify {
         #[command(flatten)]
         asked: classify::Asked,
@@ -143,15 +143,36 @@ pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
         let measured = Matrix::of(&runs, matrix::SPEED);
         return if json { print_json(&measured) } else { print(&measured.markdown()) };
     }
-    let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
-    let cannot = |why: &dyn Display| Refusal::new(format!("cannot read {}: {why}", file.display()));
-    let text = fs::read(file).map_err(|error| cannot(&error))?;
-    let evidence: Evidence = serde_json::from_slice(&text).map_err(|error| cannot(&error))?;
-    let mut report = classifier::classify(&evidence);
+    let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a bundle, a file of evidence, or --all"))?;
+    let mut report = read(file).map_err(|why| Refusal::new(format!("cannot read {}: {why}", file.display())))?;
     for cause in &mut report.causes {
         cause.first = case::read(&checkout, cause.ghost)?.drill.and_then(|drill| drill.first.into_iter().next());
     }
     if json { print_json(&report) } else { print(&report.markdown()) }
+}
+
+/// What a bundle, the last of a folder of bundles, or the evidence of a drill says.
+fn read(file: &Path) -> Result<classifier::Report, String> {
+    let last = if file.is_dir() { Some(bundle::last_in(file)?) } else { None };
+    let bytes = fs::read(last.as_deref().unwrap_or(file)).map_err(|error| {
+        let name = "name a bundle (incident-….tar.gz), a folder of them, or what a drill's page has at /evidence.json";
+        format!("{error}; {name}")
+    })?;
+    if bundle::is_one(&bytes) {
+        return bundle::classified(&bytes);
+    }
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(
+            "it is neither a bundle (incident-….tar.gz) nor what a drill's page has at /evidence.json".to_owned()
+        );
+    }
+    let evidence: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    // A newer form may have other fields, too.
+    if let Some(other) = evidence["schema"].as_u64().filter(|schema| *schema != 1) {
+        return Err(format!("its schema is {other}, and 1 is what is read here; a newer clone may read it"));
+    }
+    let evidence: Evidence = serde_json::from_value(evidence).map_err(|error| error.to_string())?;
+    Ok(classifier::classify(&evidence))
 }
 
 /// Measures what is asked for, and keeps what was seen where that is asked for, too.
