@@ -17,7 +17,7 @@ use ghosts::{
     catalogue::case,
     checkout::Checkout,
     read::{classify, drill::Asked, serve},
-    terminal::{print, print_json},
+    terminal::{folded, print, print_json},
 };
 use serde_json::Value;
 use tokio::signal;
@@ -208,16 +208,20 @@ fn open(base: &str) {
 const HELP: &str = "  stat                 the last second of each service
   trend SERVICE        one service over time
   routes SERVICE       what it is asked for
-  log [oldest] [SERVICE] [TEXT]   the end of the log, or its beginning; the lines of one (also `edge`, `#ops`), with this text
+  log [oldest] [SERVICE] [TEXT]   the end of the log, or its beginning; the
+                       lines of one (also `edge`, `#ops`), with this text
   waterfall SERVICE    its slowest request                      2 minutes
   tasks SERVICE        its tasks                                2 minutes
   dependency SERVICE   what its dependency has seen             2 minutes
   bundle SERVICE       all of it, with a report                 4 minutes
   ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
-                       for example: ask NAME POST /things/7 authorization: Bearer ada
-  answer               name the service, the ghost, the layer, the first step and the fix
+                       for example:
+                       ask NAME POST /things/7 authorization: Bearer ada
+  answer               name the service, the ghost, the layer, the first step
+                       and the fix
   quit                 leave it
-The prompt has two clocks: what looks cost counts on yours, and the services run on in real time.
+The prompt has two clocks: what looks cost counts on yours, and the services
+run on in real time.
 SAYS in the log is a person who talks, and may have nothing to do with it.
 ";
 
@@ -227,10 +231,10 @@ SAYS in the log is a person who talks, and may have nothing to do with it.
 /// If the output cannot be written.
 pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
     let haunted = &drill.draw.haunted().drill;
-    writeln!(out, "PAGE  {}\n", haunted.pager)?;
+    writeln!(out, "{}\n", folded(&format!("PAGE  {}", haunted.pager)))?;
     writeln!(
         out,
-        "The page has come early: what it tells of begins in the first half minute. Until then all may be well."
+        "The page has come early: what it tells of begins in the first half minute.\nUntil then all may be well."
     )?;
     writeln!(out, "You have {} minutes. Seed {}. `help` lists what you can do.", haunted.minutes, drill.draw.seed)?;
     let mut told_late = false;
@@ -266,7 +270,8 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 continue;
             }
             Some("log") => {
-                out.write_all(log(&drill.lines_since(0), &names(drill), &words[1..]).as_bytes())?;
+                let told = log(&drill.lines_since(0), &names(drill), &words[1..]);
+                out.write_all(folded(&told).as_bytes())?;
                 continue;
             }
             Some("waterfall") => Look::Waterfall { service: service(1) },
@@ -297,7 +302,7 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             }
         };
         match drill.runtime().block_on(drill.look(&look)) {
-            Ok(shown) => writeln!(out, "{} ({} min)\n{}", shown.title, shown.minutes, shown.text)?,
+            Ok(shown) => writeln!(out, "{} ({} min)\n{}", shown.title, shown.minutes, folded(&shown.text))?,
             Err(refusal) => writeln!(out, "{refusal}")?,
         }
     }
@@ -555,10 +560,11 @@ fn told(grade: &Grade) -> String {
     for herring in &grade.herrings {
         text += &format!("  - {herring}\n");
     }
-    text + &format!(
+    text += &format!(
         "\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n",
         grade.slug
-    )
+    );
+    folded(&text)
 }
 
 #[cfg(test)]
