@@ -3,12 +3,23 @@
 
 #![cfg_attr(feature = "also-right", expect(unreachable_pub, reason = "each right fix is a whole lib.rs"))]
 
+/// What a right fix exports: an app, or a layer, which has a type of its own and is put into a box.
+#[cfg(feature = "also-right")]
+macro_rules! made {
+    (unready_clone $module:ident) => {
+        || tower::util::BoxCloneSyncServiceLayer::new($module::layer())
+    };
+    ($krate:ident $module:ident) => {
+        $module::app
+    };
+}
+
 /// Names the files of each ghost.
 macro_rules! fixes {
     ($($constant:ident $slug:literal $krate:ident: $($name:literal = $module:ident),*;)*) => {
         $(pub(crate) const $constant: &[(&str, $krate::near_misses::App)] = &[$(
             #[cfg(feature = "also-right")]
-            ($name, $module::app),
+            ($name, made!($krate $module)),
         )*];)*
 
         /// The names of each ghost's.
@@ -25,6 +36,12 @@ fixes! {
         "in-batches" = blocked_log_channel_in_batches,
         "places-by-semaphore" = blocked_log_channel_places_by_semaphore,
         "try-send" = blocked_log_channel_try_send;
+    BODY_DOUBLE_CLOSE "body-double-close" body_double_close:
+        "guard-in-the-body" = body_double_close_guard_in_the_body,
+        "lease-taken" = body_double_close_lease_taken,
+        "once" = body_double_close_once,
+        "one-word" = body_double_close_one_word,
+        "owned-permit" = body_double_close_owned_permit;
     BROKEN_CHAIN "broken-chain" broken_chain:
         "in-the-body" = broken_chain_in_the_body,
         "inline-block" = broken_chain_inline_block,
@@ -63,6 +80,16 @@ fixes! {
         "no-task" = ignored_deadline_no_task,
         "one-lock" = ignored_deadline_one_lock,
         "own-thread" = ignored_deadline_own_thread;
+    LAYER_ORDER "layer-order" layer_order:
+        "by-tower-http" = layer_order_by_tower_http,
+        "cors-outside-the-log" = layer_order_cors_outside_the_log,
+        "early-401" = layer_order_early_401,
+        "in-sequence" = layer_order_in_sequence,
+        "limit-outside" = layer_order_limit_outside,
+        "read-from-below" = layer_order_read_from_below,
+        "recovery-innermost" = layer_order_recovery_innermost,
+        "recovery-twice" = layer_order_recovery_twice,
+        "round-the-router" = layer_order_round_the_router;
     LEAKED_PERMIT "leaked-permit" leaked_permit:
         "channel-of-connections" = leaked_permit_channel_of_connections,
         "deadpool" = leaked_permit_deadpool,
@@ -100,6 +127,11 @@ fixes! {
         "bounded-drain" = unread_body_bounded_drain,
         "breaks-off" = unread_body_breaks_off,
         "lines-of-text" = unread_body_lines_of_text;
+    UNREADY_CLONE "unready-clone" unready_clone:
+        "asked-again" = unready_clone_asked_again,
+        "called-in-place" = unready_clone_called_in_place,
+        "one-to-clone" = unready_clone_one_to_clone,
+        "tower-http-layers" = unready_clone_tower_http_layers;
 }
 
 #[cfg(feature = "also-right")]
@@ -114,6 +146,21 @@ mod blocked_log_channel_places_by_semaphore;
 #[cfg(feature = "also-right")]
 #[path = "../../fixed/blocked-log-channel/tests/also_right/try_send.rs"]
 mod blocked_log_channel_try_send;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/body-double-close/tests/also_right/guard_in_the_body.rs"]
+mod body_double_close_guard_in_the_body;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/body-double-close/tests/also_right/lease_taken.rs"]
+mod body_double_close_lease_taken;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/body-double-close/tests/also_right/once.rs"]
+mod body_double_close_once;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/body-double-close/tests/also_right/one_word.rs"]
+mod body_double_close_one_word;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/body-double-close/tests/also_right/owned_permit.rs"]
+mod body_double_close_owned_permit;
 #[cfg(feature = "also-right")]
 #[path = "../../fixed/broken-chain/tests/also_right/in_the_body.rs"]
 mod broken_chain_in_the_body;
@@ -211,6 +258,33 @@ mod ignored_deadline_one_lock;
 #[path = "../../fixed/ignored-deadline/tests/also_right/own_thread.rs"]
 mod ignored_deadline_own_thread;
 #[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/by_tower_http.rs"]
+mod layer_order_by_tower_http;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/cors_outside_the_log.rs"]
+mod layer_order_cors_outside_the_log;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/early_401.rs"]
+mod layer_order_early_401;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/in_sequence.rs"]
+mod layer_order_in_sequence;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/limit_outside.rs"]
+mod layer_order_limit_outside;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/read_from_below.rs"]
+mod layer_order_read_from_below;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/recovery_innermost.rs"]
+mod layer_order_recovery_innermost;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/recovery_twice.rs"]
+mod layer_order_recovery_twice;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/layer-order/tests/also_right/round_the_router.rs"]
+mod layer_order_round_the_router;
+#[cfg(feature = "also-right")]
 #[path = "../../fixed/leaked-permit/tests/also_right/channel_of_connections.rs"]
 mod leaked_permit_channel_of_connections;
 #[cfg(feature = "also-right")]
@@ -300,6 +374,18 @@ mod unread_body_breaks_off;
 #[cfg(feature = "also-right")]
 #[path = "../../fixed/unread-body/tests/also_right/lines_of_text.rs"]
 mod unread_body_lines_of_text;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/unready-clone/tests/also_right/asked_again.rs"]
+mod unready_clone_asked_again;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/unready-clone/tests/also_right/called_in_place.rs"]
+mod unready_clone_called_in_place;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/unready-clone/tests/also_right/one_to_clone.rs"]
+mod unready_clone_one_to_clone;
+#[cfg(feature = "also-right")]
+#[path = "../../fixed/unready-clone/tests/also_right/tower_http_layers.rs"]
+mod unready_clone_tower_http_layers;
 
 #[cfg(all(test, feature = "also-right"))]
 mod tests {

@@ -14,7 +14,32 @@ pub struct Report {
     pub schema: u32,
     /// The causes, the most likely first.
     pub causes: Vec<Cause>,
+    /// What a bundle says besides, a sentence each. A drill's evidence says nothing besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub besides: Vec<String>,
+    /// What a bundle does not have, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_visible: Vec<String>,
+    /// The ghosts whose rules ask for what is not visible: nothing is said of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_asked: Vec<&'static str>,
 }
+
+/// What a rule asks for, and evidence may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// The requests, second by second.
+    Requests,
+    /// The tasks, second by second.
+    Tasks,
+    /// The calls of the dependency.
+    Dependency,
+    /// What the service has logged.
+    Log,
+}
+
+/// All that a drill's evidence has.
+pub const ALL_OF_IT: [Sight; 4] = [Sight::Requests, Sight::Tasks, Sight::Dependency, Sight::Log];
 
 /// A cause.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +67,8 @@ struct View<'a> {
     all: Vec<&'a Point>,
     /// What the service has logged.
     log: Vec<&'a Line>,
+    /// Whether the calls of its dependency are seen.
+    below: bool,
 }
 
 /// What a rule says, if it applies: how much of it is there, and what was seen.
@@ -49,24 +76,25 @@ type Found = Option<(f64, Vec<String>)>;
 
 type Rule = fn(&View<'_>) -> Found;
 
-const RULES: [(&str, Rule); 12] = [
-    ("leaked-permit", nothing_comes_back),
-    ("ignored-deadline", work_outlives_its_answer),
-    ("silenced-error", failures_are_not_told),
-    ("lying-health-check", all_is_green),
-    ("blocked-log-channel", all_wait_for_one),
-    ("no-bulkhead", the_slow_take_all_places),
-    ("orphan-task", what_runs_only_grows),
-    ("hidden-flush", the_first_byte_comes_last),
-    ("swallowed-panic", panics_are_no_errors),
-    ("cancelled-cleanup", what_is_held_stays_held),
-    ("unread-body", connections_stay_open),
-    ("broken-chain", ends_are_missing),
+const RULES: [(&str, Rule, &[Sight]); 13] = [
+    ("leaked-permit", nothing_comes_back, &[Sight::Requests, Sight::Dependency]),
+    ("ignored-deadline", work_outlives_its_answer, &[Sight::Requests, Sight::Dependency]),
+    ("silenced-error", failures_are_not_told, &[Sight::Requests, Sight::Dependency, Sight::Log]),
+    ("lying-health-check", all_is_green, &[Sight::Requests, Sight::Dependency]),
+    ("blocked-log-channel", all_wait_for_one, &[Sight::Requests, Sight::Tasks, Sight::Dependency]),
+    ("no-bulkhead", the_slow_take_all_places, &[Sight::Requests, Sight::Dependency]),
+    ("orphan-task", what_runs_only_grows, &[Sight::Requests, Sight::Tasks, Sight::Dependency]),
+    ("hidden-flush", the_first_byte_comes_last, &[Sight::Requests]),
+    ("swallowed-panic", panics_are_no_errors, &[Sight::Requests, Sight::Log]),
+    ("cancelled-cleanup", what_is_held_stays_held, &[Sight::Requests, Sight::Dependency]),
+    ("unread-body", connections_stay_open, &[Sight::Requests, Sight::Dependency]),
+    ("broken-chain", ends_are_missing, &[Sight::Requests, Sight::Tasks, Sight::Dependency]),
+    ("unready-clone", what_was_not_asked_is_called, &[Sight::Log]),
 ];
 
 /// The ghosts that a rule asks for. Those that change no number are for people.
 pub fn ghosts() -> Vec<&'static str> {
-    RULES.iter().map(|(ghost, _)| *ghost).collect()
+    RULES.iter().map(|(ghost, ..)| *ghost).collect()
 }
 
 /// Until this second nothing has gone wrong yet.
@@ -78,6 +106,12 @@ const LEAST: f64 = 0.5;
 
 /// Ranks what may be the cause.
 pub fn classify(evidence: &Evidence) -> Report {
+    classify_what_is_seen(evidence, &ALL_OF_IT)
+}
+
+/// The same, where not all is seen: a rule that asks for something else is not asked.
+pub fn classify_what_is_seen(evidence: &Evidence, seen: &[Sight]) -> Report {
+    let asked = |needs: &[Sight]| needs.iter().all(|needed| seen.contains(needed));
     let mut causes = Vec::new();
     for (place, service) in evidence.services.iter().enumerate() {
         let between = |from: f64, until: f64| {
@@ -89,18 +123,22 @@ pub fn classify(evidence: &Evidence) -> Report {
             after: between(AFTER_S, f64::INFINITY),
             all: between(0.0, f64::INFINITY),
             log: evidence.log.iter().filter(|line| line.from == *service).collect(),
+            below: seen.contains(&Sight::Dependency),
         };
-        if view.before.is_empty() || view.after.len() < 10 {
-            continue;
-        }
-        for (ghost, rule) in RULES {
+        let too_short = view.before.is_empty() || view.after.len() < 10;
+        for (ghost, rule, needs) in RULES {
+            // What is read from the log alone can be read at once.
+            if !asked(needs) || (too_short && needs != [Sight::Log]) {
+                continue;
+            }
             if let Some((weight, evidence)) = rule(&view).filter(|(weight, _)| *weight >= LEAST) {
                 causes.push(Cause { service: service.clone(), ghost, weight, evidence, first: None });
             }
         }
     }
     causes.sort_by(|one, other| other.weight.total_cmp(&one.weight));
-    Report { schema: 1, causes }
+    let not_asked = RULES.iter().filter(|(.., needs)| !asked(needs)).map(|(ghost, ..)| *ghost).collect();
+    Report { schema: 1, causes, besides: Vec::new(), not_visible: Vec::new(), not_asked }
 }
 
 impl Report {
@@ -120,6 +158,15 @@ impl Report {
             if let Some(first) = &cause.first {
                 writeln!(text, "\nFirst: {first}.").expect("a String");
             }
+        }
+        for (title, sentences) in [("What it says besides", &self.besides), ("Not visible", &self.not_visible)] {
+            if !sentences.is_empty() {
+                write!(text, "\n## {title}\n\n- {}\n", sentences.join("\n- ")).expect("a String");
+            }
+        }
+        if !self.not_asked.is_empty() {
+            let ghosts: Vec<String> = self.not_asked.iter().map(|ghost| format!("`{ghost}`")).collect();
+            writeln!(text, "\nSo nothing is said of {}.", ghosts.join(", ")).expect("a String");
         }
         text
     }
@@ -346,7 +393,7 @@ fn panics_are_no_errors(view: &View<'_>) -> Found {
     }
     let end = last(&view.after, 15);
     let lost = share(sum(end, |point| point.errors + point.broken), sum(end, |point| point.requests));
-    if lost < 0.9 || mean(end, calls) > 0.1 * mean(&view.before, calls) {
+    if lost < 0.9 || !view.below || mean(end, calls) > 0.1 * mean(&view.before, calls) {
         return None;
     }
     let now = format!("{} of the last requests fail, and its dependency is not asked any more", percent(lost));
@@ -451,6 +498,21 @@ fn the_first_byte_comes_last(view: &View<'_>) -> Found {
     let (before, end) = (leave(&view.before), leave(last(&view.after, 20)));
     (before < 0.1 && end > 0.5)
         .then(|| (0.7, vec![times, format!("{} of the clients leave before the last", percent(end))]))
+}
+
+/// Do handlers panic because what they call has not been asked whether it is ready? Whoever insists on that says it in these words.
+fn what_was_not_asked_is_called(view: &View<'_>) -> Found {
+    let says = |line: &&&Line| line.text.contains("panicked") && line.text.contains("poll_ready");
+    let panics = view.log.iter().filter(says).count();
+    if panics < 3 {
+        return None;
+    }
+    Some((
+        0.98,
+        vec![format!(
+            "its log tells of {panics} panics, each because `poll_ready` comes first, and what was called has reserved nothing"
+        )],
+    ))
 }
 
 // ===== What the rules count with =====
@@ -676,6 +738,16 @@ mod tests {
         assert_eq!(said(Point { broken: 1, ..calm() }), ["swallowed-panic"]);
         assert_eq!(said(Point { errors: 8, dependency: Dependency::default(), ..calm() }), ["swallowed-panic"]);
         assert_eq!(said(Point { errors: 1, ..calm() }), [""; 0]);
+    }
+
+    #[test]
+    fn a_call_of_what_is_not_ready_is_told_by_its_panic_and_before_what_becomes_of_panics() {
+        let mut evidence = evidence(|second| if second < 30 { calm() } else { Point { broken: 2, ..calm() } });
+        let text = "a handler panicked: max requests in-flight; poll_ready must be called first".to_owned();
+        let (from, level) = ("some".to_owned(), "ERROR".to_owned());
+        evidence.log = vec![Line { number: 0, at_ms: 40_000, from, level, text }; 9];
+        let said: Vec<_> = classify(&evidence).causes.iter().map(|cause| cause.ghost).collect();
+        assert_eq!(said, ["unready-clone", "swallowed-panic"]);
     }
 
     #[test]

@@ -236,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn a_ghost_without_a_drill_is_refused_and_never_drawn() {
+        let mut cases = cases(&Checkout::here()).unwrap();
+        for (slug, case) in &mut cases {
+            if *slug == "layer-order" {
+                case.drill = None;
+            }
+        }
+        let said = Draw::among(cases.clone(), 1, Some("layer-order"), false).unwrap_err().to_string();
+        assert_eq!(said, "layer-order cannot be drilled yet: its case.toml has no section [drill]");
+        for seed in 1..40 {
+            let draw = Draw::among(cases.clone(), seed, None, false).unwrap();
+            assert!(draw.services.iter().all(|drawn| drawn.slug != "layer-order"));
+        }
+    }
+
+    #[test]
     fn a_ghost_that_is_none_is_refused() {
         let said = Draw::of(&Checkout::here(), 1, Some("leaked-permits"), false).unwrap_err().to_string();
         assert_eq!(said, "there is no ghost `leaked-permits`; did you mean `leaked-permit`?");

@@ -1,5 +1,7 @@
 //! What an operator can have of a drill, and nothing else. It can be written to a file and read again.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// All that has been seen.
@@ -62,6 +64,95 @@ pub struct Point {
     pub probe: Option<u16>,
     /// Its dependency.
     pub dependency: Dependency,
+}
+
+/// A request that has ended, as it was seen from outside.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The template of its route.
+    pub route: String,
+    /// Its status, if it had a head.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub how: End,
+    /// The time until the head.
+    pub head_ms: Option<f64>,
+    /// The time until the first byte.
+    pub first_ms: Option<f64>,
+    /// The time until the end.
+    pub last_ms: f64,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With its last byte.
+    Complete,
+    /// Its body broke off, or its handler panicked.
+    Broken,
+    /// Its client left.
+    Left,
+}
+
+impl Ended {
+    fn failed(&self) -> bool {
+        self.status.is_some_and(|status| status >= 500)
+    }
+
+    fn refused(&self) -> bool {
+        self.status.is_some_and(|status| (400..500).contains(&status))
+    }
+}
+
+impl Point {
+    /// What these requests tell of the second in which they ended. What else there is of it is nothing yet.
+    pub fn of(ended: &[Ended]) -> Self {
+        let sorted = |times: Vec<f64>| {
+            let mut times = times;
+            times.sort_by(f64::total_cmp);
+            times
+        };
+        let last = sorted(ended.iter().map(|one| one.last_ms).collect());
+        let head = sorted(ended.iter().filter_map(|one| one.head_ms).collect());
+        let first = sorted(ended.iter().filter_map(|one| one.first_ms).collect());
+        let count = |of: &dyn Fn(&Ended) -> bool| ended.iter().filter(|one| of(one)).count() as u64;
+        let mut heat = vec![0; ROWS];
+        last.iter().for_each(|ms| heat[row(*ms)] += 1);
+        Self {
+            requests: ended.len() as u64,
+            refused: count(&Ended::refused),
+            errors: count(&Ended::failed),
+            broken: count(&|one| one.how == End::Broken),
+            left: count(&|one| one.how == End::Left),
+            p50_ms: quantile(&last, 0.5),
+            p95_ms: quantile(&last, 0.95),
+            p99_ms: quantile(&last, 0.99),
+            head_ms: quantile(&head, 0.95),
+            first_byte_ms: quantile(&first, 0.95),
+            routes: routes(ended),
+            heat,
+            ..Self::default()
+        }
+    }
+}
+
+fn routes(ended: &[Ended]) -> Vec<Route> {
+    let mut routes = BTreeMap::<&str, Vec<&Ended>>::new();
+    for one in ended {
+        routes.entry(&one.route).or_default().push(one);
+    }
+    let told = routes.into_iter().map(|(route, ended)| {
+        let (errors, served): (Vec<&Ended>, Vec<&Ended>) = ended.iter().partition(|one| one.failed());
+        let whole: f64 = served.iter().map(|one| one.last_ms).sum();
+        Route {
+            route: route.to_owned(),
+            requests: ended.len() as u64,
+            errors: errors.len() as u64,
+            served_ms: whole / served.len().max(1) as f64,
+            refused: ended.iter().filter(|one| one.refused()).count() as u64,
+        }
+    });
+    told.collect()
 }
 
 /// What was seen of a route in a second.

@@ -9,6 +9,7 @@
 
 mod also_right;
 pub mod answer;
+pub mod bundle;
 pub mod classify;
 pub mod detectors;
 pub mod draw;

@@ -1,6 +1,7 @@
 //! The load: what clients do, in a process of its own. It ends with the one that feeds its standard input.
 
 use std::{
+    convert::Infallible,
     io::{self, Read},
     net::SocketAddr,
     sync::{
@@ -14,12 +15,13 @@ use axum::{
     body::Body,
     http::{Method, Request, header::HOST},
 };
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use ghosts::{Refusal, catalogue::case::Load};
 use serde::{Deserialize, Serialize};
 use tokio::{
     runtime,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 use crate::{draw::Dice, edge};
@@ -110,7 +112,25 @@ pub(crate) fn asks(kind: usize, prefix: &str, load: &Load, number: u64) -> Reque
     for (name, value) in &load.headers {
         request = request.header(name, value);
     }
-    request.body(Body::empty()).unwrap_or_default()
+    request.body(body(load)).unwrap_or_default()
+}
+
+/// In how many pieces a body is sent by a client that takes its time.
+const PIECES: usize = 4;
+
+fn body(load: &Load) -> Body {
+    let text = Bytes::from(load.sends.clone().unwrap_or_default());
+    let Some(sends_ms) = load.sends_ms else { return Body::from(text) };
+    let pause = Duration::from_millis(sends_ms) / PIECES as u32;
+    let piece = text.len().div_ceil(PIECES).max(1);
+    Body::from_stream(stream::unfold(text, move |mut text| async move {
+        if text.is_empty() {
+            return None;
+        }
+        sleep(pause).await;
+        let rest = text.split_off(piece.min(text.len()));
+        Some((Ok::<_, Infallible>(text), rest))
+    }))
 }
 
 async fn answered(edge: SocketAddr, request: Request<Body>) {

@@ -23,7 +23,7 @@ pub const SPEED: f64 = 4.0;
 /// How many seconds of a drill are measured.
 pub const SECONDS: f64 = 80.0;
 /// How many services stand side by side.
-const SIDE_BY_SIDE: usize = 14;
+const SIDE_BY_SIDE: usize = 17;
 /// How many seeds the near misses and the right fixes are measured with, at most: there are many of them.
 const OTHERS_SEEDS: u64 = 3;
 

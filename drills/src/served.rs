@@ -1,7 +1,7 @@
 //! A service on a socket and a runtime of its own, seen from outside.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io,
     net::{self, SocketAddr},
     sync::{
@@ -34,7 +34,7 @@ use tokio::{
 use tower::util::MapRequestLayer;
 
 use crate::{
-    evidence::{self, Point, Route, quantile},
+    evidence::{End, Ended, Point},
     locked,
     logs::Journal,
     part::Part,
@@ -66,31 +66,19 @@ pub(crate) struct Eyes {
     last: Mutex<VecDeque<Seen>>,
 }
 
-fn is_error(seen: &Seen) -> bool {
-    seen.status.is_some_and(|status| status.is_server_error())
-}
-
-fn is_refusal(seen: &Seen) -> bool {
-    seen.status.is_some_and(|status| status.is_client_error())
-}
-
-fn routes(seen: &[Seen]) -> Vec<Route> {
-    let mut routes = BTreeMap::<&str, Vec<&Seen>>::new();
-    for seen in seen {
-        routes.entry(&seen.route).or_default().push(seen);
+fn ended(seen: &Seen) -> Ended {
+    Ended {
+        route: seen.route.to_string(),
+        status: seen.status.map(|status| status.as_u16()),
+        how: match seen.outcome {
+            Outcome::Complete => End::Complete,
+            Outcome::Abandoned => End::Left,
+            Outcome::Failed | Outcome::Panicked => End::Broken,
+        },
+        head_ms: seen.head.map(ms),
+        first_ms: seen.first.map(ms),
+        last_ms: ms(seen.last),
     }
-    let told = routes.into_iter().map(|(route, seen)| {
-        let (errors, served): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|seen| is_error(seen));
-        let whole: f64 = served.iter().map(|seen| ms(seen.last)).sum();
-        Route {
-            route: route.to_owned(),
-            requests: seen.len() as u64,
-            errors: errors.len() as u64,
-            served_ms: whole / served.len().max(1) as f64,
-            refused: seen.iter().filter(|seen| is_refusal(seen)).count() as u64,
-        }
-    });
-    told.collect()
 }
 
 /// How long each tenth request waits for the network in a hard drill.
@@ -153,34 +141,15 @@ impl Served {
     /// What was seen since this was asked last.
     pub(crate) fn sample(&self) -> Point {
         let seen = std::mem::take(&mut *locked(&self.eyes.second));
-        let mut last: Vec<f64> = seen.iter().map(|seen| ms(seen.last)).collect();
-        let mut head: Vec<f64> = seen.iter().filter_map(|seen| seen.head.map(ms)).collect();
-        let mut first: Vec<f64> = seen.iter().filter_map(|seen| seen.first.map(ms)).collect();
-        last.sort_by(f64::total_cmp);
-        head.sort_by(f64::total_cmp);
-        first.sort_by(f64::total_cmp);
-        let of = |outcomes: &[Outcome]| seen.iter().filter(|seen| outcomes.contains(&seen.outcome)).count() as u64;
-        let mut heat = vec![0; evidence::ROWS];
-        last.iter().for_each(|ms| heat[evidence::row(*ms)] += 1);
+        let ended: Vec<Ended> = seen.iter().map(ended).collect();
         let probe = self.eyes.probe.load(SeqCst);
         Point {
-            requests: seen.len() as u64,
-            refused: seen.iter().filter(|seen| is_refusal(seen)).count() as u64,
-            errors: seen.iter().filter(|seen| is_error(seen)).count() as u64,
-            broken: of(&[Outcome::Failed, Outcome::Panicked]),
-            left: of(&[Outcome::Abandoned]),
-            p50_ms: quantile(&last, 0.5),
-            p95_ms: quantile(&last, 0.95),
-            p99_ms: quantile(&last, 0.99),
-            head_ms: quantile(&head, 0.95),
-            first_byte_ms: quantile(&first, 0.95),
-            routes: routes(&seen),
-            heat,
             in_flight: self.in_flight(),
             tasks: self.tasks(),
             connections: self.connections(),
             probe: (probe > 0).then_some(probe),
             dependency: self.part.sample(),
+            ..Point::of(&ended)
         }
     }
 

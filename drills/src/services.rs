@@ -14,13 +14,15 @@ use std::{
 use axum::{
     BoxError, Router,
     body::Body,
+    error_handling::HandleErrorLayer,
     extract::{Path, Request},
     http::{HeaderMap, Method, StatusCode},
     response::IntoResponse,
-    routing::{any, get, put},
+    routing::{any, get, post, put},
 };
 use bytes::Bytes;
 use futures_util::stream;
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
@@ -29,8 +31,8 @@ use tokio::{
     time::sleep,
 };
 use tower::{
-    service_fn,
-    util::{BoxCloneSyncService, BoxService},
+    ServiceBuilder, service_fn,
+    util::{BoxCloneSyncService, BoxCloneSyncServiceLayer, BoxService},
 };
 
 use crate::{
@@ -77,14 +79,16 @@ impl Which {
 pub(crate) type Serve = fn(which: Which, part: &Part) -> Router;
 
 /// Every ghost that can be drilled.
-pub(crate) const ALL: [(&str, Serve); 14] = [
+pub(crate) const ALL: [(&str, Serve); 17] = [
     ("blocked-log-channel", dispatch),
+    ("body-double-close", spool),
     ("broken-chain", room),
     ("cancelled-cleanup", editor),
     ("closure-captured-state", desk),
     ("extension-collision", mail),
     ("hidden-flush", builds),
     ("ignored-deadline", checkout),
+    ("layer-order", portal),
     ("leaked-permit", stock),
     ("lying-health-check", orders),
     ("no-bulkhead", shop),
@@ -92,6 +96,7 @@ pub(crate) const ALL: [(&str, Serve); 14] = [
     ("silenced-error", invoices),
     ("swallowed-panic", ledger),
     ("unread-body", gate),
+    ("unready-clone", prints),
 ];
 
 /// The service that this ghost haunts.
@@ -559,6 +564,134 @@ fn mail(which: Which, part: &Part) -> Router {
         }
     };
     app(Arc::new(may_read), Router::new().fallback(store), audit)
+}
+
+/// An album that is told which slot each picture is in, works on for 80 ms, and takes no films.
+fn spool(which: Which, part: &Part) -> Router {
+    let app = which.of(
+        body_double_close::near_misses::ALL,
+        also_right::BODY_DOUBLE_CLOSE,
+        body_double_close::app,
+        body_double_close_fixed::app,
+    );
+    let (audit, mut lines) = mpsc::unbounded_channel::<(usize, u64, String)>();
+    let told = part.clone();
+    tokio::spawn(async move {
+        while let Some((slot, bytes, outcome)) = lines.recv().await {
+            told.says(format!("audit: slot {slot}, {bytes} bytes, {outcome}"));
+        }
+    });
+    let (part, written) = (part.clone(), Arc::new(Mutex::new(BTreeMap::<String, String>::new())));
+    let store = move |Path(name): Path<String>, request: Request| {
+        let (part, written) = (part.clone(), written.clone());
+        async move {
+            if name.ends_with(".mov") {
+                return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "no films\n").into_response();
+            }
+            let slot = header(&request, "x-slot");
+            let call = part.call(format!("write {name} into slot {slot}"));
+            let other = locked(&written).insert(slot.clone(), name.clone());
+            let mut body = request.into_body();
+            let mut whole = true;
+            while let Some(frame) = body.frame().await {
+                whole &= frame.is_ok();
+            }
+            {
+                let mut written = locked(&written);
+                if written.get(&slot) == Some(&name) {
+                    written.remove(&slot);
+                }
+            }
+            match other {
+                Some(other) => {
+                    part.says(format!("store: {name} and {other} were both written into slot {slot}"));
+                    call.ends(How::Failed);
+                }
+                None if whole => call.ends(How::Served),
+                None => drop(call),
+            }
+            // What it reads of the picture now, it reads from the slot.
+            sleep(Duration::from_millis(80)).await;
+            drop(body);
+            format!("{name} is in the album\n").into_response()
+        }
+    };
+    app(24, Router::new().route("/uploads/{name}", post(store)), audit)
+}
+
+/// Notes of patients. Identity knows Ada and Bob, and takes three seconds for Bob.
+fn portal(which: Which, part: &Part) -> Router {
+    let app =
+        which.of(layer_order::near_misses::ALL, also_right::LAYER_ORDER, layer_order::app, layer_order_fixed::app);
+    let notes = get(async || "2 pills in the morning\n").post(async |note: String| format!("noted: {note}\n"));
+    let asked = part.clone();
+    let verify = move |headers: HeaderMap| {
+        let user = headers.get("authorization").map(|user| String::from_utf8_lossy(user.as_bytes()).into_owned());
+        let user = user.unwrap_or_default();
+        let call = asked.call(format!("verify {user}"));
+        async move {
+            sleep(Duration::from_millis(if user == "Bearer bob" { 3000 } else { 40 })).await;
+            call.ends(How::Served);
+            if ["Bearer ada", "Bearer bob"].contains(&&*user) { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+        }
+    };
+    let (access_log, mut logged) = mpsc::unbounded_channel::<(String, String, StatusCode)>();
+    let (audit, mut audited) = mpsc::unbounded_channel::<(String, Vec<u8>)>();
+    let part = part.clone();
+    tokio::spawn(async move {
+        let id = |id: String| if id.is_empty() { "no id".to_owned() } else { format!("id {id}") };
+        loop {
+            tokio::select! {
+                Some((of, path, status)) = logged.recv() => {
+                    part.says(format!("access log: {}, {} {path}", id(of), status.as_u16()));
+                }
+                Some((of, body)) = audited.recv() => {
+                    if !body.is_empty() {
+                        part.says(format!("audit trail: {}, {:?}", id(of), String::from_utf8_lossy(&body)));
+                    }
+                }
+                else => return,
+            }
+        }
+    });
+    let (routes, identity) = (Router::new().route("/notes", notes), Router::new().route("/verify", post(verify)));
+    app(routes, identity, Arc::new(Semaphore::new(1 << 20)), access_log, audit, Duration::from_millis(800), 1024)
+}
+
+/// A print shop that prints labels, and two reports at a time.
+fn prints(which: Which, part: &Part) -> Router {
+    let layer = which.of(
+        unready_clone::near_misses::ALL,
+        also_right::UNREADY_CLONE,
+        || BoxCloneSyncServiceLayer::new(unready_clone::layer()),
+        || BoxCloneSyncServiceLayer::new(unready_clone_fixed::layer()),
+    )();
+    let print = |what: &'static str, takes: Duration| {
+        let part = part.clone();
+        get(move |Path(number): Path<u64>| {
+            let call = part.call(format!("print {what} {number}"));
+            async move {
+                sleep(takes).await;
+                call.ends(How::Served);
+                format!("{what} {number} is printed\n")
+            }
+        })
+    };
+    let failed = async |error: BoxError| (StatusCode::BAD_GATEWAY, format!("{error}\n"));
+    let labels = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(failed))
+        .layer(&layer)
+        .layer_fn(unready_clone::near_misses::Inner::new)
+        .map_err(BoxError::from)
+        .service(print("label", Duration::from_millis(25)));
+    let reports = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(failed))
+        .layer(&layer)
+        .layer_fn(unready_clone::near_misses::Inner::new)
+        .concurrency_limit(2)
+        .map_err(BoxError::from)
+        .service(print("report", Duration::from_millis(120)));
+    Router::new().route_service("/labels/{number}", labels).route_service("/reports/{number}", reports)
 }
 
 fn header(request: &Request, name: &str) -> String {

@@ -2,11 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    env,
-    fmt::Display,
-    fs,
+    env, fs,
     future::poll_fn,
     io::{self, BufRead, Write},
+    path::Path,
     sync::Arc,
     task::Poll,
     time::{SystemTime, UNIX_EPOCH},
@@ -18,14 +17,15 @@ use ghosts::{
     catalogue::case,
     checkout::Checkout,
     read::{classify, drill::Asked, serve},
-    terminal::{print, print_json},
+    terminal::{folded, print, print_json},
 };
+use serde_json::Value;
 use tokio::signal;
 
 use crate::{
     Drill, Options,
     answer::{Answer, Grade},
-    classify as classifier, detectors,
+    bundle, classify as classifier, detectors,
     evidence::{Evidence, Line, Sample},
     looks::Look,
     matrix::{self, Matrix, Measure, Run},
@@ -47,7 +47,7 @@ enum Command {
     /// The load of a drill: reads on standard input what to send, and ends with it
     #[command(hide = true)]
     Load,
-    /// What the evidence of a drill says it was
+    /// What an incident bundle, or the evidence of a drill, says it was
     Classify {
         #[command(flatten)]
         asked: classify::Asked,
@@ -143,15 +143,36 @@ pub fn classified(asked: &classify::Asked, json: bool) -> Result<(), Refusal> {
         let measured = Matrix::of(&runs, matrix::SPEED);
         return if json { print_json(&measured) } else { print(&measured.markdown()) };
     }
-    let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a file of evidence, or --all"))?;
-    let cannot = |why: &dyn Display| Refusal::new(format!("cannot read {}: {why}", file.display()));
-    let text = fs::read(file).map_err(|error| cannot(&error))?;
-    let evidence: Evidence = serde_json::from_slice(&text).map_err(|error| cannot(&error))?;
-    let mut report = classifier::classify(&evidence);
+    let file = asked.file.as_deref().ok_or_else(|| Refusal::new("name a bundle, a file of evidence, or --all"))?;
+    let mut report = read(file).map_err(|why| Refusal::new(format!("cannot read {}: {why}", file.display())))?;
     for cause in &mut report.causes {
         cause.first = case::read(&checkout, cause.ghost)?.drill.and_then(|drill| drill.first.into_iter().next());
     }
     if json { print_json(&report) } else { print(&report.markdown()) }
+}
+
+/// What a bundle, the last of a folder of bundles, or the evidence of a drill says.
+fn read(file: &Path) -> Result<classifier::Report, String> {
+    let last = if file.is_dir() { Some(bundle::last_in(file)?) } else { None };
+    let bytes = fs::read(last.as_deref().unwrap_or(file)).map_err(|error| {
+        let name = "name a bundle (incident-….tar.gz), a folder of them, or what a drill's page has at /evidence.json";
+        format!("{error}; {name}")
+    })?;
+    if bundle::is_one(&bytes) {
+        return bundle::classified(&bytes);
+    }
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(
+            "it is neither a bundle (incident-….tar.gz) nor what a drill's page has at /evidence.json".to_owned()
+        );
+    }
+    let evidence: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    // A newer form may have other fields, too.
+    if let Some(other) = evidence["schema"].as_u64().filter(|schema| *schema != 1) {
+        return Err(format!("its schema is {other}, and 1 is what is read here; a newer clone may read it"));
+    }
+    let evidence: Evidence = serde_json::from_value(evidence).map_err(|error| error.to_string())?;
+    Ok(classifier::classify(&evidence))
 }
 
 /// Measures what is asked for, and keeps what was seen where that is asked for, too.
@@ -187,16 +208,20 @@ fn open(base: &str) {
 const HELP: &str = "  stat                 the last second of each service
   trend SERVICE        one service over time
   routes SERVICE       what it is asked for
-  log [oldest] [SERVICE] [TEXT]   the end of the log, or its beginning; the lines of one (also `edge`, `#ops`), with this text
+  log [oldest] [SERVICE] [TEXT]   the end of the log, or its beginning; the
+                       lines of one (also `edge`, `#ops`), with this text
   waterfall SERVICE    its slowest request                      2 minutes
   tasks SERVICE        its tasks                                2 minutes
   dependency SERVICE   what its dependency has seen             2 minutes
   bundle SERVICE       all of it, with a report                 4 minutes
   ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
-                       for example: ask NAME POST /things/7 authorization: Bearer ada
-  answer               name the service, the ghost, the layer, the first step and the fix
+                       for example:
+                       ask NAME POST /things/7 authorization: Bearer ada
+  answer               name the service, the ghost, the layer, the first step
+                       and the fix
   quit                 leave it
-The prompt has two clocks: what looks cost counts on yours, and the services run on in real time.
+The prompt has two clocks: what looks cost counts on yours, and the services
+run on in real time.
 SAYS in the log is a person who talks, and may have nothing to do with it.
 ";
 
@@ -206,10 +231,10 @@ SAYS in the log is a person who talks, and may have nothing to do with it.
 /// If the output cannot be written.
 pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
     let haunted = &drill.draw.haunted().drill;
-    writeln!(out, "PAGE  {}\n", haunted.pager)?;
+    writeln!(out, "{}\n", folded(&format!("PAGE  {}", haunted.pager)))?;
     writeln!(
         out,
-        "The page has come early: what it tells of begins in the first half minute. Until then all may be well."
+        "The page has come early: what it tells of begins in the first half minute.\nUntil then all may be well."
     )?;
     writeln!(out, "You have {} minutes. Seed {}. `help` lists what you can do.", haunted.minutes, drill.draw.seed)?;
     let mut told_late = false;
@@ -245,7 +270,8 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
                 continue;
             }
             Some("log") => {
-                out.write_all(log(&drill.lines_since(0), &names(drill), &words[1..]).as_bytes())?;
+                let told = log(&drill.lines_since(0), &names(drill), &words[1..]);
+                out.write_all(folded(&told).as_bytes())?;
                 continue;
             }
             Some("waterfall") => Look::Waterfall { service: service(1) },
@@ -276,7 +302,7 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             }
         };
         match drill.runtime().block_on(drill.look(&look)) {
-            Ok(shown) => writeln!(out, "{} ({} min)\n{}", shown.title, shown.minutes, shown.text)?,
+            Ok(shown) => writeln!(out, "{} ({} min)\n{}", shown.title, shown.minutes, folded(&shown.text))?,
             Err(refusal) => writeln!(out, "{refusal}")?,
         }
     }
@@ -534,10 +560,11 @@ fn told(grade: &Grade) -> String {
     for herring in &grade.herrings {
         text += &format!("  - {herring}\n");
     }
-    text + &format!(
+    text += &format!(
         "\nThe chapter: book/src/{0}.md, or `cargo ghosts book`. The twin: `cargo ghosts show {0}`.\n",
         grade.slug
-    )
+    );
+    folded(&text)
 }
 
 #[cfg(test)]

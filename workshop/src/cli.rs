@@ -88,10 +88,11 @@ enum Command {
         #[command(flatten)]
         without: WithoutJson,
     },
-    /// What the evidence of a drill says it was
+    /// What an incident bundle, or the evidence of a drill, says it was
     #[command(after_help = "Examples:
   curl -s http://127.0.0.1:3100/evidence.json > evidence.json
   cargo ghosts classify evidence.json
+  cargo ghosts classify /var/lib/shop/bundles
   cargo ghosts classify --all --seeds 1")]
     Classify {
         #[command(flatten)]

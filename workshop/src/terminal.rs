@@ -67,6 +67,19 @@ pub(crate) fn wrapped_at_spaces(text: &str, indent: &str) -> String {
     textwrap::fill(text, options) + "\n"
 }
 
+/// The text with each of its lines in lines of at most 80 columns, or as many as the terminal has: what goes on stands further in
+/// than what began.
+pub fn folded(text: &str) -> String {
+    let width = columns().clamp(40, 80);
+    let fold = |line: &str| {
+        let further = " ".repeat(line.len() - line.trim_start().len() + 2);
+        let options = textwrap::Options::new(width).subsequent_indent(&further).break_words(false);
+        let options = options.word_separator(WordSeparator::AsciiSpace).word_splitter(WordSplitter::NoHyphenation);
+        if line.chars().count() > width { textwrap::fill(line, options) } else { line.to_owned() }
+    };
+    text.split('\n').map(fold).collect::<Vec<_>>().join("\n")
+}
+
 /// A unified difference in colours, each line after `indent`.
 pub(crate) fn difference(unified: &str, indent: &str) -> String {
     let mut text = String::new();

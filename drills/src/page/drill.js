@@ -266,7 +266,8 @@ function forms(setup) {
 async function begin() {
     const setup = await (await fetch("setup")).json();
     services = setup.services;
-    by("pager").replaceChildren(...coded(setup.pager));
+    // A number and its sign stay on one line.
+    by("pager").replaceChildren(...coded(setup.pager.replaceAll(" %", "\u00a0%")));
     by("seed").textContent = setup.seed;
     by("edge").textContent = setup.edge;
     examples = setup.examples;

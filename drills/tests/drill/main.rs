@@ -4,6 +4,7 @@
 #[path = "../../../workshop/tests/forms/mod.rs"]
 mod forms;
 
+mod bundles;
 mod classified;
 mod leaks;
 // Processes are looked at by way of `/proc`.

@@ -18,12 +18,6 @@ fn a_ghost_that_is_none_is_named_with_the_nearest() {
 }
 
 #[test]
-fn a_ghost_without_a_drill_is_refused() {
-    let said = refused(&["layer-order", "--terminal"]);
-    assert_eq!(said, "drill: layer-order cannot be drilled yet: its case.toml has no section [drill]\n");
-}
-
-#[test]
 fn a_port_that_is_taken_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();

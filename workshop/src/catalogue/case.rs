@@ -242,6 +242,12 @@ pub struct Load {
     /// After so many milliseconds the client leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaves_ms: Option<u64>,
+    /// Its body, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sends: Option<String>,
+    /// In how many milliseconds the body is sent, in four pieces; without it, at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sends_ms: Option<u64>,
     /// Headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,

@@ -10,7 +10,7 @@ use crate::{Refusal, checkout::Checkout};
 /// What is to be classified.
 #[derive(Clone, Debug, Args)]
 pub struct Asked {
-    /// The evidence: what a drill's page has at /evidence.json
+    /// The evidence: an incident bundle, a folder of them, or what a drill's page has at /evidence.json
     #[arg(required_unless_present_any = ["all", "detectors"])]
     pub file: Option<PathBuf>,
     /// Measure the classifier instead, with the twins and near misses under their load
