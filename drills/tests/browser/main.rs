@@ -62,12 +62,15 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     let shown = browser.run("return document.querySelector('#shown pre').textContent");
     assert!(shown.as_str().is_some_and(|text| text.starts_with("GET /stock/stock/cups\n")), "{shown}");
     assert!(drill.clock() > 180.0);
-    let limit = "document.getElementById('limit').textContent";
-    assert!(browser.becomes(&format!("{limit}.startsWith('of 15:00, real 0')")), "the other clock");
+    // The drill runs ten times as fast as a clock, so its time may be over before a slow browser is here. What the page
+    // says of the two clocks holds at any time.
+    let told = "document.getElementById('limit').textContent";
+    let limit = r"/^of 15:00(: the time is over)?, real \d\d:\d\d$/";
+    assert!(browser.becomes(&format!("{limit}.test({told})")), "the other clock");
     for _ in 0..3 {
         drill.runtime().block_on(drill.look(&Look::Bundle { service: "stock".to_owned() })).expect("a look");
     }
-    assert!(browser.becomes(&format!("{limit}.startsWith('of 15:00: the time is over, real ')")), "the limit");
+    assert!(browser.becomes(&format!("{told}.startsWith('of 15:00: the time is over, real ')")), "the limit");
 
     let right = &drill.draw.haunted().drill;
     for (name, value) in [
