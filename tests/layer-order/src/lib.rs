@@ -24,8 +24,8 @@ use lab::{
 };
 
 use portal::{
-    BUDGET_MS, Brings, Came, ENDINGS, GOOD, Heard, LIMIT, NOTE, ORIGIN, PERMITS, Portal, READ, REFUSED, Visit, WRONG,
-    content, preflight,
+    BUDGET_MS, Brings, Came, ENDINGS, GOOD, Heard, IN_LATIN_1, LIMIT, NOTE, ORIGIN, PERMITS, Portal, READ, REFUSED,
+    Visit, WRONG, content, preflight,
 };
 
 mod portal;
@@ -879,6 +879,13 @@ async fn portal_as_ever(lab: Lab, app: App) -> Proof {
             let told = format!("{asked} reached the route as {} by {:?}", heard.asked, heard.credentials);
             PORTAL_AS_EVER.require(heard.asked == asked && heard.credentials == credentials, told)?;
         }
+        let mut request = GOOD.request();
+        request.headers_mut().insert("authorization", HeaderValue::from_bytes(IN_LATIN_1).expect("obs-text"));
+        let came = portal.asked(protocol, request).await?;
+        let credentials = [String::from_utf8_lossy(IN_LATIN_1).into_owned()];
+        asked_well(&came, &credentials, "a note with credentials in Latin-1")?;
+        let told = format!("a note with good credentials in Latin-1 got {}", came.status.as_u16());
+        PORTAL_AS_EVER.require(came.status == StatusCode::OK, told)?;
         for user in ["barred", "moved", "broken"] {
             let visit = Visit { user: Some(user), what: "a note with credentials of no use", ..WRONG };
             let came = portal.comes(protocol, visit).await?;

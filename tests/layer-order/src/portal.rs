@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode},
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -55,6 +55,9 @@ pub(crate) struct Visit {
     pub(crate) status: u16,
 }
 
+/// Credentials that are good, and no text in UTF-8.
+pub(crate) const IN_LATIN_1: &[u8] = b"Bearer ren\xe9";
+
 /// What a request brings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Brings {
@@ -80,10 +83,11 @@ pub(crate) const READ: Visit =
     Visit { what: "a look at the notes", method: "GET", brings: Brings::Nothing, path: "/notes?day=3", ..GOOD };
 
 /// One of each way in which the portal answers, but for the quota that is used up.
-pub(crate) const ENDINGS: [Visit; 10] = [
+pub(crate) const ENDINGS: [Visit; 11] = [
     GOOD,
     READ,
     Visit { what: "a look at one note", path: "/notes/7?day=3", ..READ },
+    Visit { what: "a note to a route that keeps its requests", path: "/kept?day=2", ..GOOD },
     WRONG,
     Visit { what: "an unknown path", path: "/nowhere?day=2", status: 404, ..READ },
     Visit { what: "a body over the limit", brings: Brings::Announced(LIMIT + 1), status: 413, ..GOOD },
@@ -170,6 +174,8 @@ pub(crate) struct Seen {
     pub(crate) dropped: Vec<u64>,
     /// What the next look at `/given` gets.
     pub(crate) given: Option<Response>,
+    /// What lay in the extensions of requests for `/kept`, which keeps them.
+    pub(crate) kept: Vec<Extensions>,
 }
 
 /// What identity, or a route, was given.
@@ -349,8 +355,8 @@ impl Drop for Open {
 type Answering = fn(Heard, Arc<Mutex<Seen>>) -> BoxFuture<'static, Response>;
 
 /// The paths of the routes.
-const PATHS: [&str; 8] =
-    ["/notes", "/notes/{id}", "/fails", "/hangs", "/panics", "/panics/number", "/slow/{ms}", "/given"];
+const PATHS: [&str; 9] =
+    ["/notes", "/notes/{id}", "/kept", "/fails", "/hangs", "/panics", "/panics/number", "/slow/{ms}", "/given"];
 
 /// Identity, or the routes: notes what comes, and answers it.
 fn part(scene: &Scene, seen: &Arc<Mutex<Seen>>, lane: &'static str, paths: &[&str], answering: Answering) -> Router {
@@ -358,7 +364,10 @@ fn part(scene: &Scene, seen: &Arc<Mutex<Seen>>, lane: &'static str, paths: &[&st
     let service = move |request: Request| {
         let (scene, seen) = (scene.clone(), seen.clone());
         async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            if parts.uri.path() == "/kept" {
+                note(&seen, |seen| seen.kept.push(mem::take(&mut parts.extensions)));
+            }
             let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             let asked = format!("{} {path}", parts.method);
             let all = |name| {
@@ -401,7 +410,8 @@ fn at_identity(heard: Heard, _: Arc<Mutex<Seen>>) -> BoxFuture<'static, Response
             return StatusCode::OK.into_response();
         }
         let status = match user {
-            "ada" | "bob" => StatusCode::OK,
+            // The last one is `IN_LATIN_1`, as text.
+            "ada" | "bob" | "ren\u{fffd}" => StatusCode::OK,
             "hangs" => pending().await,
             "moved" => StatusCode::NO_CONTENT,
             "barred" => StatusCode::FORBIDDEN,
@@ -421,7 +431,7 @@ fn at_route(heard: Heard, seen: Arc<Mutex<Seen>>) -> BoxFuture<'static, Response
             return "at last\n".into_response();
         }
         match path {
-            "/notes" => "noted\n".into_response(),
+            "/notes" | "/kept" => "noted\n".into_response(),
             "/fails" => (StatusCode::INTERNAL_SERVER_ERROR, "the cupboard is locked\n").into_response(),
             "/hangs" => pending().await,
             "/panics" => panic!("the page is torn"),

@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -74,9 +74,11 @@ enum Fault {
     LengthForgotten,
     HeaderForgotten,
     LogMustBeRead,
+    EntryGoesWithTheExtensions,
+    CredentialsInAscii,
 }
 
-const ALL: [Fault; 43] = [
+const ALL: [Fault; 45] = [
     Fault::StrangerReachesARoute,
     Fault::StrangerGetsA403,
     Fault::QueryInTheLog,
@@ -120,6 +122,8 @@ const ALL: [Fault; 43] = [
     Fault::LengthForgotten,
     Fault::HeaderForgotten,
     Fault::LogMustBeRead,
+    Fault::EntryGoesWithTheExtensions,
+    Fault::CredentialsInAscii,
 ];
 
 #[test]
@@ -198,6 +202,10 @@ async fn receive(State(desk): State<Arc<Desk>>, mut request: Request, next: Next
         _ => path,
     };
     request.headers_mut().insert("x-request-id", HeaderValue::try_from(&id).expect("digits"));
+    let entry = (desk.fault == Fault::EntryGoesWithTheExtensions).then(|| Arc::new(Entry::new(&desk, &id, &path)));
+    if let Some(entry) = &entry {
+        request.extensions_mut().insert(entry.clone());
+    }
     let is_options = request.method() == Method::OPTIONS;
     let mut answer = if is_options && desk.fault != Fault::OptionsPass {
         preflight(&desk, &id).await
@@ -205,8 +213,15 @@ async fn receive(State(desk): State<Arc<Desk>>, mut request: Request, next: Next
         in_time(&desk, &id, request, next).await
     };
     let status = if desk.fault == Fault::LogSays200 { StatusCode::OK } else { answer.status() };
-    let twice = is_options && desk.fault == Fault::PreflightLoggedTwice;
-    for _ in 0..if twice { 2 } else { 1 } {
+    let times = match (desk.fault, &entry) {
+        (_, Some(entry)) => {
+            let _ = entry.status.set(status);
+            0
+        }
+        (Fault::PreflightLoggedTwice, None) if is_options => 2,
+        _ => 1,
+    };
+    for _ in 0..times {
         let sent = desk.access_log.send((id.clone(), path.clone(), status));
         if sent.is_err() && desk.fault == Fault::LogMustBeRead {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -227,6 +242,29 @@ async fn receive(State(desk): State<Arc<Desk>>, mut request: Request, next: Next
         headers.append(name, HeaderValue::from_static(origin));
     }
     answer
+}
+
+/// An entry of the access log, which is sent when nobody has it any more.
+struct Entry {
+    access_log: UnboundedSender<Logged>,
+    id: String,
+    path: String,
+    status: OnceLock<StatusCode>,
+}
+
+impl Entry {
+    fn new(desk: &Desk, id: &str, path: &str) -> Self {
+        let (id, path) = (id.to_owned(), path.to_owned());
+        Self { access_log: desk.access_log.clone(), id, path, status: OnceLock::new() }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(status) = self.status.get() {
+            let _ = self.access_log.send((self.id.clone(), self.path.clone(), *status));
+        }
+    }
 }
 
 async fn preflight(desk: &Desk, id: &str) -> Response {
@@ -282,6 +320,10 @@ async fn let_pass(desk: &Desk, id: &str, request: Request, next: Next) -> Result
         permit.forget();
     }
     let headers = request.headers().clone();
+    let in_ascii = headers.get("authorization").is_none_or(|credentials| credentials.to_str().is_ok());
+    if fault == Fault::CredentialsInAscii && !in_ascii {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
     let status = match fault {
         Fault::BodyTakesItsTime => timeout(desk.budget, look_up(desk, &headers, id)).await.map_err(|_| LATE)?,
         _ => look_up(desk, &headers, id).await,

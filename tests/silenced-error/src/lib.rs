@@ -55,7 +55,7 @@ const EVENT_NAMES_ROUTE_AND_ID: Asked = Asked::new(
 );
 const NO_FAILURE_NO_ERROR: Asked = Asked::new(
     "no-failure-no-error",
-    "A success, an unknown invoice, an unknown path, a 405 and a client that leaves leave no ERROR event at all.",
+    "No ERROR event comes of a success, an unknown invoice, an unknown path, a 405 or a client that leaves.",
 );
 const FAILURES_KEEP_APART: Asked = Asked::new(
     "failures-keep-apart",

@@ -236,7 +236,7 @@ impl Ghost for Spec {
 async fn small_rest_keeps_connection(lab: Lab, app: App) -> Proof {
     works(&lab, &app, Protocol::Http1).await?;
     for (what, framing, body) in [
-        ("nothing", known(0), Vec::new()),
+        ("an empty body", known(0), Vec::new()),
         ("1 KiB of known length", known(SMALL), vec![b'x'; SMALL]),
         ("1 KiB in one chunk", CHUNKED.to_owned(), [chunk(SMALL), chunk(0)].concat()),
     ] {
