@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -16,7 +16,7 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::{Path, Request},
-    http::{HeaderMap, StatusCode, Uri, header::RETRY_AFTER},
+    http::{Extensions, HeaderMap, StatusCode, Uri, header::RETRY_AFTER},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -607,6 +607,24 @@ async fn places_come_back(lab: Lab, app: App) -> Proof {
             }
             stage.stands(before, &format!("forty times {class} had {}", end.past())).await?;
         }
+        let stage = Stage::open(
+            &lab,
+            &app,
+            Protocol::Http1,
+            Size::FIVE,
+            format!("forty times {class} is served by a router that keeps its extensions"),
+        );
+        stage.works().await?;
+        for _ in 0..FORTY {
+            let name = stage.name(class);
+            stage.shop.plan(&name, Manner::Keeps);
+            stage.in_process(class, &name);
+            stage.scene.settle().await;
+        }
+        stage.stands(before, &format!("a router had kept the extensions of forty requests for {class}")).await?;
+        let kept = mem::take(&mut locked(&stage.shop.books).kept);
+        drop(kept);
+
         let stage =
             Stage::open(&lab, &app, Protocol::Http1, Size::FIVE, format!("forty times {class} leaves while it waits"));
         stage.works().await?;
@@ -826,6 +844,8 @@ enum Manner {
     Held(Ending),
     /// Answers at once, with a body that the specification feeds.
     Streams,
+    /// Answers at once, and keeps what lies in the request's extensions.
+    Keeps,
 }
 
 impl Manner {
@@ -1311,6 +1331,7 @@ struct Books {
     manners: HashMap<String, Manner>,
     gates: HashMap<String, Arc<Semaphore>>,
     bodies: HashMap<String, Body>,
+    kept: Vec<Extensions>,
     /// When a request was received.
     came: HashMap<String, u64>,
     orders: usize,
@@ -1322,10 +1343,12 @@ struct Books {
 impl Shop {
     fn router(&self, class: Class) -> Router {
         let shop = self.clone();
-        Router::new().route("/{name}", any(move |Path(name): Path<String>| shop.clone().answer(class, name)))
+        let handler =
+            async move |Path(name): Path<String>, extensions| shop.clone().answer(class, name, extensions).await;
+        Router::new().route("/{name}", any(handler))
     }
 
-    async fn answer(self, class: Class, name: String) -> Response {
+    async fn answer(self, class: Class, name: String, extensions: Extensions) -> Response {
         let inside = Inside::begin(&self, class, &name);
         let manner = locked(&self.books).manners.get(&name).copied().unwrap_or(Manner::HELD);
         let body = match manner {
@@ -1345,6 +1368,10 @@ impl Shop {
                 }
             }
             Manner::Streams => locked(&self.books).bodies.remove(&name).unwrap_or_default(),
+            Manner::Keeps => {
+                locked(&self.books).kept.push(extensions);
+                Body::from(text_of(class, &name))
+            }
         };
         inside.within(body).into_response()
     }

@@ -36,12 +36,13 @@ enum Fault {
     RefusedUntilSoon,
     RefusedForNoTime,
     NoReportsAfterAWait,
+    PlaceInTheExtensions,
     LivezTakesAMoment,
     TrailersLost,
     AnswerCollected,
 }
 
-const ALL: [(Fault, &str); 10] = [
+const ALL: [(Fault, &str); 11] = [
     (Fault::OnePlaceMoreThanTheShare, "idle-places-are-lent"),
     (Fault::ReportsAreServedAnyway, "never-more-than-places"),
     (Fault::ReportsNeedAnOrder, "reports-beyond-share-refused"),
@@ -49,6 +50,7 @@ const ALL: [(Fault, &str); 10] = [
     (Fault::RefusedUntilSoon, "waiting-order-is-next"),
     (Fault::RefusedForNoTime, "waiting-order-is-next"),
     (Fault::NoReportsAfterAWait, "places-come-back"),
+    (Fault::PlaceInTheExtensions, "places-come-back"),
     (Fault::LivezTakesAMoment, "alive-when-full"),
     (Fault::TrailersLost, "leaves-the-rest-alone"),
     (Fault::AnswerCollected, "leaves-the-rest-alone"),
@@ -102,7 +104,7 @@ struct Door {
     wait: Duration,
 }
 
-async fn order(State(door): State<Door>, request: Request, next: Next) -> Response {
+async fn order(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let fault = door.fault;
     let wait = if fault == Fault::OrdersGiveUpEarly { door.wait / 2 } else { door.wait };
     if fault == Fault::NoReportsAfterAWait && door.places.available_permits() == 0 {
@@ -110,6 +112,10 @@ async fn order(State(door): State<Door>, request: Request, next: Next) -> Respon
         door.share.close();
     }
     let Ok(Ok(place)) = timeout(wait, door.places.acquire_owned()).await else { return full(fault) };
+    let place = Arc::new(place);
+    if fault == Fault::PlaceInTheExtensions {
+        request.extensions_mut().insert(place.clone());
+    }
     held(fault, next.run(request).await, place).await
 }
 
