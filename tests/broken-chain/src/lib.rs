@@ -84,7 +84,8 @@ const LEAVES_THE_REST_ALONE: Asked = Asked::new(
 const REGISTER: Asked = Asked::new(
     "register",
     "An entry is the request's `x-request-id`, the word `opened`, `closed` or `abandoned`, and with `closed` the status. \
-     Each request has an `x-request-id`, and no two have the same.",
+     Each request has an `x-request-id`, and no two have the same. One that's no UTF-8 is carried as it came, and how the \
+     register has it is up to you.",
 );
 const BEARER: Asked = Asked::new(
     "bearer",
@@ -334,6 +335,19 @@ async fn headers_on_every_answer(lab: Lab, app: App) -> Proof {
             let observed = format!("{exit} of {} got {visit}, and {}", visit.id, listed("x-request-id", &ids));
             HEADERS_ON_EVERY_ANSWER.require(ids == [visit.id.as_str()], observed)?;
         }
+        let room = Room::open(lab.scene(format!("{protocol}, an id and credentials in Latin-1")), &app);
+        let client = room.healthy(protocol).await?;
+        let (_, mut request) = room.request(Method::GET, HELD.path, Body::empty());
+        for (name, value) in [("x-request-id", &b"visite-\xe9"[..]), ("authorization", b"Bearer ren\xe9")] {
+            request.headers_mut().insert(name, HeaderValue::from_bytes(value).expect("obs-text"));
+        }
+        let answer = client.send(request).await?;
+        let ids: Vec<_> = answer.headers().get_all("x-request-id").iter().map(HeaderValue::as_bytes).collect();
+        let status = answer.status();
+        HEADERS_ON_EVERY_ANSWER.require(
+            status == StatusCode::OK && ids == [b"visite-\xe9"],
+            format!("a reader whose id and name are in Latin-1 got {}, and the ids {ids:?}", status.as_u16()),
+        )?;
     }
     Ok(())
 }

@@ -47,6 +47,7 @@ enum Fault {
     OriginForPagesOnly,
     IdOfItsOwn,
     NoIdOnA404,
+    IdsAreText,
     LengthForgotten,
     CacheControlForgotten,
     LimitIsTooSmall,
@@ -61,7 +62,7 @@ enum Fault {
     UploadCollected,
 }
 
-const ALL: [(Fault, &str); 22] = [
+const ALL: [(Fault, &str); 23] = [
     (Fault::OpenedTwice, "each-exit-ends-its-visit"),
     (Fault::ClosedWith200, "each-exit-ends-its-visit"),
     (Fault::PanicsAreNotCaught, "each-exit-ends-its-visit"),
@@ -72,6 +73,7 @@ const ALL: [(Fault, &str); 22] = [
     (Fault::OriginForPagesOnly, "headers-on-every-answer"),
     (Fault::IdOfItsOwn, "headers-on-every-answer"),
     (Fault::NoIdOnA404, "headers-on-every-answer"),
+    (Fault::IdsAreText, "headers-on-every-answer"),
     (Fault::LengthForgotten, "routes-answer-as-ever"),
     (Fault::CacheControlForgotten, "routes-answer-as-ever"),
     (Fault::LimitIsTooSmall, "routes-answer-as-ever"),
@@ -197,6 +199,7 @@ async fn attend(State(room): State<Room>, mut request: Request, next: Next) -> R
     match (fault, visit.status) {
         (Fault::IdOfItsOwn, _) => drop(headers.insert("x-request-id", HeaderValue::from_static("1"))),
         (Fault::NoIdOnA404, Some(StatusCode::NOT_FOUND)) => {}
+        (Fault::IdsAreText, _) if id.to_str().is_err() => {}
         _ => drop(headers.insert("x-request-id", id)),
     }
     response

@@ -332,13 +332,13 @@ async fn broken_body_is_told(lab: Lab, app: App) -> Proof {
             desk.told_once("the body failed")?;
             desk.named(&[&got], "the body failed")?;
         }
-        for frames in [0, 1] {
+        for (frames, kind) in [(0, io::ErrorKind::Other), (1, io::ErrorKind::NotFound)] {
             let scene = lab.scene(format!("{protocol}, the body fails at once after {frames} frames"));
             let desk = Desk::open(&scene, &app, Level::TRACE);
             let client = desk.healthy(protocol).await?;
             let lines = desk.stream();
             (0..frames).for_each(|_| lines.sends("one\n"));
-            lines.fails();
+            lines.fails_as(kind);
             if let Ok(answer) = client.send(desk.asking("stream")).await {
                 let status = answer.status();
                 let ended = answer.read().await.end.map(|(_, end)| end);
@@ -533,7 +533,7 @@ struct Failure {
     /// What its `Display` leaves out, and a derived `Debug` shows.
     #[expect(dead_code, reason = "only `Debug` reads it")]
     credential: Option<&'static str>,
-    source: Option<Box<Failure>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl fmt::Display for Failure {
@@ -544,15 +544,16 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
 
-/// An error with two causes.
+/// An error with two causes. The first of them is that something was not found: that says nothing about the invoice.
 fn failure(kind: io::ErrorKind) -> io::Error {
     let [text, cause, root] = TEXTS;
     let root = Failure { text: root, credential: Some(CREDENTIAL), source: None };
     let cause = Failure { text: cause, credential: None, source: Some(Box::new(root)) };
+    let cause = io::Error::new(io::ErrorKind::NotFound, cause);
     io::Error::new(kind, Failure { text, credential: None, source: Some(Box::new(cause)) })
 }
 
@@ -595,7 +596,7 @@ impl Service<String> for Vault {
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if mem::take(&mut *locked(&self.unready)) {
             self.scene.note("archive", "is not ready: an error with two causes");
-            return Poll::Ready(Err(failure(io::ErrorKind::Other)));
+            return Poll::Ready(Err(failure(io::ErrorKind::TimedOut)));
         }
         Poll::Ready(Ok(()))
     }
@@ -614,7 +615,7 @@ impl Service<String> for Vault {
             };
             if let Some(ms) = number.strip_prefix("slow-").and_then(|ms| ms.parse().ok()) {
                 sleep(Duration::from_millis(ms)).await;
-                return fails(io::ErrorKind::Other);
+                return fails(io::ErrorKind::ConnectionReset);
             }
             match number.as_str() {
                 "7" => Ok(Body::from("invoice 7\n")),
@@ -640,8 +641,12 @@ impl Lines {
     }
 
     fn fails(&self) {
+        self.fails_as(io::ErrorKind::BrokenPipe);
+    }
+
+    fn fails_as(&self, kind: io::ErrorKind) {
         self.scene.note("archive", "breaks off: an error with two causes");
-        let _ = self.sender.send(Err(failure(io::ErrorKind::Other)));
+        let _ = self.sender.send(Err(failure(kind)));
     }
 }
 

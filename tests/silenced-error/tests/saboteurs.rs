@@ -3,7 +3,8 @@
 use std::{
     error::Error,
     fmt::Write,
-    io::ErrorKind,
+    io::{self, ErrorKind},
+    iter::successors,
     mem,
     pin::Pin,
     sync::{
@@ -42,6 +43,8 @@ enum Fault {
     NoId,
     IdOfTheLast,
     NotFoundIsTold,
+    NotFoundIsNeverTold,
+    BrokenPipeIsNotTold,
     MethodIsTold,
     ClientIsTold,
     BodyToldTwice,
@@ -61,7 +64,7 @@ enum Fault {
     AnyMethod,
 }
 
-const ALL: [Fault; 27] = [
+const ALL: [Fault; 29] = [
     Fault::TextToTheClient,
     Fault::TextInAHeader,
     Fault::FailureIsA404,
@@ -72,6 +75,8 @@ const ALL: [Fault; 27] = [
     Fault::NoId,
     Fault::IdOfTheLast,
     Fault::NotFoundIsTold,
+    Fault::NotFoundIsNeverTold,
+    Fault::BrokenPipeIsNotTold,
     Fault::MethodIsTold,
     Fault::ClientIsTold,
     Fault::BodyToldTwice,
@@ -209,6 +214,18 @@ impl Known {
     fn tell(&self, error: &(dyn Error + 'static)) {
         let is = |fault| self.desk.fault == fault;
         if is(Fault::OncePerService) && mem::replace(&mut *self.desk.told.lock().unwrap(), true) {
+            return;
+        }
+        let of_kind = |kind| {
+            let chain = successors(Some(error), |&error| error.source());
+            chain.filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| error.kind() == kind)
+        };
+        let quiet = match self.desk.fault {
+            Fault::NotFoundIsNeverTold => of_kind(ErrorKind::NotFound),
+            Fault::BrokenPipeIsNotTold => of_kind(ErrorKind::BrokenPipe),
+            _ => false,
+        };
+        if quiet {
             return;
         }
         let last = self.desk.last_id.lock().unwrap().clone();
