@@ -639,6 +639,15 @@ async fn work_needs_a_lease(lab: Lab, app: App) -> Proof {
         desk.rest().await;
         desk.leases_are_right()?;
 
+        // As many processes as there are, and each after it has been restarted.
+        let desk = Desk::open(&lab.scene(format!("{protocol}, two editors at one lock service")), &app);
+        let other = Desk::at(&desk.scene, &app, desk.ledger.clone());
+        for (editor, name) in [(&desk, "ada"), (&other, "bob")] {
+            editor.healthy(name, protocol).await?;
+            editor.rest().await;
+        }
+        desk.leases_are_right()?;
+
         let desk = Desk::open(&lab.scene(format!("{protocol}, what is no write")), &app);
         let ada = desk.healthy("ada", protocol).await?;
         desk.rest().await;
@@ -858,8 +867,12 @@ impl Ledger {
 
 impl Desk {
     fn open(scene: &Scene, app: &App) -> Self {
+        Self::at(scene, app, Arc::default())
+    }
+
+    /// An editor whose lock service has this ledger.
+    fn at(scene: &Scene, app: &App, ledger: Arc<Mutex<Ledger>>) -> Self {
         let (drain, drained) = mpsc::channel(1);
-        let ledger = Arc::<Mutex<Ledger>>::default();
         let stand = Stand { scene: scene.clone(), ledger: ledger.clone() };
         let (writing, asked) = (stand.clone(), stand);
         let write = async move |Path(document): Path<String>, parts: Parts, text: String| {

@@ -54,9 +54,10 @@ enum Fault {
     RestIsCutOff,
     A423FreesTheDocument,
     HeldByItsRequest,
+    EachEditorCounts,
 }
 
-const ALL: [(Fault, &str); 22] = [
+const ALL: [(Fault, &str); 23] = [
     (Fault::GivesBackBeforeTheWork, "free-after-every-ending"),
     (Fault::LeaseUsedTwice, "free-after-every-ending"),
     (Fault::ForgetsOneInAHundred, "free-after-every-ending"),
@@ -79,6 +80,7 @@ const ALL: [(Fault, &str); 22] = [
     (Fault::RestIsCutOff, "leaves-the-rest-alone"),
     (Fault::A423FreesTheDocument, "next-write-succeeds"),
     (Fault::HeldByItsRequest, "free-after-every-ending"),
+    (Fault::EachEditorCounts, "work-needs-a-lease"),
 ];
 
 #[test]
@@ -105,8 +107,8 @@ fn each_spoilt_editor_is_rejected_for_its_own_reason() {
 
 fn editor(fault: Fault) -> impl Fn(Router, Router, Duration, mpsc::Sender<Infallible>) -> Router {
     move |routes, locks, patience, drain| {
-        let (holder, dropped) = (Arc::default(), Arc::default());
-        routes.layer(from_fn_with_state(Desk { fault, locks, patience, drain, holder, dropped }, hold_lease))
+        let (holder, dropped, taken) = (Arc::default(), Arc::default(), Arc::default());
+        routes.layer(from_fn_with_state(Desk { fault, locks, patience, drain, holder, dropped, taken }, hold_lease))
     }
 }
 
@@ -120,6 +122,8 @@ struct Desk {
     holder: Arc<Mutex<String>>,
     /// How many leases were to be given back.
     dropped: Arc<AtomicU64>,
+    /// How many leases were to be taken.
+    taken: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -188,7 +192,11 @@ async fn hold_lease(State(desk): State<Desk>, mut request: Request, next: Next) 
     let fault = desk.fault;
     let Some(document) = written(fault, &request) else { return rest(fault, next.run(request).await).await };
     static LEASES: AtomicU64 = AtomicU64::new(0);
-    let number = if fault == Fault::LeaseUsedTwice { 0 } else { LEASES.fetch_add(1, Ordering::Relaxed) };
+    let number = match fault {
+        Fault::LeaseUsedTwice => 0,
+        Fault::EachEditorCounts => desk.taken.fetch_add(1, Ordering::Relaxed),
+        _ => LEASES.fetch_add(1, Ordering::Relaxed),
+    };
     let mut lease = Lease { desk: desk.clone(), document, id: format!("lease-{number}") };
     let mut held = Held { lease: None, runtime: Handle::current() };
     if fault != Fault::GuardedFromTheGrant {
