@@ -93,7 +93,8 @@ const TOLD_OF_THE_END: Asked = Asked::new(
 );
 const NOT_PROMISED: Asked = Asked::new(
     "not-promised",
-    "A reader who doesn't read for more than 15 messages may miss some, and nothing is asked of a dial that panics.",
+    "A reader who doesn't read for more than 15 messages may miss some; once she reads again, she gets what comes then. \
+     Nothing is asked of a dial that panics.",
 );
 const STATUSES: Asked =
     Asked::new("statuses", "Another path is a 404, and another method than GET, HEAD and OPTIONS a 405.");

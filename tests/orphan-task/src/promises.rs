@@ -11,7 +11,7 @@ use axum::{
 use futures_util::poll;
 use http_body_util::BodyExt;
 use lab::{Asked, Broken, Lab, Leaving, Proof, Protocol, Received, Scene, control};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use tracing::Level;
 
@@ -288,7 +288,47 @@ pub(crate) async fn one_subscription_a_board(lab: Lab, app: App) -> Proof {
             desk.all_hear(ONE_SUBSCRIPTION_A_BOARD, BOARD, &["one", "two", "three"], &[&ben]).await?;
         }
     }
+    for unread in [MAY_BE_UNREAD, 100] {
+        let desk = Desk::open(&lab, &app, format_args!("a reader doesn't read for {unread} messages"));
+        let mut ada = desk.in_process(BOARD).await?;
+        desk.scene.settle().await;
+        let said: Vec<String> = (1..=unread).map(|number| format!("train {number}")).collect();
+        for message in &said {
+            desk.station.sends(BOARD, message);
+            desk.scene.settle().await;
+        }
+        let (heard, is_over) = catches_up(&desk, &mut ada).await;
+        let mut due = said.iter().map(|message| render(message));
+        let in_order = heard.iter().all(|message| due.any(|said| said == *message));
+        let observed = format!("{unread} messages came while a reader didn't read, and then she heard {heard:?}");
+        let may_miss = unread > MAY_BE_UNREAD;
+        ONE_SUBSCRIPTION_A_BOARD.require(in_order && (may_miss || heard.len() == unread), observed)?;
+        let observed = format!("{unread} messages came while a reader didn't read, and her stream ended");
+        ONE_SUBSCRIPTION_A_BOARD.require(!is_over, observed)?;
+        desk.station.sends(BOARD, "the last train");
+        let (heard, _) = catches_up(&desk, &mut ada).await;
+        let observed = format!("after {unread} messages that she didn't read at once, a reader heard {heard:?} of one");
+        ONE_SUBSCRIPTION_A_BOARD.require(heard == [render("the last train")], observed)?;
+    }
     Ok(())
+}
+
+/// How many messages may come before a reader reads, and she misses none.
+const MAY_BE_UNREAD: usize = 15;
+
+/// Reads whatever has come, and tells whether that was the end.
+async fn catches_up(desk: &Desk, body: &mut Body) -> (Vec<String>, bool) {
+    let mut received = Received::default();
+    let is_over = loop {
+        match timeout(A_MOMENT, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                received.data.extend(frame.into_data().ok().map(|data| (desk.scene.now_ms(), data)));
+            }
+            Ok(_) => break true,
+            Err(_) => break false,
+        }
+    };
+    (events(&received).into_iter().map(|(_, text)| text).collect(), is_over)
 }
 
 /// At rest, a board has one subscription.

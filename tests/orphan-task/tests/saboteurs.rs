@@ -52,10 +52,12 @@ enum Fault {
     DialledForPosts,
     NamesInLowerCase,
     AnyPath,
+    KeepsEight,
+    WhoMissesSomeIsEnded,
     CommentsAreFine,
 }
 
-const ALL: [Fault; 22] = [
+const ALL: [Fault; 24] = [
     Fault::PlainText,
     Fault::SaidTwice,
     Fault::LastFirst,
@@ -78,6 +80,8 @@ const ALL: [Fault; 22] = [
     Fault::DialledForPosts,
     Fault::NamesInLowerCase,
     Fault::AnyPath,
+    Fault::KeepsEight,
+    Fault::WhoMissesSomeIsEnded,
 ];
 
 #[test]
@@ -168,6 +172,7 @@ async fn events(State(boards): State<Boards>, Path(name): Path<String>) -> Respo
                 match rendered.recv().await {
                     Ok(text) if text.is_empty() => return None,
                     Ok(text) => return Some((Ok(Bytes::from(format!("event: news\ndata:{text}\n\n"))), rendered)),
+                    Err(RecvError::Lagged(_)) if fault == Fault::WhoMissesSomeIsEnded => return None,
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) if fault == Fault::StreamStaysOpen => std::future::pending().await,
                     Err(RecvError::Closed) => return None,
@@ -185,7 +190,7 @@ impl Boards {
         if let Some(to_all) = open.get(&name) {
             return to_all.subscribe();
         }
-        let (to_all, rendered) = broadcast::channel(64);
+        let (to_all, rendered) = broadcast::channel(if self.fault == Fault::KeepsEight { 8 } else { 64 });
         tokio::spawn(self.clone().follow(name.clone(), to_all.clone()));
         open.insert(name, to_all);
         rendered
