@@ -643,7 +643,7 @@ async fn work_needs_a_lease(lab: Lab, app: App) -> Proof {
         let desk = Desk::open(&lab.scene(format!("{protocol}, two editors at one lock service")), &app);
         let other = Desk::at(&desk.scene, &app, desk.ledger.clone());
         for (editor, name) in [(&desk, "ada"), (&other, "bob")] {
-            editor.healthy(name, protocol).await?;
+            editor.healthy(name, protocol).await?.leave();
             editor.rest().await;
         }
         desk.leases_are_right()?;
