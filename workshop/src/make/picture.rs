@@ -243,7 +243,7 @@ impl Page<'_> {
     /// The lines of code that run at the steps of a side, where the source has a mark of that name.
     fn code(&self, scenes: &Scenes<'_>, side: Side) -> Result<String, String> {
         let (own, marks) = if side == Side::Broken { (0, scenes.marks[0]) } else { (1, scenes.marks[1]) };
-        let lane = |name: &str| scenes.words.get(scenes.slug, name);
+        let words = |name: &str| scenes.words.get(scenes.slug, name);
         let mut shown: Vec<&str> = Vec::new();
         let mut code = String::new();
         for (row, line) in self.rows.iter().enumerate().filter_map(|(row, sides)| Some((row, sides[own].as_ref()?))) {
@@ -259,8 +259,8 @@ impl Page<'_> {
             // The words at the arrow, in quotation marks, and whose they are: they are found in the picture by both.
             let whose = match line.outer() {
                 Some(_) if line.at.is_some() => line.at.as_deref().unwrap_or_default(),
-                Some(Place::Left) => lane("lane-left")?,
-                Some(Place::Right) => lane("lane-right")?,
+                Some(Place::Left) => words("lane-left")?,
+                Some(Place::Right) => words("lane-right")?,
                 _ => "",
             };
             let label = match whose {
@@ -282,8 +282,7 @@ impl Page<'_> {
         if code.is_empty() {
             return Ok(code);
         }
-        let in_file = |step: &&str| marks.iter().position(|mark| mark.name == *step);
-        let head = escaped(lane(if shown.iter().is_sorted_by_key(in_file) { "code" } else { "code-order" })?);
+        let head = escaped(words("code")?);
         Ok(format!("<div class=\"timeline-code\">{head}\n<ul>\n{code}</ul>\n</div>\n"))
     }
 
@@ -795,7 +794,6 @@ mod tests {
         key-arrow = "Dot."
         key-rows = "Not to scale."
         code = "in the code"
-        code-order = "in another order"
         previous = "<"
         next = ">"
         all = "all"
@@ -997,8 +995,6 @@ mod tests {
         let codes: Vec<&str> = html.split("<code class=\"language-rust\">").skip(1).collect();
         // Once for a step, in the order of the rows, and only on the side that has the mark.
         assert_eq!(codes.len(), 2);
-        // The source has them the other way round, and that is said.
-        assert!(html.contains("in another order") && !html.contains("in the code"), "{html}");
         assert!(codes[0].starts_with("name = &lt;who&gt;;</code>"), "{html}");
         assert!(codes[1].starts_with("let is = name;\nsay(is);</code>"), "{html}");
         assert!(html.contains("data-row=\"2\">clients, “ada: bob” ❷"), "{html}");
