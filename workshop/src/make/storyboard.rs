@@ -32,7 +32,7 @@ pub(crate) struct Storyboard {
     pub(crate) band: f32,
     /// The step of the broken twin at which the failure happens: the first of this name, or with `#2` the second.
     pub(crate) fault: String,
-    /// The step of the broken twin at which somebody notices: likewise.
+    /// The step of the broken twin at which a user or an operator first sees it: likewise.
     pub(crate) noticed: String,
     /// The events that are not drawn.
     #[serde(default)]
