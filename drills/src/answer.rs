@@ -49,7 +49,7 @@ pub struct Grade {
     pub right: Right,
     /// The evidence that would have told it.
     pub told: Vec<String>,
-    /// What was said and had nothing to do with it.
+    /// What was said or refused elsewhere and had nothing to do with it.
     pub herrings: Vec<String>,
     /// The seconds of the drill's clock that it took.
     pub took_s: f64,
@@ -90,6 +90,8 @@ pub fn grade(draw: &Draw, given: Answer, took_s: f64, late: bool) -> Grade {
             HARD.as_millis()
         )
     });
+    let others = draw.services.iter().enumerate().filter(|(place, _)| *place != draw.haunted);
+    let honest = others.filter_map(|(_, drawn)| drawn.drill.honest.clone());
     Grade {
         place: given.service == drill.service,
         ghost: given.ghost == haunted.slug,
@@ -107,7 +109,7 @@ pub fn grade(draw: &Draw, given: Answer, took_s: f64, late: bool) -> Grade {
             fix: drill.fix.clone(),
         },
         told: drill.told.clone(),
-        herrings: draw.herrings.iter().map(|(_, text)| text.clone()).chain(second).collect(),
+        herrings: draw.herrings.iter().map(|(_, text)| text.clone()).chain(honest).chain(second).collect(),
         took_s,
         late,
         seed: draw.seed,
@@ -140,6 +142,18 @@ mod tests {
         assert_eq!(points(Answer { ghost: "lies".to_owned(), ..right(&draw) }), 4);
         assert_eq!(points(Answer { first: String::new(), fix: String::new(), ..right(&draw) }), 3);
         assert_eq!(points(Answer::default()), 0);
+    }
+
+    #[test]
+    fn what_the_others_refuse_is_told_with_what_had_nothing_to_do_with_it() {
+        for seed in 1..=17 {
+            let draw = Draw::of(&Checkout::here(), seed, None, false).unwrap();
+            let told = grade(&draw, Answer::default(), 60.0, false).herrings;
+            for (place, drawn) in draw.services.iter().enumerate() {
+                let Some(honest) = &drawn.drill.honest else { continue };
+                assert_eq!(told.contains(honest), place != draw.haunted, "seed {seed}: {honest}");
+            }
+        }
     }
 
     #[test]

@@ -206,6 +206,7 @@ fn ended(fields: &Map<String, Value>) -> Ended {
     let number = |name: &str| fields.get(name).and_then(Value::as_f64);
     Ended {
         route: text("route").to_owned(),
+        preflight: text("method") == "OPTIONS",
         status: fields.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()),
         how: match text("outcome") {
             "complete" => End::Complete,

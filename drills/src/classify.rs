@@ -76,7 +76,7 @@ type Found = Option<(f64, Vec<String>)>;
 
 type Rule = fn(&View<'_>) -> Found;
 
-const RULES: [(&str, Rule, &[Sight]); 13] = [
+const RULES: [(&str, Rule, &[Sight]); 15] = [
     ("leaked-permit", nothing_comes_back, &[Sight::Requests, Sight::Dependency]),
     ("ignored-deadline", work_outlives_its_answer, &[Sight::Requests, Sight::Dependency]),
     ("silenced-error", failures_are_not_told, &[Sight::Requests, Sight::Dependency, Sight::Log]),
@@ -90,6 +90,8 @@ const RULES: [(&str, Rule, &[Sight]); 13] = [
     ("unread-body", connections_stay_open, &[Sight::Requests, Sight::Dependency]),
     ("broken-chain", ends_are_missing, &[Sight::Requests, Sight::Tasks, Sight::Dependency]),
     ("unready-clone", what_was_not_asked_is_called, &[Sight::Log]),
+    ("body-double-close", what_goes_wrong_there_is_not_told, &[Sight::Requests, Sight::Dependency]),
+    ("layer-order", who_asks_comes_too_late, &[Sight::Requests, Sight::Dependency]),
 ];
 
 /// The ghosts that a rule asks for. Those that change no number are for people.
@@ -246,8 +248,8 @@ fn failures_are_not_told(view: &View<'_>) -> Found {
     ))
 }
 
-/// Does its dependency fail each call, while requests or probe are answered as if nothing was? Or does the probe say no for
-/// long, while no call fails?
+/// Does its dependency fail each call, while requests or probe are answered as if nothing was, or requests alone? Or does the
+/// probe say no for long, while no call fails?
 fn all_is_green(view: &View<'_>) -> Found {
     let red = |point: &&Point| point.probe.is_some_and(|status| status >= 400) && point.dependency.failed == 0;
     let longest = view.after.split(|point| !red(point)).map(<[_]>::len).max().unwrap_or_default();
@@ -276,12 +278,29 @@ fn all_is_green(view: &View<'_>) -> Found {
         evidence
             .push(format!("{asked:.0} requests came meanwhile: whatever the probe says, nobody sends them elsewhere"));
     }
-    let weight = [(red.is_some(), 0.8), (goes_on, 0.6)]
+    let alone = only_the_probe_is_told(view);
+    let weight = [(red.is_some(), 0.8), (alone.is_some(), 0.75), (goes_on, 0.6)]
         .iter()
         .filter(|(is, _)| *is)
         .fold(weight, |so_far, (_, at_least)| so_far.max(*at_least));
+    evidence.extend(alone);
     evidence.extend(red);
     Some((weight, evidence))
+}
+
+fn only_the_probe_is_told(view: &View<'_>) -> Option<String> {
+    let told = |point: &&&Point| {
+        let down = point.probe.is_some_and(|status| status >= 400) && point.dependency.served == 0;
+        down && point.requests >= 3 && 3 * point.errors <= point.requests
+    };
+    let told: Vec<&Point> = view.after.iter().filter(told).copied().collect();
+    let (asked, failed) = (sum(&told, |point| point.requests), sum(&told, |point| point.errors));
+    (told.len() >= 5).then(|| {
+        format!(
+            "for {} seconds the probe said no and its dependency served nothing, and of {asked:.0} requests {failed:.0} were answered as an error",
+            told.len()
+        )
+    })
 }
 
 /// Do all requests stop at once, and go on at once, while the dependency has something open? It may be tasks that wait for them.
@@ -511,6 +530,66 @@ fn what_was_not_asked_is_called(view: &View<'_>) -> Found {
         0.98,
         vec![format!(
             "its log tells of {panics} panics, each because `poll_ready` comes first, and what was called has reserved nothing"
+        )],
+    ))
+}
+
+/// Do calls of the dependency go wrong among others that go well, and does no client get to know, neither by a 5xx nor by a 4xx?
+fn what_goes_wrong_there_is_not_told(view: &View<'_>) -> Found {
+    let failed = sum(&view.after, |point| point.dependency.failed);
+    let told = sum(&view.after, |point| point.errors + point.broken + point.refused);
+    let wrong = |points: &[&Point]| share(sum(points, |point| point.dependency.failed), sum(points, calls_of));
+    let (before, after) = (wrong(&view.before), wrong(&view.after));
+    let fails: Vec<&Point> = view.after.iter().filter(|point| point.dependency.failed > 0).copied().collect();
+    // Where all fail for a while, it is down.
+    let among = share(fails.iter().filter(|point| point.dependency.served > 0).count() as f64, fails.len() as f64);
+    if failed < 5.0 || told > 0.2 * failed || after < before + 0.05 || among < 0.7 {
+        return None;
+    }
+    Some((
+        0.8,
+        vec![
+            format!(
+                "{} of the calls of its dependency went wrong before, and {} since: {failed:.0}, each among others that went well",
+                percent(before),
+                percent(after)
+            ),
+            format!("{told:.0} requests were refused or failed: what goes wrong there is answered as if it was well"),
+        ],
+    ))
+}
+
+/// Is a preflight refused for who asks, though it cannot say so yet? Or does some request wait for long, and is it never refused
+/// and its call never given up: does a deadline stand too far inside?
+fn who_asks_comes_too_late(view: &View<'_>) -> Found {
+    let preflights = sum(&view.after, |point| point.preflights_refused);
+    if preflights >= 5.0 {
+        let seen = format!(
+            "{preflights:.0} times `OPTIONS` was answered 401, 403 or 429: whoever asks whether they may ask has no credentials yet"
+        );
+        return Some((0.9, vec![seen]));
+    }
+    let slow = |point: &&&Point| point.p99_ms >= 1000.0 && point.p99_ms >= 10.0 * point.p50_ms.max(1.0);
+    let slow: Vec<&Point> = view.after.iter().filter(slow).copied().collect();
+    let routes = routes(&view.after);
+    let times = || routes.iter().map(|route| route.served_ms);
+    let ratio = times().fold(0.0, f64::max) / times().fold(f64::INFINITY, f64::min).max(1.0);
+    let oldest = view.after.iter().map(|point| point.dependency.oldest_ms).fold(0.0, f64::max);
+    let waits = slow.iter().map(|point| point.p99_ms).fold(0.0, f64::max);
+    let ends = sum(&view.after, |point| {
+        point.errors + point.broken + point.left + point.dependency.failed + point.dependency.given_up
+    });
+    // What waits does so for the dependency, and has it: nobody queues before it.
+    let queue = mean(&view.after, |point| point.in_flight as f64) - mean(&view.after, open);
+    if slow.len() < 5 || ends > 0.0 || ratio > 5.0 || oldest < 0.5 * waits || queue.abs() > 2.0 {
+        return None;
+    }
+    Some((
+        0.6,
+        vec![format!(
+            "in {} seconds a request took {waits:.0} ms at most where half take {:.0} ms, while a call of its dependency went on; none is refused, and no call is given up",
+            slow.len(),
+            mean(&slow, |point| point.p50_ms)
         )],
     ))
 }
@@ -767,6 +846,38 @@ mod tests {
         assert_eq!(said(|_| body(0)), [""; 0]);
         // They have always left: it is a stream without an end.
         assert_eq!(classify(&evidence(|_| body(6))).causes, []);
+    }
+
+    #[test]
+    fn what_the_probe_alone_is_told_is_told() {
+        let failed = Dependency { calls: 1, failed: 1, ..Dependency::default() };
+        let down = |errors| Point { errors, probe: Some(503), dependency: failed.clone(), ..calm() };
+        assert_eq!(said(|_| down(1)), ["lying-health-check"]);
+        assert_eq!(said(|_| down(7)), [""; 0]);
+    }
+
+    #[test]
+    fn what_goes_wrong_at_the_dependency_and_is_told_nobody_is_told() {
+        let wrong = |told| {
+            let dependency = Dependency { served: 5, failed: 3, ..calm().dependency };
+            Point { refused: told, dependency, ..calm() }
+        };
+        assert_eq!(said(|_| wrong(0)), ["body-double-close"]);
+        assert_eq!(said(|_| wrong(3)), [""; 0]);
+        // It has always been so: that is how it speaks.
+        assert_eq!(classify(&evidence(|_| wrong(0))).causes, []);
+    }
+
+    #[test]
+    fn a_preflight_that_is_refused_and_a_wait_without_an_end_are_told() {
+        assert_eq!(said(|_| Point { refused: 2, preflights_refused: 2, ..calm() }), ["layer-order"]);
+        assert_eq!(said(|_| Point { refused: 2, ..calm() }), [""; 0]);
+        let waits = |errors| {
+            let dependency = Dependency { open: 1, oldest_ms: 2800.0, ..calm().dependency };
+            Point { errors, p99_ms: 3000.0, in_flight: 1, dependency, ..calm() }
+        };
+        assert_eq!(said(|_| waits(0)), ["layer-order"]);
+        assert_eq!(said(|_| waits(1)), [""; 0]);
     }
 
     #[test]

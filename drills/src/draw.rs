@@ -38,6 +38,8 @@ pub struct Draw {
     pub services: Vec<Drawn>,
     /// Which of them is haunted.
     pub haunted: usize,
+    /// What the pager says.
+    pub pager: String,
     /// What others say, with the second in which they say it.
     pub herrings: Vec<(u64, String)>,
     /// Which service has a symptom that has nothing to do with it, in a hard drill.
@@ -113,8 +115,11 @@ impl Draw {
         }
         let haunted = dice.below(SERVICES);
         services.swap(0, haunted);
+        // A seed of the next round haunts the same ghost again, and is paged by another.
+        let pagers = &services[haunted].drill.pager;
+        let pager = pagers.get(round as usize % pagers.len().max(1)).cloned().unwrap_or_default();
         let second = hard.then(|| (haunted + 1 + dice.below(SERVICES - 1)) % SERVICES);
-        Ok(Self { seed, services, haunted, herrings, second, choices })
+        Ok(Self { seed, services, haunted, pager, herrings, second, choices })
     }
 
     /// The haunted service.
@@ -218,8 +223,43 @@ mod tests {
         for (slug, case) in cases(&Checkout::here()).unwrap() {
             let Some(drill) = case.drill else { continue };
             assert!(drill.begins() <= 30, "{slug}");
-            let both: Vec<String> = long(&drill.pager).intersection(&long(&case.symptom)).cloned().collect();
-            assert!(both.len() <= 2, "{slug}: {both:?}");
+            for pager in &drill.pager {
+                let both: Vec<String> = long(pager).intersection(&long(&case.symptom)).cloned().collect();
+                assert!(both.len() <= 2, "{slug}: {both:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_meets_a_ghost_again_is_paged_by_another() {
+        let cases = cases(&Checkout::here()).unwrap();
+        for (slug, _) in &crate::services::ALL {
+            let pagers: BTreeSet<String> = [1, 18]
+                .map(|seed| {
+                    let draw = Draw::among(cases.clone(), seed, Some(slug), false).unwrap();
+                    assert!(draw.haunted().drill.pager.contains(&draw.pager), "{slug}");
+                    draw.pager
+                })
+                .into();
+            assert_eq!(pagers.len(), 2, "{slug}");
+        }
+    }
+
+    #[test]
+    fn whoever_sees_only_a_list_can_tell_its_choices_apart() {
+        let choices = Draw::of(&Checkout::here(), 1, None, false).unwrap().choices;
+        let words = |text: &str| -> BTreeSet<String> {
+            let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| word.len() > 3);
+            words.map(str::to_lowercase).collect()
+        };
+        let lists = [choices.layers.into_iter().collect(), choices.firsts, choices.fixes.into_iter().collect()];
+        for list in lists as [Vec<String>; 3] {
+            for choice in &list {
+                let others: BTreeSet<String> =
+                    list.iter().filter(|other| *other != choice).flat_map(|other| words(other)).collect();
+                let own = words(choice).difference(&others).count();
+                assert!(own > 0, "`{choice}` has no word of its own among {list:?}");
+            }
         }
     }
 

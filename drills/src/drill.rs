@@ -115,12 +115,13 @@ impl Drill {
             let service = look.service().escape_debug();
             return Err(Refusal::new(format!("a request needs a path: `ask {service} /PATH`; nothing was asked")));
         }
-        let at_s = self.clock();
         let names = self.names();
         let place = names.iter().position(|name| *name == look.service()).ok_or_else(|| {
             let (asked, names) = (look.service().escape_debug(), names.join(", "));
             Refusal::new(format!("there is no service `{asked}`; there are {names}"))
         })?;
+        look.can_be_asked().map_err(|why| Refusal::new(format!("{why}; nothing was asked")))?;
+        let at_s = self.clock();
         let text = looks::text(look, &self.field, place).await;
         let shown = Shown { at_s, minutes: look.minutes(), title: look.title(), text };
         locked(&self.state).bought.push(shown.clone());

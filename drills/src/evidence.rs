@@ -34,6 +34,9 @@ pub struct Point {
     /// Those of them that were answered 4xx.
     #[serde(default)]
     pub refused: u64,
+    /// Those of them that only asked whether they may ask, and were refused for who asks: `OPTIONS`, answered 401, 403 or 429.
+    #[serde(default)]
+    pub preflights_refused: u64,
     /// Those of them that were answered 5xx.
     pub errors: u64,
     /// Those whose body broke off, or whose handler panicked.
@@ -71,6 +74,8 @@ pub struct Point {
 pub struct Ended {
     /// The template of its route.
     pub route: String,
+    /// Whether it only asked whether it may ask: its method was `OPTIONS`.
+    pub preflight: bool,
     /// Its status, if it had a head.
     pub status: Option<u16>,
     /// How it ended.
@@ -121,6 +126,7 @@ impl Point {
         Self {
             requests: ended.len() as u64,
             refused: count(&Ended::refused),
+            preflights_refused: count(&|one| one.preflight && matches!(one.status, Some(401 | 403 | 429))),
             errors: count(&Ended::failed),
             broken: count(&|one| one.how == End::Broken),
             left: count(&|one| one.how == End::Left),

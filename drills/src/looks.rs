@@ -1,11 +1,21 @@
 //! The looks that cost minutes on the drill's clock.
 
-use std::{cmp::Reverse, fmt::Write, net::SocketAddr, time::Duration};
+use std::{
+    cmp::Reverse,
+    fmt::Write,
+    io::{self, Read},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use axum::{
     body::Body,
-    http::{Method, Request, header::HOST},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, Request,
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST},
+    },
 };
+use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
@@ -75,6 +85,8 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const SHOWN: usize = 600;
 /// How many calls a waterfall shows.
 const CALLS: usize = 6;
+/// How many lines of a dependency are shown: what it says seldom is to be among them.
+const SAID: usize = 20;
 /// How wide a bar of the waterfall is.
 const BAR: usize = 24;
 
@@ -107,13 +119,56 @@ impl Look {
             Self::Tasks { .. } => format!("{service}: its tasks"),
             Self::Dependency { .. } => format!("{service}: what its dependency has seen"),
             Self::Bundle { .. } => format!("{service}: a bundle"),
-            Self::Ask { method, path, .. } => format!("{service}: {} {path}", asked_method(method)),
+            Self::Ask { method, path, .. } => format!("{service}: {} {}", shown_method(method), shown_path(path)),
         }
+    }
+
+    /// Why it cannot be asked for; there is no reason with most.
+    pub(crate) fn can_be_asked(&self) -> Result<(), String> {
+        let Self::Ask { service, method, path, header } = self else { return Ok(()) };
+        // Which edge it goes to makes no difference.
+        request(SocketAddr::from(([127, 0, 0, 1], 80)), service, method, path, header).map(drop)
     }
 }
 
-fn asked_method(method: &str) -> Method {
-    method.trim().to_uppercase().parse().ok().filter(|_| !method.trim().is_empty()).unwrap_or(Method::GET)
+fn shown_method(method: &str) -> String {
+    let method = method.trim();
+    if method.is_empty() { "GET".to_owned() } else { method.to_uppercase() }
+}
+
+/// The path as it is typed, whose first slash may be left out.
+fn shown_path(path: &str) -> String {
+    format!("/{}", path.trim().trim_start_matches('/'))
+}
+
+/// A header that is typed as `name: value`, if one is.
+fn header_of(typed: &str) -> Result<Option<(HeaderName, HeaderValue)>, String> {
+    if typed.trim().is_empty() {
+        return Ok(None);
+    }
+    let named = typed.split_once(':').and_then(|(name, value)| {
+        Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?))
+    });
+    named.map(Some).ok_or_else(|| format!("`{}` is no header: type it as NAME: VALUE", typed.trim().escape_debug()))
+}
+
+/// The request that is asked for. A header of one's own stands in for the one that is sent otherwise.
+fn request(edge: SocketAddr, service: &str, method: &str, path: &str, header: &str) -> Result<Request<Body>, String> {
+    let (method, path) = (shown_method(method), shown_path(path));
+    let method: Method = method.parse().map_err(|_| format!("`{}` is no method", method.escape_debug()))?;
+    let uri = format!("/{service}{path}");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(&uri)
+        .header(HOST, edge.to_string())
+        .header("x-request-id", "on-call")
+        .header(ACCEPT_ENCODING, "gzip")
+        .body(Body::empty())
+        .map_err(|_| format!("`{}` is no path", path.escape_debug()))?;
+    if let Some((name, value)) = header_of(header)? {
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
 }
 
 /// What a look at the service in this place shows.
@@ -127,10 +182,16 @@ pub(crate) async fn text(look: &Look, field: &Field, place: usize) -> String {
         Look::Dependency { .. } => dependency(served, &points),
         Look::Bundle { .. } => {
             let lines = field.lines_since(0);
+            let dropped = lines.first().is_some_and(|line| line.number > 0);
+            let none = if dropped {
+                format!("(nothing among the last {} lines)", lines.len())
+            } else {
+                "(nothing)".to_owned()
+            };
             let end = |has: &dyn Fn(&Line) -> bool| {
                 let told = lines.iter().filter(|line| has(line)).map(|line| format!("{} {}", line.level, line.text));
                 let told: Vec<String> = told.collect();
-                if told.is_empty() { "(nothing)".to_owned() } else { told[told.len().saturating_sub(12)..].join("\n") }
+                if told.is_empty() { none.clone() } else { told[told.len().saturating_sub(12)..].join("\n") }
             };
             let about = format!("{} ", served.name);
             format!(
@@ -143,9 +204,13 @@ pub(crate) async fn text(look: &Look, field: &Field, place: usize) -> String {
                 end(&|line| line.from == "edge" && line.text.starts_with(&about))
             )
         }
-        Look::Ask { service, method, path, header } => {
-            ask(field.edge(), service, &asked_method(method), path, header).await
-        }
+        Look::Ask { service, method, path, header } => match request(field.edge(), service, method, path, header) {
+            Ok(request) => {
+                let words = format!("{} {} {}", shown_method(method), shown_path(path), header.trim());
+                format!("{}\n{}", words.trim_end(), ask(field.edge(), request).await)
+            }
+            Err(why) => format!("{why}\n"),
+        },
     }
 }
 
@@ -236,7 +301,7 @@ fn dependency(served: &Served, points: &[&Point]) -> String {
     for call in &ended[ended.len().saturating_sub(8)..] {
         told(format!(
             "  {:.1} s ago, {}: {} after {:.0} ms",
-            call.began.elapsed().as_secs_f64(),
+            (call.began + call.took).elapsed().as_secs_f64(),
             call.what,
             call.how.as_str(),
             ms(call.took)
@@ -245,7 +310,7 @@ fn dependency(served: &Served, points: &[&Point]) -> String {
     let lines = served.part.lines();
     if !lines.is_empty() {
         told("The last that it said".to_owned());
-        for (at, line) in &lines[lines.len().saturating_sub(8)..] {
+        for (at, line) in &lines[lines.len().saturating_sub(SAID)..] {
             told(format!("  {:.1} s ago, {line}", at.elapsed().as_secs_f64()));
         }
     }
@@ -281,22 +346,9 @@ pub(crate) fn rows(point: &Point) -> [(&'static str, f64); 11] {
     ]
 }
 
-async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, header: &str) -> String {
-    let path = format!("/{service}/{}", path.trim().trim_start_matches('/'));
-    let mut request = Request::builder()
-        .method(method)
-        .uri(&path)
-        .header(HOST, edge.to_string())
-        .header("x-request-id", "on-call")
-        .header("accept-encoding", "gzip");
-    if let Some((name, value)) = header.split_once(':') {
-        request = request.header(name.trim(), value.trim());
-    }
-    let Ok(request) = request.body(Body::empty()) else {
-        return format!("{method} {path} {header}: that is no request\n");
-    };
+async fn ask(edge: SocketAddr, request: Request<Body>) -> String {
     let start = Instant::now();
-    let mut text = format!("{method} {path}\n");
+    let mut text = String::new();
     let mut told = |line: String| text = format!("{text}{line}\n");
     let asked = timeout(PATIENCE, edge::asked(edge, request)).await;
     let answer = match asked {
@@ -314,7 +366,7 @@ async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, heade
     for (name, value) in answer.headers() {
         told(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
     }
-    let zipped = answer.headers().contains_key("content-encoding");
+    let headers = answer.headers().clone();
     let (mut chunks, mut bytes) = (answer.into_body().into_data_stream(), Vec::new());
     let end = loop {
         match timeout(PATIENCE.saturating_sub(start.elapsed()), chunks.next()).await {
@@ -328,15 +380,80 @@ async fn ask(edge: SocketAddr, service: &str, method: &Method, path: &str, heade
         }
     };
     told(end);
-    if !zipped {
-        told(String::from_utf8_lossy(&bytes).chars().take(SHOWN).collect());
-    }
+    told(body(&headers, &bytes));
     text
+}
+
+/// A body as it is shown: what was compressed is read.
+fn body(headers: &HeaderMap, bytes: &[u8]) -> String {
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(SHOWN).collect::<String>();
+    match headers.get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("something else")) {
+        None | Some("identity") => shown(bytes),
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            // What has come of a body that broke off can be read, too.
+            let _: io::Result<usize> = MultiGzDecoder::new(bytes).take(4 * SHOWN as u64).read_to_end(&mut plain);
+            format!("unzipped, it says\n{}", shown(&plain))
+        }
+        Some(coding) => format!("it is in {coding}, which is not read here"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::GzEncoder};
+
     use super::*;
+
+    fn asked(method: &str, path: &str, header: &str) -> Result<Request<Body>, String> {
+        request(SocketAddr::from(([127, 0, 0, 1], 80)), "stock", method, path, header)
+    }
+
+    #[test]
+    fn a_header_of_ones_own_stands_in_for_ours() {
+        for (header, name) in [
+            ("Accept-Encoding: identity", "accept-encoding"),
+            ("host: else", "host"),
+            ("x-request-id:7", "x-request-id"),
+        ] {
+            let request = asked("", "/cups", header).unwrap();
+            let sent: Vec<_> = request.headers().get_all(name).iter().collect();
+            assert_eq!(sent, [header.split_once(':').unwrap().1.trim()], "{name}");
+            assert_eq!(request.headers().len(), 3);
+        }
+        assert_eq!(asked("", "/cups", "authorization: Bearer ada").unwrap().headers().len(), 4);
+        assert_eq!(asked("", "/cups", "").unwrap().uri(), "/stock/cups");
+        assert_eq!(asked("post", "cups", "").unwrap().method(), Method::POST);
+    }
+
+    #[test]
+    fn what_is_no_request_says_so() {
+        for (method, path, header, why) in [
+            ("", "/cups", "identity", "`identity` is no header: type it as NAME: VALUE"),
+            ("", "/cups", "a b: c", "`a b: c` is no header: type it as NAME: VALUE"),
+            ("G T", "/cups", "", "`G T` is no method"),
+            ("", "/cu ps", "", "`/cu ps` is no path"),
+        ] {
+            assert_eq!(asked(method, path, header).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_can_be_read_also_where_it_broke_off() {
+        let mut zip = GzEncoder::new(Vec::new(), Compression::default());
+        zip.write_all(b"build passed\n").unwrap();
+        zip.flush().unwrap();
+        let mut begun = zip.get_ref().clone();
+        let coding =
+            |coding: &'static str| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+        assert_eq!(body(&coding("gzip"), &begun), "unzipped, it says\nbuild passed\n");
+        begun = zip.finish().unwrap();
+        assert_eq!(body(&coding("gzip"), &begun), "unzipped, it says\nbuild passed\n");
+        assert_eq!(body(&coding("br"), &begun), "it is in br, which is not read here");
+        assert_eq!(body(&HeaderMap::new(), b"plain"), "plain");
+    }
 
     #[test]
     fn the_longest_calls_are_shown_in_their_order() {

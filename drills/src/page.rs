@@ -102,7 +102,7 @@ async fn setup(State(Desk { drill, .. }): State<Desk>) -> Response {
     let haunted = &drill.draw.haunted().drill;
     Json(Setup {
         seed: drill.draw.seed,
-        pager: &haunted.pager,
+        pager: &drill.draw.pager,
         minutes: haunted.minutes,
         services: drill.draw.services.iter().map(|drawn| drawn.drill.service.as_str()).collect(),
         examples: drill.draw.services.iter().map(|drawn| drawn.drill.examples()).collect(),

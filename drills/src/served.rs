@@ -69,6 +69,7 @@ pub(crate) struct Eyes {
 fn ended(seen: &Seen) -> Ended {
     Ended {
         route: seen.route.to_string(),
+        preflight: seen.method == http::Method::OPTIONS,
         status: seen.status.map(|status| status.as_u16()),
         how: match seen.outcome {
             Outcome::Complete => End::Complete,

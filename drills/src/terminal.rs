@@ -217,6 +217,7 @@ const HELP: &str = "  stat                 the last second of each service
   ask SERVICE [METHOD] /PATH [NAME: VALUE]   a request of your own  1 minute
                        for example:
                        ask NAME POST /things/7 authorization: Bearer ada
+                       A header of yours stands in for ours of that name.
   answer               name the service, the ghost, the layer, the first step
                        and the fix
   quit                 leave it
@@ -231,7 +232,7 @@ SAYS in the log is a person who talks, and may have nothing to do with it.
 /// If the output cannot be written.
 pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Grade>> {
     let haunted = &drill.draw.haunted().drill;
-    writeln!(out, "{}\n", folded(&format!("PAGE  {}", haunted.pager)))?;
+    writeln!(out, "{}\n", folded(&format!("PAGE  {}", drill.draw.pager)))?;
     writeln!(
         out,
         "The page has come early: what it tells of begins in the first half minute.\nUntil then all may be well."
@@ -279,6 +280,7 @@ pub fn play(drill: &Arc<Drill>, input: &mut impl BufRead, out: &mut impl Write) 
             Some("dependency") => Look::Dependency { service: service(1) },
             Some("bundle") => Look::Bundle { service: service(1) },
             Some("ask") => {
+                writeln!(out, "asking …")?;
                 // The method may be left out, and what follows the path is a header.
                 let named = words.get(2).is_some_and(|word| !word.starts_with('/'));
                 let path = if named { 3 } else { 2 };
@@ -328,6 +330,9 @@ fn log(lines: &[Line], services: &[&str], words: &[&str]) -> String {
         words => (None, words),
     };
     let filter = words.join(" ");
+    // Lines that have dropped out may have had it.
+    let dropped = lines.first().is_some_and(|line| line.number > 0);
+    let among = if dropped { format!(" among the last {} lines", lines.len()) } else { String::new() };
     let has = |line: &&Line| {
         let text = format!("{} {} {}", line.from, line.level, line.text).to_lowercase();
         from.is_none_or(|from| line.from == from) && text.contains(&filter.to_lowercase())
@@ -338,8 +343,8 @@ fn log(lines: &[Line], services: &[&str], words: &[&str]) -> String {
         let edge =
             if from.is_some_and(|from| services.contains(&from)) { "; the edge may have some: `log edge`" } else { "" };
         return match filter.is_empty() {
-            true => format!("there is no line{of}{edge}\n"),
-            false => format!("no line{of} has `{}`{edge}\n", filter.escape_debug()),
+            true => format!("there is no line{of}{among}{edge}\n"),
+            false => format!("no line{of} has `{}`{among}{edge}\n", filter.escape_debug()),
         };
     }
     let shown = if oldest { &found[..found.len().min(LINES)] } else { &found[found.len().saturating_sub(LINES)..] };
@@ -348,7 +353,11 @@ fn log(lines: &[Line], services: &[&str], words: &[&str]) -> String {
         text += &format!("{:>7.1} s {:5} {}: {}\n", line.at_ms as f64 / 1e3, line.level, line.from, line.text);
     }
     if shown.len() < found.len() {
-        let end = if oldest { "oldest" } else { "latest; `log oldest` has the others" };
+        let end = match (oldest, dropped) {
+            (true, false) => "oldest",
+            (true, true) => "oldest that are kept",
+            (false, _) => "latest; `log oldest` has the others",
+        };
         text += &format!("{} of {} lines, the {end}\n", shown.len(), found.len());
     }
     text
@@ -590,6 +599,11 @@ mod tests {
         assert!(said("").ends_with("\n20 of 31 lines, the latest; `log oldest` has the others\n"));
         assert_eq!(said("gate"), "there is no line of gate; the edge may have some: `log edge`\n");
         assert_eq!(said("timeout lock"), "no line has `timeout lock`\n");
+        lines.remove(0);
+        let said = |typed: &str| log(&lines, &["stock", "gate"], &typed.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(said("#ops"), "there is no line of #ops among the last 30 lines\n");
+        assert_eq!(said("timeout lock"), "no line has `timeout lock` among the last 30 lines\n");
+        assert!(said("oldest").ends_with("\n20 of 30 lines, the oldest that are kept\n"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ let bought = 0;
 let over = false;
 let examples = [];
 let limit = 0;
+let due = false;
 
 const sum = (point) => point.errors + point.broken;
 const charts = [
@@ -121,6 +122,18 @@ function heat(chart, shown) {
     chart.now.append(element("span", {}, from));
 }
 
+// News may come quicker than they can be drawn, so they are drawn once a frame. A tab that nobody sees has no frames, and
+// draws when somebody does.
+function soon() {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => {
+        due = false;
+        draw();
+        tail();
+    });
+}
+
 function tail() {
     if (room) return;
     const words = by("filter").value.toLowerCase();
@@ -131,7 +144,9 @@ function tail() {
         .map((line) => [line, `${minutes(line.at_ms / 1000)} ${line.level} ${line.from}: ${line.text}`])
         .filter(([line, text]) => (!from || line.from === from) && text.toLowerCase().includes(words));
     box.replaceChildren(...told.slice(-200).map(([line, text]) => element("p", { class: line.level }, text)));
-    if (lines.length && !told.length) box.append(element("p", {}, "no line has it"));
+    const dropped = lines.length && lines[0].number > 0;
+    const none = dropped ? `none of the last ${lines.length} lines has it` : "no line has it";
+    if (lines.length && !told.length) box.append(element("p", {}, none));
     if (follows) box.scrollTop = box.scrollHeight;
 }
 
@@ -290,9 +305,8 @@ async function begin() {
         const real = samples.length ? `, real ${minutes(samples[samples.length - 1].at_s)}` : "";
         by("limit").textContent = `of ${limit}${late ? ": the time is over" : ""}${real}`;
         show(news.bought);
-        draw();
-        tail();
         if (news.grade) tell(news.grade);
+        soon();
     });
 }
 

@@ -46,7 +46,9 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
         "[...document.querySelectorAll('#log p')].every(line => line.textContent.toLowerCase().includes('stock'))";
     assert!(browser.becomes(&format!("document.querySelectorAll('#log p').length > 0 && {only}")), "the filter");
     browser.press(" of nobody");
-    assert!(browser.becomes("document.getElementById('log').textContent === 'no line has it'"), "nothing is found");
+    // A slow browser may be here after the first lines have dropped out.
+    let none = r"/^(no line|none of the last \d+ lines) has it$/.test(document.getElementById('log').textContent)";
+    assert!(browser.becomes(none), "nothing is found");
     assert_eq!(drill.bought().len(), 0);
 
     // What costs minutes, by the keyboard alone.
@@ -60,7 +62,7 @@ fn a_drill_is_played_to_its_end_by_keyboard_and_asks_nobody_else() {
     browser.press("\u{e007}");
     assert!(browser.becomes("document.querySelectorAll('#shown pre').length === 2"), "the second look");
     let shown = browser.run("return document.querySelector('#shown pre').textContent");
-    assert!(shown.as_str().is_some_and(|text| text.starts_with("GET /stock/stock/cups\n")), "{shown}");
+    assert!(shown.as_str().is_some_and(|text| text.starts_with("GET /stock/cups\n")), "{shown}");
     assert!(drill.clock() > 180.0);
     // The drill runs ten times as fast as a clock, so its time may be over before a slow browser is here. What the page
     // says of the two clocks holds at any time.

@@ -22,7 +22,7 @@ fn the_terminal_plays_a_drill_to_its_end() {
     let first = number(choices.firsts.iter().position(|first| *first == right.first[0]));
     let fix = number(choices.fixes.iter().position(|fix| *fix == right.fix));
     let typed = format!(
-        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nask stock\nbundle stock\nbundle stock\nbundle stock\nanswer\nback\nsto\n\nanswer\n99\nstock\nleaked-p\nback\n{ghost}\n{layer}\n{first}\n{fix}\n\n"
+        "help\nstat\ntrend stock\nroutes stock\nroutes nowhere\nlog\nnonsense\ndependency nowhere\ndependency stock\nask stock /stock/cups\nask stock\nask stock /stock/cups identity\nbundle stock\nbundle stock\nbundle stock\nanswer\nback\nsto\n\nanswer\n99\nstock\nleaked-p\nback\n{ghost}\n{layer}\n{first}\n{fix}\n\n"
     );
     let mut shown = Vec::new();
     let grade = terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints").expect("a grade");
@@ -33,6 +33,8 @@ fn the_terminal_plays_a_drill_to_its_end() {
         "there is no service `nowhere`; there are ",
         "  /stock/{item}\nfor example `ask stock GET /stock/cups`\nno route of it tells its health\n",
         "\nThe time is over: 15 minutes. You can go on; an answer counts as late.\n",
+        "stock: GET /stock/cups (1 min)\nGET /stock/cups\n503",
+        "`identity` is no header: type it as NAME: VALUE; nothing was asked\n",
         "a request needs a path: `ask stock /PATH`; nothing was asked\n",
         "What the edge last logged of it\nWARN stock GET /stock/{item} 503 ",
         " real ",
@@ -81,7 +83,7 @@ fn what_costs_nothing_is_there_from_the_beginning_and_a_drill_can_be_left() {
 fn what_was_answered_wrong_stands_beside_what_was_right() {
     let drill = quick(5, Some("leaked-permit"));
     let other = 1 + usize::from(drill.draw.haunted == 0);
-    let typed = format!("answer\n{other}\nbroken-chain\nthe log\nadd\n1\n\n");
+    let typed = format!("answer\n{other}\nbroken-chain\nthe way\nadd\n1\n\n");
     let mut shown = Vec::new();
     terminal::play(&drill, &mut Cursor::new(typed), &mut shown).expect("it prints").expect("a grade");
     // Where a line ends is for the terminal to say.
@@ -89,7 +91,7 @@ fn what_was_answered_wrong_stands_beside_what_was_right() {
     let shown = words(&String::from_utf8(shown).expect("text"));
     for expected in [
         "  the ghost    wrong: you said broken-chain; it was leaked-permit\n",
-        "  the layer    wrong: you said the log; it was the pool in front of the dependency\n",
+        "  the layer    wrong: you said the way on which log lines leave; it was the pool in front of the database\n",
         "  first        wrong: you said add instances; it was restart the instance\n",
         "\nWhy that helps first: ",
         "0 of 5, after ",

@@ -170,8 +170,8 @@ pub struct Seen {
 pub struct Drill {
     /// What the service is called behind the edge. It does not tell the ghost.
     pub service: String,
-    /// The pager's text: what somebody who calls has seen, or a machine has measured. It does not tell why.
-    pub pager: String,
+    /// The pager's texts, of which a seed draws one: what somebody who calls has seen, or a machine has measured. None tells why.
+    pub pager: Vec<String>,
     /// From which second on it is true, where that is not told by the load.
     #[serde(default)]
     pub begins_s: u64,
@@ -192,6 +192,9 @@ pub struct Drill {
     pub told: Vec<String>,
     /// What others say meanwhile that has nothing to do with it.
     pub herrings: Vec<String>,
+    /// What its fixed twin refuses under this load, and is right to refuse: a sentence that names the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub honest: Option<String>,
     /// What clients do.
     pub load: Vec<Load>,
 }
@@ -280,6 +283,7 @@ struct Checked {
 
 #[derive(Deserialize)]
 struct CheckedDrill {
+    pager: Spanned<Vec<String>>,
     minutes: Spanned<u32>,
     first: Spanned<Vec<String>>,
     told: Spanned<Vec<String>>,
@@ -336,9 +340,10 @@ fn parse(name: &str, text: &str) -> Result<Case, Refusal> {
         if drill.first.get_ref().is_empty() || !drill.first.get_ref().iter().all(known) {
             return wrong("first", drill.first.span(), &format!("is one of {MITIGATIONS:?} at least"));
         }
-        let empty = [("told", &drill.told), ("herrings", &drill.herrings)];
-        if let Some((key, list)) = empty.into_iter().find(|(_, list)| list.get_ref().is_empty()) {
-            return wrong(key, list.span(), "has a sentence at least");
+        let lists = [("pager", &drill.pager), ("told", &drill.told), ("herrings", &drill.herrings)];
+        let said = |list: &[String]| !list.is_empty() && list.iter().all(|text| !text.trim().is_empty());
+        if let Some((key, list)) = lists.into_iter().find(|(_, list)| !said(list.get_ref())) {
+            return wrong(key, list.span(), "has a sentence at least, and none is empty");
         }
         if drill.load.get_ref().is_empty() || drill.load.get_ref().iter().any(|load| load.every_ms == 0) {
             return wrong("load", drill.load.span(), "is one kind of request at least, and `every_ms` is more than 0");
@@ -408,7 +413,7 @@ seen = []
 
     #[test]
     fn a_drill_that_cannot_be_played_is_named_with_its_line() {
-        let drill = "[drill]\nservice = \"a\"\npager = \"b\"\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nhelps = \"g\"\nfix = \"d\"\n\
+        let drill = "[drill]\nservice = \"a\"\npager = [\"b\"]\nminutes = 15\nlayer = \"c\"\nfirst = [\"add instances\"]\nhelps = \"g\"\nfix = \"d\"\n\
                      told = [\"e\"]\nherrings = [\"f\"]\n[[drill.load]]\npath = \"/\"\nevery_ms = 100\n";
         let good = format!("{GOOD}{drill}");
         assert_eq!(parse("case.toml", &good).unwrap().drill.unwrap().load[0].every_ms, 100);
@@ -417,7 +422,14 @@ seen = []
         let said = refusal(&good.replace("add instances", "panic"));
         assert!(said.starts_with("cases/example/case.toml:17: `first` is one of [\"restart the instance\""), "{said}");
         let said = refusal(&good.replace("told = [\"e\"]", "told = []"));
-        assert_eq!(said, "cases/example/case.toml:20: `told` has a sentence at least");
+        assert_eq!(said, "cases/example/case.toml:20: `told` has a sentence at least, and none is empty");
+        let said = refusal(&good.replace("pager = [\"b\"]", "pager = [\"b\", \" \"]"));
+        assert_eq!(said, "cases/example/case.toml:14: `pager` has a sentence at least, and none is empty");
+        let said = refusal(&good.replace("pager = [\"b\"]", "pager = \"b\""));
+        assert!(
+            said.starts_with("cases/example/case.toml:14: invalid type: string \"b\", expected a sequence"),
+            "{said}"
+        );
         let said = refusal(&good.replace("every_ms = 100", "every_ms = 0"));
         assert!(said.contains("`load` is one kind of request at least"), "{said}");
     }

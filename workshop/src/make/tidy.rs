@@ -343,10 +343,14 @@ fn drills(checkout: &Checkout, faults: &mut Vec<String>) -> Result<(), Refusal> 
     for ghost in ghosts::ALL.iter() {
         let Some(drill) = case::read(checkout, ghost.slug)?.drill else { continue };
         let name = format!("cases/{}/case.toml", ghost.slug);
-        let said = [&drill.service, &drill.pager].into_iter().chain(&drill.herrings);
+        let said = [&drill.service].into_iter().chain(&drill.pager).chain(&drill.herrings);
         let plain = ghost.slug.replace('-', " ");
         for text in said.filter(|text| text.contains(ghost.slug) || text.to_lowercase().contains(&plain)) {
             faults.push(format!("{name}: a drill says which ghost it is: {text}"));
+        }
+        let itself = format!("`{}`", drill.service);
+        for text in drill.honest.iter().filter(|text| !text.contains(&itself)) {
+            faults.push(format!("{name}: `honest` names its service, {itself}: {text}"));
         }
         for load in drill.load.iter().filter(|load| !load.path.starts_with('/')) {
             faults.push(format!("{name}: a path begins with a slash: {}", load.path));
