@@ -465,13 +465,14 @@ fn answer(drill: &Drill, input: &mut impl BufRead, out: &mut impl Write) -> io::
                 Some((question, of)) => {
                     writeln!(out, "\n{question}")?;
                     for (number, (choice, title)) in of.iter().enumerate() {
-                        writeln!(out, "{:>4}  {}", number + 1, format!("{choice:24} {title}").trim_end())?;
+                        let line = format!("{:>4}  {choice:24} {title}", number + 1);
+                        writeln!(out, "{}", folded(line.trim_end()))?;
                     }
                 }
                 None => {
                     writeln!(out, "\nYour answer:")?;
                     for ((question, _), answer) in questions.iter().zip(&chosen) {
-                        writeln!(out, "  {question:26} {answer}")?;
+                        writeln!(out, "{}", folded(&format!("  {question:26} {answer}")))?;
                     }
                 }
             }
