@@ -25,7 +25,7 @@ use lab::{
 
 use portal::{
     BUDGET_MS, Brings, Came, ENDINGS, GOOD, Heard, IN_LATIN_1, LIMIT, NOTE, ORIGIN, PERMITS, Portal, READ, REFUSED,
-    Visit, WRONG, content, preflight,
+    Visit, WRONG, content, in_latin_1, preflight,
 };
 
 mod portal;
@@ -882,7 +882,7 @@ async fn portal_as_ever(lab: Lab, app: App) -> Proof {
         let mut request = GOOD.request();
         request.headers_mut().insert("authorization", HeaderValue::from_bytes(IN_LATIN_1).expect("obs-text"));
         let came = portal.asked(protocol, request).await?;
-        let credentials = [String::from_utf8_lossy(IN_LATIN_1).into_owned()];
+        let credentials = [in_latin_1(IN_LATIN_1)];
         asked_well(&came, &credentials, "a note with credentials in Latin-1")?;
         let told = format!("a note with good credentials in Latin-1 got {}", came.status.as_u16());
         PORTAL_AS_EVER.require(came.status == StatusCode::OK, told)?;

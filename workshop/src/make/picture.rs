@@ -2,8 +2,8 @@
 //! hidden.
 //!
 //! Both are drawn with the same rows, so that they can be read across, and what is equal on both sides is grey. The failure is
-//! marked twice: where it happens, in the hidden lane, and where a user or an operator first sees it. Colours are those of `book/css/pictures.css`,
-//! where each theme of mdBook has its own. It is drawn for half a page, and for a telephone.
+//! marked twice: where it happens, in the hidden lane, and where a user or an operator first sees it. Colours are those of
+//! `book/css/pictures.css`, where each theme of mdBook has its own. It is drawn for half a page, and for a telephone.
 
 use std::{borrow::Cow, fmt::Write};
 
